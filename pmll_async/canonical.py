@@ -1,0 +1,209 @@
+"""Contexts: checked, frozen, and written as RFC 8785 canonical JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import rfc8785
+from pydantic import JsonValue
+
+from pmll_async.errors import InvalidContextError
+
+MAX_BYTES: Final = 256 * 1024
+MAX_NESTING: Final = 64
+MAX_INTEGER: Final = 2**53
+RESERVED_KEY: Final = "pmll"
+
+_ESCAPED: Final = re.compile(r"[^\x00-\ud7ff]")
+_encode_plain: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
+).encode
+
+
+class FrozenDict(dict[str, Any]):
+    """A `dict` that refuses changes, so that it compares, prints and serialises as one."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("contexts are immutable; make a dict(...) of it and change that")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # refuses all
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # refuses all
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """Pickle and copy by value; the default would fill an empty one item by item."""
+        return type(self), (dict(self),)
+
+
+class FrozenList(list[Any]):
+    """A `list` that refuses changes."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("contexts are immutable; make a list(...) of it and change that")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]  # refuses
+    append = extend = insert = pop = remove = clear = _refuse  # type: ignore[assignment]  # refuses
+    sort = reverse = _refuse  # type: ignore[assignment]  # refuses all
+
+    def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
+        """Pickle and copy by value."""
+        return type(self), (list(self),)
+
+
+class StampedContext(FrozenDict):
+    """A context that carries the framework's own facts under the key `pmll`; see `stamp`."""
+
+    __slots__ = ()
+
+
+def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> StampedContext:
+    """The context with `facts` under `pmll`: for code that journals on the chain.
+
+    A plain context with that key is refused, so that no agent forges a run's journal by accident.
+    """
+    if RESERVED_KEY in context:
+        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
+    return StampedContext({**context, RESERVED_KEY: dict(facts)})
+
+
+def freeze(value: Any) -> Any:
+    """The JSON value with every object and array immutable."""
+    if isinstance(value, dict):
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return FrozenList([freeze(item) for item in value])
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """A plain, changeable copy of a JSON value."""
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [thaw(item) for item in value]
+    return value
+
+
+def canonical_json(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON value of the framework's own (known to be valid)."""
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, RecursionError) as exc:
+        raise InvalidContextError("", str(exc)) from exc
+
+
+def canonical_number(number: float) -> str:
+    """One number as RFC 8785 writes it."""
+    if 1e-4 <= number < 1e15 and number % 1:
+        return repr(number)
+    return rfc8785.dumps(number).decode()
+
+
+def canonical_string(text: str) -> str:
+    """One string, with its quotes, as RFC 8785 writes it."""
+    return _encode_plain(text)
+
+
+def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX_BYTES) -> bytes:
+    """Check a caller's context and return its canonical bytes.
+
+    Raises `InvalidContextError` with the path of what is not plain JSON: non-string keys, NaN and
+    infinities, integers beyond 2^53, lone surrogates, nesting over 64, or too many bytes.
+    """
+    if not context:
+        if context is None or isinstance(context, Mapping):
+            return b"{}"
+    if not isinstance(context, Mapping):
+        raise InvalidContextError("", f"a mapping is wanted, not {type(context).__name__}")
+    if RESERVED_KEY in context and not isinstance(context, StampedContext):
+        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
+    encoded = _encode_checked(context)
+    if len(encoded) > max_bytes:
+        raise InvalidContextError("", f"{len(encoded)} bytes are over the limit of {max_bytes}")
+    return encoded
+
+
+def decode_context(encoded: bytes) -> FrozenDict:
+    """The frozen context of canonical bytes."""
+    return FrozenDict() if encoded == b"{}" else FrozenDict(freeze(json.loads(encoded)))
+
+
+def _encode_checked(context: Mapping[str, JsonValue]) -> bytes:
+    checker = _Checker()
+    plain = checker.mapping(context, "", 1)
+    # The C encoder writes exactly RFC 8785 for ASCII-ordered keys and values without floats.
+    if checker.simple:
+        return _encode_plain(plain).encode()
+    return rfc8785.dumps(plain)
+
+
+class _Checker:
+    """Walks a context once: copies it into plain dicts and lists, and says where it is no JSON."""
+
+    __slots__ = ("simple",)
+
+    def __init__(self) -> None:
+        self.simple = True
+
+    def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        self._deep(path, depth)
+        plain = {}
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if not isinstance(key, str):
+                raise InvalidContextError(here, f"keys are strings, not {type(key).__name__}")
+            self._text(key, here)
+            plain[str(key)] = self.value(item, here, depth)
+        return plain
+
+    def value(self, value: Any, path: str, depth: int) -> Any:
+        if isinstance(value, str):
+            self._text(value, path)
+            return str(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return self._integer(value, path)
+        if isinstance(value, float):
+            return self._float(value, path)
+        if isinstance(value, Mapping):
+            return self.mapping(value, path, depth + 1)
+        if isinstance(value, list | tuple):
+            self._deep(path, depth + 1)
+            return [self.value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        raise InvalidContextError(path, f"{type(value).__name__} is not JSON")
+
+    @staticmethod
+    def _deep(path: str, depth: int) -> None:
+        if depth > MAX_NESTING:
+            raise InvalidContextError(path, f"nested deeper than {MAX_NESTING}")
+
+    def _text(self, text: str, path: str) -> None:
+        if text.isascii() or not _ESCAPED.search(text):
+            return
+        # Above U+D7FF code point order and UTF-16 order differ, so that keys sort differently.
+        self.simple = False
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidContextError(path, "a lone surrogate is not text") from exc
+
+    @staticmethod
+    def _integer(value: int, path: str) -> int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise InvalidContextError(
+                path, "an integer beyond 2^53 loses digits in JSON; store it as a string"
+            )
+        return int(value)
+
+    def _float(self, value: float, path: str) -> float:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise InvalidContextError(path, f"{value} is not JSON")
+        self.simple = False
+        return float(value)

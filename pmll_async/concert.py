@@ -1,0 +1,86 @@
+"""The concert: the weights and mathematics of ranking (design, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+SIX_HOURS = 6 * 3600.0
+
+
+class Concert(BaseModel):
+    """α, β, γ, τ and the similarity floor; the defaults are the specification.
+
+    `alpha`, `beta` and `gamma` weigh recency, similarity and novelty; `tau` is in seconds; lines
+    less similar to the query than `floor` are not returned.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    alpha: float = Field(0.35, allow_inf_nan=False)
+    beta: float = Field(0.50, allow_inf_nan=False)
+    gamma: float = Field(0.08, allow_inf_nan=False)
+    tau: float = Field(SIX_HOURS, gt=0, allow_inf_nan=False)
+    floor: float = Field(0.15, ge=-1, le=1)
+
+    @classmethod
+    def cosine(cls) -> Concert:
+        """Plain cosine similarity: no recency, no novelty, no floor."""
+        return cls(alpha=0.0, beta=1.0, gamma=0.0, floor=-1.0)
+
+    def recency(self, timestamp: float, now: float) -> float:
+        """r = exp(-(now - timestamp) / τ); 1 for a line from the future."""
+        return math.exp(-max(0.0, now - timestamp) / self.tau)
+
+    def weight(
+        self, *, strength: float, recency: float, similarity: float, novelty: float
+    ) -> float:
+        """w = strength · (α r + β s + γ n), in this order of additions."""
+        return strength * (self.alpha * recency + self.beta * similarity + self.gamma * novelty)
+
+    @property
+    def margin(self) -> float:
+        """How far a float32 weight may be from the exact one, per unit of similarity margin."""
+        return 1.0 + abs(self.alpha) + abs(self.beta) + abs(self.gamma)
+
+
+def novelty_of(similarity: float) -> float:
+    """n = 1 - s, clamped to [0, 1]."""
+    return min(1.0, max(0.0, 1.0 - similarity))
+
+
+def exact_dots(rows: Float32, vector: Float32) -> Float64:
+    """Dot products (m,) of rows (m, dim) with a vector (dim,), the same bits in any batching.
+
+    Products of float32 numbers are exact in float64; numpy adds each row pairwise in an order that
+    depends on `dim` alone.
+    """
+    products = np.multiply(rows, vector, dtype=np.float64)
+    return np.add.reduce(products, axis=-1)  # type: ignore[no-any-return]  # ufunc stubs say Any
+
+
+def exact_norm(vector: Float32) -> float:
+    """The Euclidean length of a vector (dim,), the same bits wherever it is computed."""
+    wide = vector.astype(np.float64)
+    return math.sqrt(float(np.add.reduce(wide * wide)))
+
+
+def clamp_cosine(dots: Float64, norms: Float64, norm: float) -> Float64:
+    """Cosines from dot products and lengths, within [-1, 1]."""
+    return np.clip(dots / (norms * norm), -1.0, 1.0)
+
+
+def weighted_bias(weights: Iterable[float], values: list[Float32], dim: int) -> Float32:
+    """b = Σ w v / Σ w as float32 (dim,); zeros when Σ w ≤ 0. Added in the order given."""
+    total, bias = 0.0, np.zeros(dim, dtype=np.float64)
+    for weight, value in zip(weights, values, strict=True):
+        total += weight
+        bias += weight * value.astype(np.float64)
+    return (bias / total if total > 0 else np.zeros(dim)).astype(np.float32)

@@ -1,0 +1,243 @@
+"""Every error that pmll-async raises on purpose.
+
+::
+
+    PmllError
+    ├── InvalidInputError (ValueError)
+    │   ├── DimensionMismatchError
+    │   ├── InvalidVectorError
+    │   ├── InvalidContextError
+    │   └── InvalidFilterError
+    ├── LineNotFoundError (LookupError)
+    ├── LineErasedError (LookupError)
+    ├── StaleAnchorError
+    ├── ConflictError
+    ├── NotNovelError
+    ├── NoWinnerError
+    ├── PartialImportError
+    ├── LatticeClosedError (RuntimeError)
+    ├── WrongEventLoopError (RuntimeError)
+    └── StoreError
+        ├── StoreLockedError
+        ├── StoreFullError (OSError)
+        ├── ReadOnlyStoreError
+        ├── DurabilityUnknownError (OSError)
+        ├── CorruptionError
+        ├── FormatError
+        └── WrongKeyError
+
+The facts of an error are its attributes; the message is made from them and names the cure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class PmllError(Exception):
+    """The root of every error of this package."""
+
+
+class InvalidInputError(PmllError, ValueError):
+    """An argument cannot be used; nothing was read or written."""
+
+
+class DimensionMismatchError(InvalidInputError):
+    """A vector, or the lattice itself, has another number of dimensions than it must have."""
+
+    def __init__(self, what: str, expected: int | None, actual: int | None) -> None:
+        self.what, self.expected, self.actual = what, expected, actual
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        if self.expected is None:
+            return "a new store needs the dimension of its key vectors: pass dim=..."
+        return (
+            f"{self.what} has {self.actual} dimensions where the lattice has {self.expected}; "
+            f"use vectors of {self.expected} or another store"
+        )
+
+
+class InvalidVectorError(InvalidInputError):
+    """A vector that cannot be stored or compared."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what, self.reason = what, reason
+        super().__init__(f"{what}: {reason}")
+
+
+class InvalidContextError(InvalidInputError):
+    """A context that is not plain JSON within the limits; `path` is the place of the offence."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"context at {path or 'its root'}: {reason}")
+
+
+class InvalidFilterError(InvalidInputError):
+    """A `where` filter that cannot be evaluated; `path` is the place of the offence."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"where filter at {path or 'its root'}: {reason}")
+
+
+class LineNotFoundError(PmllError, LookupError):
+    """No line has this anchor or idempotency key."""
+
+    def __init__(self, name: str, what: str = "anchor") -> None:
+        self.name, self.what = name, what
+        super().__init__(f"no line has the {what} {name!r} here")
+
+
+class LineErasedError(PmllError, LookupError):
+    """The line's content was erased for good; its place on the chain is kept."""
+
+    def __init__(self, anchor: str) -> None:
+        self.anchor = anchor
+        super().__init__(f"the content of line {anchor} was erased")
+
+
+class StaleAnchorError(PmllError):
+    """The chain has moved on from the anchor that the caller built on; nothing was stored."""
+
+    def __init__(self, given: str, current: str, reason: str = "is no longer the head") -> None:
+        self.given, self.current = given, current
+        super().__init__(
+            f"{given} {reason}; the head is {current}: read it again and repeat the call"
+        )
+
+
+class ConflictError(PmllError):
+    """The idempotency key already stands for other content, under `anchor`."""
+
+    def __init__(self, key: str, anchor: str) -> None:
+        self.key, self.anchor = key, anchor
+        super().__init__(
+            f"idempotency key {key!r} already stands for other content, line {anchor}; "
+            "use a new key for new content"
+        )
+
+
+class NotNovelError(PmllError):
+    """The line is closer to a stored one, `nearest`, than `min_novelty` allows."""
+
+    def __init__(self, novelty: float, min_novelty: float, nearest: str) -> None:
+        self.novelty, self.min_novelty, self.nearest = novelty, min_novelty, nearest
+        super().__init__(
+            f"novelty {novelty:.6g} is under min_novelty {min_novelty:.6g}; "
+            f"the nearest line is {nearest}"
+        )
+
+
+class NoWinnerError(PmllError):
+    """No candidate of a race produced a line; nothing was written."""
+
+    def __init__(self, failures: Sequence[object], unfinished: Sequence[str]) -> None:
+        self.failures, self.unfinished = tuple(failures), tuple(unfinished)
+        told = "; ".join(str(failure) for failure in self.failures[:3])
+        super().__init__(
+            f"no candidate produced a line: {len(self.failures)} failed"
+            f"{f' ({told})' if told else ''}, {len(self.unfinished)} unfinished"
+        )
+
+
+class PartialImportError(PmllError):
+    """`put_many` stopped; the first `stored` candidates are stored, the rest are not."""
+
+    def __init__(self, stored: int, cause: BaseException) -> None:
+        self.stored = stored
+        super().__init__(f"stopped after {stored} stored candidates: {cause}")
+
+
+class LatticeClosedError(PmllError, RuntimeError):
+    """The lattice is not open."""
+
+    def __init__(self, reason: str = "this lattice is closed; open it again") -> None:
+        super().__init__(reason)
+
+
+class WrongEventLoopError(PmllError, RuntimeError):
+    """The lattice was opened on another event loop."""
+
+    def __init__(self) -> None:
+        super().__init__("this lattice belongs to another event loop; open one in each loop")
+
+
+class StoreError(PmllError):
+    """The store cannot do what was asked."""
+
+
+class StoreLockedError(StoreError):
+    """Another writer holds the store; `holder` says who, as far as it is known."""
+
+    def __init__(self, path: str, holder: Mapping[str, object], same_process: bool) -> None:
+        self.path, self.holder, self.same_process = path, dict(holder), same_process
+        who = (
+            "this process"
+            if same_process
+            else f"process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
+        )
+        super().__init__(
+            f"{path} is open for writing in {who}; close it there, share that lattice, "
+            "or open it with read_only=True"
+        )
+
+
+class StoreFullError(StoreError, OSError):
+    """There is no room for the record; what was acknowledged before is intact."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"no room left for {path}; nothing of this call is stored: free some room")
+
+
+class ReadOnlyStoreError(StoreError):
+    """A write was asked of a read-only lattice."""
+
+    def __init__(self, path: str, reason: str = "was opened with read_only=True") -> None:
+        self.path = path
+        super().__init__(f"{path} {reason}; open it for writing")
+
+
+class DurabilityUnknownError(StoreError, OSError):
+    """The disk refused to confirm a write; the store takes no more writes until reopened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"the disk did not confirm a write to {path}: it may or may not be there; "
+            "reopen the store to find out"
+        )
+
+
+class CorruptionError(StoreError):
+    """Stored bytes are not what was written; `file`, `offset` and record `n` say where."""
+
+    def __init__(self, file: str, offset: int, reason: str, n: int | None = None) -> None:
+        self.file, self.offset, self.reason, self.n = file, offset, reason, n
+        record = "" if n is None else f", record {n}"
+        super().__init__(
+            f"{file} at byte {offset}{record}: {reason}; restore the file from a copy, "
+            "nothing was changed"
+        )
+
+
+class FormatError(StoreError):
+    """The store was written in a format that this version does not know."""
+
+    def __init__(self, path: str, what: str) -> None:
+        self.path, self.what = path, what
+        super().__init__(f"{path} needs {what}, which this version does not know; upgrade")
+
+
+class WrongKeyError(StoreError):
+    """The integrity key is missing, needless or not the one that the store was made with."""
+
+    def __init__(self, path: str, keyed: bool) -> None:
+        self.path, self.keyed = path, keyed
+        super().__init__(
+            f"{path} needs the integrity_key that it was made with"
+            if keyed
+            else f"{path} was made without a key; open it without integrity_key"
+        )

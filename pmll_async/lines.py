@@ -1,0 +1,220 @@
+"""The values that users hold: lines, candidates and the outcome of a race."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SkipValidation,
+    ValidationError,
+)
+
+from pmll_async.canonical import (
+    MAX_BYTES,
+    FrozenDict,
+    StampedContext,
+    canonical_json,
+    decode_context,
+    encode_context,
+)
+from pmll_async.concert import Float32
+from pmll_async.errors import InvalidInputError
+from pmll_async.vectors import to_vector
+
+Kind = Literal["line", "note", "branch"]
+
+
+def _load_vector(values: ArrayLike) -> Float32:
+    if isinstance(values, np.ndarray) and values.dtype == np.float32 and not values.flags.writeable:
+        return values
+    return to_vector(values, "vector", None)
+
+
+def _load_context(context: Any) -> FrozenDict:
+    # A stored line may hold the framework's key, so reading one back must be allowed.
+    return _checked(StampedContext(context) if isinstance(context, Mapping) else context)
+
+
+def _checked(context: Any) -> FrozenDict:
+    frozen = decode_context(encode_context(context))
+    return StampedContext(frozen) if isinstance(context, StampedContext) else frozen
+
+
+Vector = Annotated[
+    SkipValidation[Float32],
+    BeforeValidator(_load_vector),
+    PlainSerializer(lambda vector: vector.tolist(), return_type=list[float]),
+]
+OptionalVector = Annotated[
+    SkipValidation[Float32 | None],
+    BeforeValidator(lambda values: None if values is None else _load_vector(values)),
+    PlainSerializer(lambda vector: None if vector is None else vector.tolist()),
+]
+Context = Annotated[
+    SkipValidation[Mapping[str, JsonValue]],
+    BeforeValidator(_load_context),
+    PlainSerializer(dict, return_type=dict[str, Any]),
+]
+GivenContext = Annotated[
+    SkipValidation[Mapping[str, JsonValue]],
+    BeforeValidator(_checked),
+    PlainSerializer(dict, return_type=dict[str, Any]),
+]
+
+
+class _Value(BaseModel):
+    """Frozen; equality and hash go by a digest of the content."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True
+    )
+
+    @property
+    def content_digest(self) -> bytes:
+        """32 bytes that are equal for equal values."""
+        return blake2b(_part_bytes(self), digest_size=32).digest()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.content_digest == other.content_digest  # type: ignore[attr-defined]  # same type
+
+    def __hash__(self) -> int:
+        return hash(self.content_digest)
+
+
+def _part_bytes(part: Any) -> bytes:
+    if isinstance(part, np.ndarray):
+        return b"v" + part.tobytes()
+    if isinstance(part, _Value):
+        fields = type(part).model_fields
+        return type(part).__name__.encode() + _joined(getattr(part, name) for name in fields)
+    if isinstance(part, tuple):
+        return b"t" + _joined(part)
+    if isinstance(part, Mapping):
+        return b"c" + canonical_json(part)
+    return repr(part).encode()
+
+
+def _joined(parts: Iterable[Any]) -> bytes:
+    encoded = [_part_bytes(part) for part in parts]
+    return b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+
+
+class MemoryLine(_Value):
+    """One memory, as stored (`get`, `rewind`) or as a query sees it.
+
+    `key` (dim,) and `value` (value_dim,) are read-only float32, empty in a note. `timestamp` and
+    `committed_at` are seconds since the epoch. `position` is None off the chain. In a stored line
+    `similarity` is the largest cosine at commit and `recency` is that of the commit; in a query's
+    result `similarity` is the cosine to the query, and `recency` and `weight` are of its `now`.
+    """
+
+    anchor: str
+    prev_anchor: str
+    kind: Kind
+    position: int | None
+    key: Vector
+    value: Vector
+    context: Context
+    timestamp: float
+    committed_at: float
+    recency: float
+    novelty: float
+    similarity: float
+    strength: float
+    weight: float
+
+    def __repr__(self) -> str:
+        return (
+            f"MemoryLine({self.kind} {self.anchor}, position={self.position}, "
+            f"weight={self.weight:.4f}, strength={self.strength:g}, context={dict(self.context)!r})"
+        )
+
+    __str__ = __repr__
+
+
+class Candidate(_Value):
+    """A proposed line: `key` (dim,), `value` (value_dim,) or the key when left out.
+
+    `confidence` scores it in a race without a judge; `name` shows in the outcome; `revises` names
+    lines that it replaces; `idempotency_key` is for `put_many` (a race has its own). Raises
+    `InvalidVectorError` or `InvalidContextError` for what can be no line in any lattice.
+    """
+
+    key: Vector
+    value: OptionalVector = None
+    context: GivenContext = Field(default_factory=FrozenDict)
+    timestamp: float | None = None
+    confidence: float = 1.0
+    revises: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    name: str = ""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as exc:
+            raise _own_error(exc) from exc
+
+
+def _own_error(error: ValidationError) -> Exception:
+    for detail in error.errors():
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidInputError):
+            return cause
+    return error
+
+
+class CandidateFailure(_Value):
+    """A candidate that raised or returned what can be no line: `error` is the exception's class."""
+
+    name: str
+    error: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error}: {self.message}"
+
+
+class CandidateScore(_Value):
+    """What a finished candidate scored, and the anchor that its content has in this race."""
+
+    name: str
+    score: float
+    anchor: str
+
+
+class RaceOutcome(_Value):
+    """Who won a race, who lost, who failed; `scores` in entry order, `losers` best first."""
+
+    winner: MemoryLine
+    losers: tuple[MemoryLine, ...]
+    failures: tuple[CandidateFailure, ...]
+    unfinished: tuple[str, ...]
+    scores: tuple[CandidateScore, ...]
+
+
+class Limits(BaseModel):
+    """Bounds that keep one lattice from eating its process.
+
+    `context_bytes`: the largest canonical context. `batch_records` and `batch_bytes`: the most that
+    one write and fdatasync takes. `cached_lines`: how many lines read from the store are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    context_bytes: int = Field(MAX_BYTES, ge=2)
+    batch_records: int = Field(256, ge=1)
+    batch_bytes: int = Field(8 * 1024 * 1024, ge=1)
+    cached_lines: int = Field(4096, ge=0)

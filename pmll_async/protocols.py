@@ -1,0 +1,198 @@
+"""The seams: what a lattice needs of a store, an index, an embedder and a clock.
+
+All store and index methods are plain blocking functions. The lattice calls `open`, `append` and
+`close` of a store from one thread at a time, and `read` and `contexts` from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.anchors import Hasher
+from pmll_async.columns import Block
+from pmll_async.concert import Concert, Float32, Float64
+from pmll_async.records import Record
+
+Clock = Callable[[], float]
+"""Seconds since the epoch. Called in the trace's thread, once for every record that commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHeader:
+    """What a store is, fixed when it is made: dimensions, key check, id and creation time.
+
+    `key_check` is `Hasher.check_value()`: empty in a lattice without a key.
+    """
+
+    dim: int
+    value_dim: int
+    key_check: str = ""
+    store_id: str = ""
+    created: float = 0.0
+    pins: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What opening a store found.
+
+    `records` are kept. `moved_bytes` of a torn tail went from `source` to `moved_to`; `replayed`
+    records had to be parsed because no cache held them. `clean` says that the last writer closed.
+    """
+
+    records: int = 0
+    moved_bytes: int = 0
+    source: str = ""
+    moved_to: str = ""
+    replayed: int = 0
+    clean: bool = True
+
+
+class Store(Protocol):
+    """A log of records. It numbers them from 0, keeps their order, and knows no lattice.
+
+    Opening: `open`, then `load` to its end, then `append` and `read` in any order, then `close`.
+    """
+
+    @property
+    def path(self) -> str:
+        """What names it in errors."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether `append` raises `ReadOnlyStoreError`."""
+
+    @property
+    def recovery(self) -> Recovery:
+        """What `open` and `load` found."""
+
+    def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
+        """Take the store for use; `header` makes it if there is none. Returns the stored header.
+
+        Checks the key: `WrongKeyError`. With `header` None and no store there: `StoreError` when
+        read-only, else `DimensionMismatchError`, and nothing is created. Another writer:
+        `StoreLockedError`. On any error nothing stays open or locked.
+        """
+
+    def load(self) -> Iterator[Block]:
+        """All records, as blocks in order without gaps; called once, after `open`."""
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        """Write the records durably, all or none; `block` holds their columns.
+
+        `StoreFullError`: nothing is stored, a later call may succeed. `DurabilityUnknownError`:
+        it is not known, and every later call raises it again.
+        """
+
+    def read(self, n: int) -> Record:
+        """Record `n`. Content that fails its check is never returned: `CorruptionError`."""
+
+    def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
+        """The canonical contexts of the lines of records `first` … `stop - 1`.
+
+        In record order, winner before losers; the pieces' sizes are the store's own affair.
+        """
+
+    def close(self) -> None:
+        """Give everything back; waits for reads under way. Idempotent."""
+
+
+@runtime_checkable
+class SupportsFollow(Protocol):
+    """A read-only store that can see what a writer elsewhere has added since."""
+
+    def follow(self) -> Iterator[Block]:
+        """The durable records behind those already handed over; may be none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """The ranked lines of one snapshot; row i belongs to the i-th key given to the index.
+
+    All (count,): `timestamps`, `novelties`, `strengths` float64; `live` bool; `chain` bool (on the
+    chain, not a branch); `order` int64, the record number that breaks ties; `anchors` uint64.
+    """
+
+    count: int
+    timestamps: Float64
+    novelties: Float64
+    strengths: Float64
+    live: NDArray[np.bool_]
+    chain: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    anchors: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankQuery:
+    """One question to an index. `rows` (ascending int64) narrows it to those rows; None: all live.
+
+    `vector` is float32 (dim,), `norm` its length; lines less similar than `floor` are left out.
+    """
+
+    vector: Float32
+    norm: float
+    k: int
+    now: float
+    concert: Concert
+    floor: float
+    rows: NDArray[np.int64] | None = None
+    branches: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One ranked row."""
+
+    row: int
+    similarity: float
+    recency: float
+    weight: float
+
+
+class Index(Protocol):
+    """Finds lines by key. Derived from the log; rebuilt by adding every key again.
+
+    `add` is called by one thread; `rank` and `nearest` by any, also meanwhile, with `Columns` whose
+    `count` keys were added before.
+    """
+
+    def open(self, dim: int) -> None:
+        """Start empty, for keys of `dim` dimensions."""
+
+    def add(self, keys: Float32, norms: Float64) -> None:
+        """Append keys (m, dim) with their lengths (m,); rows are numbered in order."""
+
+    def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
+        """The best k live rows of each query by (weight, later order, anchor).
+
+        What is returned is scored in float64, the same bits however queries are batched.
+        """
+
+    def nearest(
+        self, columns: Columns, keys: Float32, norms: Float64
+    ) -> list[tuple[float, int] | None]:
+        """For each key (m, dim) the largest cosine to a live row of the chain, and that row.
+
+        Of equal cosines the first row; None where there is no such row. Exact in float64.
+        """
+
+
+class Embedder(Protocol):
+    """Turns texts into key vectors; `id` is pinned in the store."""
+
+    @property
+    def id(self) -> str:
+        """Names the model and everything that its vectors depend on."""
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions."""
+
+    def embed(self, texts: Sequence[str]) -> Float32:
+        """Vectors (len(texts), dim), none of them zero."""

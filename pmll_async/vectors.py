@@ -1,0 +1,64 @@
+"""Vectors: anything array-like in, read-only float32 (dim,) out, or a clear refusal."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pmll_async.concert import Float32, exact_norm
+from pmll_async.errors import DimensionMismatchError, InvalidVectorError
+
+_NUMBERS: Final = "fiu"
+_LITTLE: Final = np.dtype("<f4")
+_ZERO: Final = np.float32(0)
+EMPTY: Final[Float32] = np.empty(0, dtype=_LITTLE)
+EMPTY.flags.writeable = False
+
+
+def to_vector(values: ArrayLike, what: str, dim: int | None) -> Float32:
+    """A read-only float32 copy of shape (dim,); converted, never reinterpreted; -0.0 becomes 0.0.
+
+    Raises `InvalidVectorError` for what is not a vector of numbers, `DimensionMismatchError` for
+    another length than `dim`.
+    """
+    array = _as_numbers(values, what)
+    if array.ndim != 1:
+        raise InvalidVectorError(what, f"one dimension is wanted, not shape {array.shape}")
+    if dim is not None and array.shape[0] != dim:
+        raise DimensionMismatchError(what, dim, array.shape[0])
+    with np.errstate(over="ignore"):
+        vector = array.astype(_LITTLE)
+    vector += _ZERO
+    vector.flags.writeable = False
+    return vector
+
+
+def to_key(values: ArrayLike, what: str, dim: int | None) -> tuple[Float32, float]:
+    """A vector that has a direction, and its length; NaN, infinities and zero are refused."""
+    vector = to_vector(values, what, dim)
+    norm = finite_norm(vector, what)
+    if norm == 0.0:
+        raise InvalidVectorError(
+            what, "a zero vector has no direction (after rounding to float32); give another"
+        )
+    return vector, norm
+
+
+def finite_norm(vector: Float32, what: str) -> float:
+    """The length; squares of float32 numbers cannot overflow in float64, so it tells NaN and inf."""
+    norm = exact_norm(vector)
+    if not norm < np.inf:
+        raise InvalidVectorError(what, "NaN or infinity, or a number beyond float32's range")
+    return norm
+
+
+def _as_numbers(values: ArrayLike, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as exc:
+        raise InvalidVectorError(what, f"not an array of numbers: {exc}") from exc
+    if array.dtype.kind not in _NUMBERS:
+        raise InvalidVectorError(what, f"numbers are wanted, not {array.dtype}")
+    return array

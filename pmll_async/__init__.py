@@ -1,0 +1,105 @@
+"""A persistent, provable memory for async Python agents.
+
+`Lattice` is the front door; the README says where to begin. Stores and indexes are imported from
+their own modules; importing this package opens nothing.
+"""
+
+from pmll_async.canonical import FrozenDict as FrozenDict
+from pmll_async.canonical import FrozenList as FrozenList
+from pmll_async.canonical import StampedContext as StampedContext
+from pmll_async.canonical import stamp as stamp
+from pmll_async.concert import Concert as Concert
+from pmll_async.errors import ConflictError as ConflictError
+from pmll_async.errors import CorruptionError as CorruptionError
+from pmll_async.errors import DimensionMismatchError as DimensionMismatchError
+from pmll_async.errors import DurabilityUnknownError as DurabilityUnknownError
+from pmll_async.errors import FormatError as FormatError
+from pmll_async.errors import InvalidContextError as InvalidContextError
+from pmll_async.errors import InvalidFilterError as InvalidFilterError
+from pmll_async.errors import InvalidInputError as InvalidInputError
+from pmll_async.errors import InvalidVectorError as InvalidVectorError
+from pmll_async.errors import LatticeClosedError as LatticeClosedError
+from pmll_async.errors import LineErasedError as LineErasedError
+from pmll_async.errors import LineNotFoundError as LineNotFoundError
+from pmll_async.errors import NotNovelError as NotNovelError
+from pmll_async.errors import NoWinnerError as NoWinnerError
+from pmll_async.errors import PmllError as PmllError
+from pmll_async.errors import ReadOnlyStoreError as ReadOnlyStoreError
+from pmll_async.errors import StaleAnchorError as StaleAnchorError
+from pmll_async.errors import StoreError as StoreError
+from pmll_async.errors import StoreFullError as StoreFullError
+from pmll_async.errors import StoreLockedError as StoreLockedError
+from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
+from pmll_async.errors import WrongKeyError as WrongKeyError
+from pmll_async.events import CommitEvent as CommitEvent
+from pmll_async.events import EventsMissed as EventsMissed
+from pmll_async.events import EventStream as EventStream
+from pmll_async.events import LineDecayed as LineDecayed
+from pmll_async.events import LineForgotten as LineForgotten
+from pmll_async.events import LinePut as LinePut
+from pmll_async.events import RaceDecided as RaceDecided
+from pmll_async.events import RolledBack as RolledBack
+from pmll_async.lattice import Lattice as Lattice
+from pmll_async.lines import Candidate as Candidate
+from pmll_async.lines import CandidateFailure as CandidateFailure
+from pmll_async.lines import CandidateScore as CandidateScore
+from pmll_async.lines import Limits as Limits
+from pmll_async.lines import MemoryLine as MemoryLine
+from pmll_async.lines import RaceOutcome as RaceOutcome
+from pmll_async.protocols import Recovery as Recovery
+from pmll_async.race import CandidateFunction as CandidateFunction
+from pmll_async.race import Judge as Judge
+from pmll_async.readable import Where as Where
+from pmll_async.snapshot import Point as Point
+from pmll_async.views import LatticeView as LatticeView
+
+__all__ = [
+    "Candidate",
+    "CandidateFailure",
+    "CandidateFunction",
+    "CandidateScore",
+    "CommitEvent",
+    "Concert",
+    "ConflictError",
+    "CorruptionError",
+    "DimensionMismatchError",
+    "DurabilityUnknownError",
+    "EventStream",
+    "EventsMissed",
+    "FormatError",
+    "FrozenDict",
+    "FrozenList",
+    "InvalidContextError",
+    "InvalidFilterError",
+    "InvalidInputError",
+    "InvalidVectorError",
+    "Judge",
+    "Lattice",
+    "LatticeClosedError",
+    "LatticeView",
+    "Limits",
+    "LineDecayed",
+    "LineErasedError",
+    "LineForgotten",
+    "LineNotFoundError",
+    "LinePut",
+    "MemoryLine",
+    "NoWinnerError",
+    "NotNovelError",
+    "PmllError",
+    "Point",
+    "RaceDecided",
+    "RaceOutcome",
+    "ReadOnlyStoreError",
+    "Recovery",
+    "RolledBack",
+    "StaleAnchorError",
+    "StampedContext",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "Where",
+    "WrongEventLoopError",
+    "WrongKeyError",
+    "stamp",
+]

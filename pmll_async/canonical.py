@@ -143,6 +143,11 @@ def _encode_checked(context: Mapping[str, JsonValue]) -> bytes:
     return rfc8785.dumps(plain)
 
 
+def _exact(text: str) -> str:
+    # A subclass, such as a str Enum, may print as something else than the text that it is.
+    return text if type(text) is str else str.__str__(text)
+
+
 class _Checker:
     """Walks a context once: copies it into plain dicts and lists, and says where it is no JSON."""
 
@@ -159,13 +164,13 @@ class _Checker:
             if not isinstance(key, str):
                 raise InvalidContextError(here, f"keys are strings, not {type(key).__name__}")
             self._text(key, here)
-            plain[str(key)] = self.value(item, here, depth)
+            plain[_exact(key)] = self.value(item, here, depth)
         return plain
 
     def value(self, value: Any, path: str, depth: int) -> Any:
         if isinstance(value, str):
             self._text(value, path)
-            return str(value)
+            return _exact(value)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,22 @@ from pmll_async.records import LineRecord, Record, RollbackRecord, leaf
 LINE: Final = 0
 NOTE: Final = 1
 BRANCH: Final = 2
+MarkKind = Literal["decay", "revise", "forget", "rollback"]
 KIND_CODES: Final = {"line": LINE, "note": NOTE, "branch": BRANCH}
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An effect of record `n` on an older line, or with `revision` set a rollback."""
+    """What record `n` does to what was before it.
+
+    An effect on the line `anchor`, or a rollback to the state after `revision` records.
+    """
 
     n: int
+    kind: MarkKind
     anchor: str = ""
     factor: float = 1.0
-    forget: bool = False
-    revision: int | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +116,12 @@ def _timestamp(record: Record, line: LineRecord) -> float:
 
 def _marks(record: Record, n: int) -> list[Mark]:
     if isinstance(record, RollbackRecord):
-        return [Mark(n, revision=record.revision)]
-    return [Mark(n, effect.anchor, effect.factor, effect.forget) for effect in record.effects]
+        return [Mark(n, "rollback", revision=record.revision)]
+    return [Mark(n, effect.kind, effect.anchor, effect.factor) for effect in record.effects]
 
 
 def _key_use(record: Record, n: int) -> KeyUse | None:
     if record.idempotency_key is None:
         return None
     line = record.lines[0]
-    return KeyUse(
-        n, record.idempotency_key, line.anchor, line.content.digests, record.op == "race"
-    )
+    return KeyUse(n, record.idempotency_key, line.anchor, line.content.digests, record.op == "race")

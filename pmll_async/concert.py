@@ -24,11 +24,11 @@ class Concert(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    alpha: float = Field(0.35, allow_inf_nan=False)
-    beta: float = Field(0.50, allow_inf_nan=False)
-    gamma: float = Field(0.08, allow_inf_nan=False)
-    tau: float = Field(SIX_HOURS, gt=0, allow_inf_nan=False)
-    floor: float = Field(0.15, ge=-1, le=1)
+    alpha: float = Field(default=0.35, allow_inf_nan=False)
+    beta: float = Field(default=0.50, allow_inf_nan=False)
+    gamma: float = Field(default=0.08, allow_inf_nan=False)
+    tau: float = Field(default=SIX_HOURS, gt=0, allow_inf_nan=False)
+    floor: float = Field(default=0.15, ge=-1, le=1)
 
     @classmethod
     def cosine(cls) -> Concert:

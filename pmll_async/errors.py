@@ -14,7 +14,6 @@
     ├── ConflictError
     ├── NotNovelError
     ├── NoWinnerError
-    ├── PartialImportError
     ├── LatticeClosedError (RuntimeError)
     ├── WrongEventLoopError (RuntimeError)
     └── StoreError
@@ -35,7 +34,12 @@ from collections.abc import Mapping, Sequence
 
 
 class PmllError(Exception):
-    """The root of every error of this package."""
+    """The root of every error of this package.
+
+    `stored` is set by `put_many`: how many lines it had stored when the error stopped it.
+    """
+
+    stored: int | None = None
 
 
 class InvalidInputError(PmllError, ValueError):
@@ -140,14 +144,6 @@ class NoWinnerError(PmllError):
             f"no candidate produced a line: {len(self.failures)} failed"
             f"{f' ({told})' if told else ''}, {len(self.unfinished)} unfinished"
         )
-
-
-class PartialImportError(PmllError):
-    """`put_many` stopped; the first `stored` candidates are stored, the rest are not."""
-
-    def __init__(self, stored: int, cause: BaseException) -> None:
-        self.stored = stored
-        super().__init__(f"stopped after {stored} stored candidates: {cause}")
 
 
 class LatticeClosedError(PmllError, RuntimeError):

@@ -2,30 +2,35 @@
 
     {"topic": "recursion", "step": {"$gte": 3}, "$not": {"pmll.run": "r1"}}
 
-The entries of a filter must all hold. A key is a field; its dots reach into objects (never into arrays), so a
-context's own key "a.b", with a dot in it, cannot be named. What stands at a field is a value, which means equality,
-or a mapping of operators, which must all hold:
+The entries of a filter must all hold. A key is a field; its dots reach into objects (never into
+arrays), so a context's own key "a.b", with a dot in it, cannot be named. What stands at a field is
+a value, which means equality, or a mapping of operators, which must all hold:
 
-    $eq $ne $in $nin      JSON equality: 1 is 1.0, true is not 1, the order of an object's keys is no matter
-    $gt $gte $lt $lte     between two numbers, or between two strings by code point; no other operand is accepted
+    $eq $ne $in $nin      JSON equality: 1 is 1.0, true is not 1, an object's keys have no order
+    $gt $gte $lt $lte     two numbers, or two strings by code point; no other operand is accepted
     $contains             a substring of a string, a member of an array, a key of an object
     $exists               true or false
 
-Values of different JSON types never compare: they are unequal, and neither is the greater. A missing field passes
-`$ne`, `$nin` and `$exists: false` alone. `$and` and `$or` take an array of filters, `$not` one filter, at any depth;
-`$not` is the plain complement, so it holds for a missing field wherever the filter under it does not. `{}` and
-`$and: []` match everything, `$or: []` and `$in: []` nothing.
+Values of different JSON types never compare: they are unequal, and neither is the greater. A
+missing field passes `$ne`, `$nin` and `$exists: false` alone. `$and` and `$or` take an array of
+filters, `$not` one filter, at any depth; `$not` is the plain complement, so it holds for a missing
+field wherever the filter under it does not. `{}` and `$and: []` match everything, `$or: []` and
+`$in: []` nothing.
+
+Size: the language, its meaning and its refusals are one idea and change together.
 """
+
+from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
 from types import MappingProxyType
-from typing import Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +38,11 @@ from numpy.typing import NDArray
 from pmll_async.errors import InvalidFilterError
 
 JsonValue: TypeAlias = (
-    "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+    "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 )
 FieldPath: TypeAlias = tuple[str, ...]
 Kind: TypeAlias = Literal["null", "boolean", "number", "string", "array", "object"]
 Mask: TypeAlias = NDArray[np.bool_]
-Predicate: TypeAlias = Callable[[JsonValue], bool]
 
 MAX_DEPTH: Final = 64
 
@@ -55,8 +59,8 @@ MISSING: Final = Missing.MISSING
 class Column(Protocol):
     """One field of all rows: each row's value as the number of a distinct value.
 
-    Equal values, by `equality_key`, share a code. A column may have grown past the rows that are asked for;
-    `values` then holds at least every value that those rows refer to.
+    Equal values, by `equality_key`, share a code. A column may have grown past the rows that are
+    asked for; `values` then holds at least every value that those rows refer to.
     """
 
     @property
@@ -74,34 +78,32 @@ class Column(Protocol):
 Columns: TypeAlias = Callable[[FieldPath], Column]
 
 
-# JSON values
+_KINDS: Final[Mapping[type, Kind]] = {
+    str: "string",
+    bool: "boolean",  # before int, which it derives from
+    int: "number",
+    float: "number",
+    type(None): "null",
+    Mapping: "object",
+    list: "array",
+    tuple: "array",
+}
 
-_KINDS: Final[Sequence[tuple[type, Kind]]] = (
-    (str, "string"),
-    (bool, "boolean"),  # before int, which it derives from
-    (int, "number"),
-    (float, "number"),
-    (type(None), "null"),
-    (Mapping, "object"),
-    (list, "array"),
-    (tuple, "array"),
-)
+
+@lru_cache(maxsize=128)
+def _kind_of_type(python_type: Any) -> Kind | None:
+    return next((kind for base, kind in _KINDS.items() if issubclass(python_type, base)), None)
 
 
 def kind_of(value: object) -> Kind | None:
     """The JSON type of a value, None for a Python type that JSON has no word for."""
-    return _kind_of_type(type(value))
-
-
-@lru_cache(maxsize=128)
-def _kind_of_type(python_type: type) -> Kind | None:
-    return next((kind for base, kind in _KINDS if issubclass(python_type, base)), None)
+    return _kind_of_type(cast(Hashable, type(value)))
 
 
 def equality_key(value: JsonValue) -> Hashable:
     """A key that two JSON values share exactly if they are equal as JSON.
 
-    Strings, numbers and null are their own keys: Python compares int with float exactly, at any size.
+    Strings, numbers and null are their own: Python compares int with float exactly, at any size.
     """
     match kind_of(value):
         case "string" | "number" | "null":
@@ -111,8 +113,8 @@ def equality_key(value: JsonValue) -> Hashable:
         case "array":
             return ("array", tuple(map(equality_key, cast(Sequence[JsonValue], value))))
         case "object":
-            items = cast(Mapping[str, JsonValue], value).items()
-            return ("object", frozenset((name, equality_key(member)) for name, member in items))
+            members = cast(Mapping[str, JsonValue], value).items()
+            return ("object", frozenset((name, equality_key(member)) for name, member in members))
         case None:
             raise TypeError(f"{type(value).__name__} is not a JSON type")
 
@@ -127,11 +129,8 @@ def lookup(context: Mapping[str, JsonValue], path: FieldPath) -> JsonValue | Mis
     return value
 
 
-# The expression tree
-
-
 class Filter(ABC):
-    """A checked filter: immutable, hashable, equal to every filter with the same tests in the same order."""
+    """A checked filter: immutable, hashable, equal to one with the same tests in the same order."""
 
     __slots__ = ()
 
@@ -202,11 +201,19 @@ class Not(Filter):
         return ~self.part.mask(columns, rows)
 
 
+_ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Test(Filter):
-    """One operator at one field.
+    """One operator at one field, with an operand that `parse` has checked.
 
-    Made by `parse`, which has checked that the operand is one that the operator takes.
+    `keys` are the equality keys of the operand, of its members for `$in` and `$nin`.
     """
 
     __test__ = False  # pytest would collect it for its name
@@ -217,12 +224,9 @@ class Test(Filter):
     keys: frozenset[Hashable] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        members = (
-            cast(Sequence[JsonValue], self.operand)
-            if self.op in ("$in", "$nin")
-            else (self.operand,)
-        )
-        object.__setattr__(self, "keys", frozenset(map(equality_key, members)))
+        members = self.operand if self.op in ("$in", "$nin") else (self.operand,)
+        keys = frozenset(map(equality_key, cast(Sequence[JsonValue], members)))
+        object.__setattr__(self, "keys", keys)
 
     @property
     def accepts_missing(self) -> bool:
@@ -231,7 +235,15 @@ class Test(Filter):
 
     def accepts(self, value: JsonValue) -> bool:
         """Whether a value that is present passes."""
-        return self._predicate()(value)
+        match self.op:
+            case "$eq" | "$in":
+                return equality_key(value) in self.keys
+            case "$ne" | "$nin":
+                return equality_key(value) not in self.keys
+            case "$exists":
+                return self.operand is True
+            case _:
+                return any(self._answers((value,)))
 
     def paths(self) -> frozenset[FieldPath]:
         return frozenset((self.path,))
@@ -256,61 +268,34 @@ class Test(Filter):
     def _equal(self, codes: NDArray[np.int32], column: Column) -> Mask:
         wanted = [code for key in self.keys if (code := column.code_of(key)) is not None]
         if len(wanted) == 1:
-            return codes == wanted[0]
+            return np.equal(codes, wanted[0])
         return np.isin(codes, np.array(wanted, dtype=np.int32))
 
     def _table(self, values: Sequence[JsonValue]) -> Mask:
-        """The answer for every distinct value, with the missing field's last, where the code -1 finds it."""
-        known = len(values)
-        table = np.empty(known + 1, dtype=np.bool_)
-        table[:known] = np.fromiter(map(self._predicate(), values), dtype=np.bool_, count=known)
-        table[known] = self.accepts_missing
+        """The answers for all distinct values, then False, which the code -1 of no value finds."""
+        count = len(values)
+        table = np.zeros(count + 1, dtype=np.bool_)
+        table[:count] = np.fromiter(self._answers(values), dtype=np.bool_, count=count)
         return table
 
-    def _predicate(self) -> Predicate:
-        match self.op:
-            case "$eq" | "$in":
-                return lambda value: equality_key(value) in self.keys
-            case "$ne" | "$nin":
-                return lambda value: equality_key(value) not in self.keys
-            case "$exists":
-                return lambda value: self.operand is True
-            case "$contains":
-                return _holder_of(self.operand)
-            case _:
-                return _comparison(_ORDER[self.op], self.operand)
+    def _answers(self, values: Sequence[JsonValue]) -> Iterable[bool]:
+        """`$contains` and the orders, which alone must look at every distinct value."""
+        kinds, test = self._comparison()
+        operand = self.operand
+        # Types are told apart once for all values: their number is what costs.
+        fitting = {one for one in set(map(type, values)) if _kind_of_type(one) in kinds}
+        return (type(value) in fitting and bool(test(value, operand)) for value in values)
+
+    def _comparison(self) -> tuple[set[Kind | None], Callable[[Any, Any], bool]]:
+        if self.op != "$contains":
+            return {kind_of(self.operand)}, _ORDER[self.op]
+        if isinstance(self.operand, str):
+            return {"string", "array", "object"}, operator.contains
+        return {"array"}, _has_member
 
 
-_ORDER: Final[Mapping[str, Callable[[object, object], bool]]] = {
-    "$gt": operator.gt,
-    "$gte": operator.ge,
-    "$lt": operator.lt,
-    "$lte": operator.le,
-}
-
-
-def _comparison(compare: Callable[[object, object], bool], bound: JsonValue) -> Predicate:
-    wanted = kind_of(bound)
-
-    def compares(value: JsonValue) -> bool:
-        return kind_of(value) == wanted and compare(value, bound)
-
-    return compares
-
-
-def _holder_of(operand: JsonValue) -> Predicate:
-    key = equality_key(operand)
-    is_string = isinstance(operand, str)
-
-    def holds(value: JsonValue) -> bool:
-        if isinstance(value, str | Mapping):
-            return is_string and operand in value
-        return isinstance(value, list | tuple) and any(equality_key(one) == key for one in value)
-
-    return holds
-
-
-# Parsing
+def _has_member(array: Sequence[JsonValue], member: JsonValue) -> bool:
+    return equality_key(member) in map(equality_key, array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,10 +305,10 @@ class _Place:
     path: str = ""
     depth: int = 0
 
-    def key(self, name: str) -> "_Place":
+    def key(self, name: str) -> _Place:
         return _Place(f"{self.path}.{name}" if self.path else name, self.depth + 1)
 
-    def item(self, index: int) -> "_Place":
+    def item(self, index: int) -> _Place:
         return _Place(f"{self.path}[{index}]", self.depth + 1)
 
     def error(self, reason: str) -> InvalidFilterError:
@@ -333,12 +318,10 @@ class _Place:
 def parse(where: Mapping[str, JsonValue] | None) -> Filter | None:
     """Check a filter and compile it; None if it lets everything pass.
 
-    The user's mapping is copied, so that changing it later changes nothing here.
-    Raises InvalidFilterError with the path of the offence.
+    The operands are copied, so that changing the mapping later changes nothing here.
+    Raises `InvalidFilterError` with the path of the offence.
     """
-    if where is None:
-        return None
-    parsed = _filter(where, _Place())
+    parsed = And(()) if where is None else _filter(where, _Place())
     return None if parsed == And(()) else parsed
 
 
@@ -346,13 +329,13 @@ def _filter(where: object, place: _Place) -> Filter:
     return _all(_entry(name, value, at) for name, value, at in _members(where, place, "a filter"))
 
 
-def _all(parts: Iterator[Filter]) -> Filter:
-    """One filter for several that must all hold; one alone stays itself."""
-    match tuple(parts):
-        case (part,):
-            return part
-        case several:
-            return And(several)
+def _filters(where: object, place: _Place) -> tuple[Filter, ...]:
+    return tuple(_filter(member, at) for member, at in _items(where, place, "an array of filters"))
+
+
+def _all(parts: Iterable[Filter]) -> Filter:
+    found = tuple(parts)
+    return found[0] if len(found) == 1 else And(found)
 
 
 def _entry(name: str, value: object, place: _Place) -> Filter:
@@ -366,44 +349,37 @@ def _entry(name: str, value: object, place: _Place) -> Filter:
         case _ if name in _OPERANDS:
             raise place.error("this operator belongs under a field")
         case _ if name.startswith("$"):
-            raise place.error("unknown operator; on its own stands $and, $or or $not")
+            raise place.error("unknown operator; here may stand $and, $or and $not")
         case _:
             return _field(tuple(name.split(".")), value, place)
-
-
-def _filters(value: object, place: _Place) -> tuple[Filter, ...]:
-    return tuple(_filter(member, at) for member, at in _items(value, place, "an array of filters"))
 
 
 def _field(path: FieldPath, value: object, place: _Place) -> Filter:
     if not _has_operators(value):
         return Test(path, "$eq", _literal(value, place))
-    return _all(
-        _test(path, name, operand, at) for name, operand, at in _members(value, place, "operators")
-    )
+    return _all(_test(path, op, operand, at) for op, operand, at in _members(value, place, ""))
 
 
 def _has_operators(value: object) -> bool:
-    return isinstance(value, Mapping) and any(
-        isinstance(name, str) and name.startswith("$") for name in value
-    )
+    return isinstance(value, Mapping) and any(map(_is_operator, value))
+
+
+def _is_operator(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("$")
 
 
 def _test(path: FieldPath, op: str, operand: object, place: _Place) -> Test:
     if not op.startswith("$"):
         raise place.error("a plain key beside operators; use $eq to compare with an object")
-    check = _OPERANDS.get(op)
-    if check is None:
-        raise place.error(f"unknown operator; at a field stands one of {' '.join(_OPERANDS)}")
-    return Test(path, op, check(operand, place))
+    if op not in _OPERANDS:
+        raise place.error(f"unknown operator; at a field may stand {' '.join(_OPERANDS)}")
+    return Test(path, op, _OPERANDS[op](operand, place))
 
 
 def _literal(value: object, place: _Place) -> JsonValue:
     """A value compared without `$eq`: an operator somewhere in it was surely meant to act."""
     if _has_operators(value):
-        raise place.error(
-            "an operator inside a value; join the keys with dots, or use $eq to compare with an object"
-        )
+        raise place.error("an operator inside a value; join the keys with dots, or use $eq")
     return _json(value, place, _literal)
 
 
@@ -428,48 +404,39 @@ def _flag(value: object, place: _Place) -> JsonValue:
 
 
 _OPERANDS: Final[Mapping[str, Callable[[object, _Place], JsonValue]]] = {
-    "$eq": _operand,
-    "$ne": _operand,
-    "$gt": _bound,
-    "$gte": _bound,
-    "$lt": _bound,
-    "$lte": _bound,
-    "$in": _array,
-    "$nin": _array,
+    **dict.fromkeys(("$eq", "$ne"), _operand),
+    **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), _bound),
+    **dict.fromkeys(("$in", "$nin"), _array),
     "$contains": _operand,
     "$exists": _flag,
 }
 
 
-def _json(value: object, place: _Place, within: Callable[[object, _Place], JsonValue]) -> JsonValue:
-    """A deeply immutable copy of a JSON value in plain types; `within` copies its members."""
-    match kind_of(value):
-        case "null" | "boolean":
-            return cast(bool | None, value)
-        case "string":
-            return _text(cast(str, value), place)
-        case "number":
-            return _number(cast(float, value), place)
-        case "array":
-            return tuple(within(member, at) for member, at in _items(value, place, "an array"))
-        case "object":
-            members = _members(value, place, "an object")
-            return MappingProxyType({name: within(member, at) for name, member, at in members})
-        case None:
+def _json(value: object, place: _Place, copy: Callable[[object, _Place], JsonValue]) -> JsonValue:
+    """A deeply immutable copy of a JSON value in plain types; `copy` does the same to members."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _text(value, place)
+        case int():
+            return int(value)
+        case float() if isfinite(value):
+            return float(value)
+        case float():
+            raise place.error(f"{value} is not JSON")
+        case list() | tuple():
+            return tuple(copy(member, at) for member, at in _items(value, place, ""))
+        case Mapping():
+            members = _members(value, place, "")
+            return MappingProxyType({name: copy(member, at) for name, member, at in members})
+        case _:
             raise place.error(f"{type(value).__name__} is not a JSON type")
-
-
-def _number(value: float, place: _Place) -> float:
-    if isinstance(value, int):
-        return int(value)
-    if not isfinite(value):
-        raise place.error(f"{value} is not JSON")
-    return float(value)
 
 
 def _text(value: str, place: _Place) -> str:
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise place.error("a lone surrogate is not a character, so no stored string holds it")
+        raise place.error("a lone surrogate is not text, so no stored string holds it")
     return str.__str__(value)
 
 
@@ -477,11 +444,11 @@ def _members(value: object, place: _Place, expected: str) -> Iterator[tuple[str,
     if not isinstance(value, Mapping):
         raise place.error(f"expected {expected}, not {_name(value)}")
     _check_depth(place)
-    for name, member in value.items():
-        if not isinstance(name, str):
-            raise place.error(f"keys are strings, not {type(name).__name__}")
-        plain = _text(name, place)
-        yield plain, member, place.key(plain)
+    for key, member in value.items():
+        if not isinstance(key, str):
+            raise place.error(f"keys are strings, not {type(key).__name__}")
+        name = _text(key, place)
+        yield name, member, place.key(name)
 
 
 def _items(value: object, place: _Place, expected: str) -> Iterator[tuple[object, _Place]]:

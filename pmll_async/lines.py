@@ -135,6 +135,17 @@ class MemoryLine(_Value):
     strength: float
     weight: float
 
+    @classmethod
+    def trusted(cls, fields: dict[str, Any]) -> MemoryLine:
+        """A line of all its fields, unchecked: for what was checked when it was stored."""
+        line = cls.__new__(cls)
+        put = object.__setattr__
+        put(line, "__dict__", fields)
+        put(line, "__pydantic_fields_set__", set(fields))
+        put(line, "__pydantic_extra__", None)
+        put(line, "__pydantic_private__", None)
+        return line
+
     def __repr__(self) -> str:
         return (
             f"MemoryLine({self.kind} {self.anchor}, position={self.position}, "
@@ -214,7 +225,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    context_bytes: int = Field(MAX_BYTES, ge=2)
-    batch_records: int = Field(256, ge=1)
-    batch_bytes: int = Field(8 * 1024 * 1024, ge=1)
-    cached_lines: int = Field(4096, ge=0)
+    context_bytes: int = Field(default=MAX_BYTES, ge=2)
+    batch_records: int = Field(default=256, ge=1)
+    batch_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
+    cached_lines: int = Field(default=4096, ge=0)

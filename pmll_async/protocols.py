@@ -110,6 +110,14 @@ class SupportsFollow(Protocol):
         """The durable records behind those already handed over; may be none."""
 
 
+@runtime_checkable
+class SupportsSync(Protocol):
+    """A store that acknowledges before the disk has confirmed, and confirms later."""
+
+    def sync(self) -> None:
+        """Make everything appended so far durable; nothing to do is fine."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """The ranked lines of one snapshot; row i belongs to the i-th key given to the index.

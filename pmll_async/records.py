@@ -10,7 +10,7 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from pmll_async.concert import exact_norm
 from pmll_async.lines import CandidateFailure, CandidateScore, Kind
 
 Fields = dict[str, str]
+EffectKind = Literal["decay", "revise", "forget"]
 _ANY_SIZE: Final = 1 << 62
 
 
@@ -80,11 +81,15 @@ class LineRecord:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a record does to an older line: strength × factor, or with `forget` out of sight."""
+    """What a record does to an older line.
 
+    `decay` and `revise` multiply its strength by `factor`; a line is revised only once. `forget`
+    takes it out of every later query.
+    """
+
+    kind: EffectKind
     anchor: str
-    factor: float
-    forget: bool = False
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +190,7 @@ class RaceRecord(Record):
         fields["lines"] = _array(_object(line, sort=False) for line in lines)
         fields["decay"] = canonical_number(self.decay)
         fields["scores"] = _array(
-            f"[{canonical_string(score.name)},{canonical_number(score.score)}"
-            f',"{score.anchor}"]'
+            f'[{canonical_string(score.name)},{canonical_number(score.score)},"{score.anchor}"]'
             for score in self.scores
         )
         if self.failures:
@@ -210,7 +214,7 @@ class DecayRecord(Record):
     @property
     def effects(self) -> tuple[Effect, ...]:
         """The fading, or with a factor above 1 the strengthening."""
-        return (Effect(self.anchor, self.factor),)
+        return (Effect("decay", self.anchor, self.factor),)
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
         """See `Record.fields`."""
@@ -228,7 +232,7 @@ class ForgetRecord(Record):
     @property
     def effects(self) -> tuple[Effect, ...]:
         """The forgetting."""
-        return (Effect(self.anchor, 1.0, forget=True),)
+        return (Effect("forget", self.anchor),)
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
         """See `Record.fields`."""
@@ -251,7 +255,7 @@ REVISION_FACTOR: Final = 0.5
 
 
 def _revisions(anchors: tuple[str, ...]) -> tuple[Effect, ...]:
-    return tuple(Effect(anchor, REVISION_FACTOR) for anchor in anchors)
+    return tuple(Effect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -423,9 +427,7 @@ def _unbase64(text: str) -> bytes:
 
 
 def _decode_decay(fields: Mapping[str, Any], _: Hasher) -> Record:
-    return DecayRecord(
-        **_frame(fields), anchor=fields["anchor"], factor=float(fields["factor"])
-    )
+    return DecayRecord(**_frame(fields), anchor=fields["anchor"], factor=float(fields["factor"]))
 
 
 def _decode_forget(fields: Mapping[str, Any], _: Hasher) -> Record:

@@ -1,0 +1,80 @@
+# Everything below works in a fresh clone on a machine with Python >= 3.11, git and make:
+# the first call makes a virtual environment in $(VENV), later calls find it ready.
+#
+#   make test PYTHON=python3.13 VENV=.venv-3.13      another interpreter, in an environment of its own
+#   make demo ARGS='"How are class attributes looked up?"'
+#   make test ARGS='-k race -x'
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The pins hold for what is installed and for what builds the package.
+INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt \
+	--editable
+
+.DEFAULT_GOAL := help
+# Two pips in one environment get in each other's way.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+		| awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.ready-cli  ## install, then run the demo on Python's own language reference
+	$(BIN)/pmll demo $(ARGS)
+
+test: $(VENV)/.ready-test  ## install, then run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.ready-dev  ## format, lint, types, tests: what must be clean before a change lands
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(VENV)/.ready-dev  ## write the one format, and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready-bench  ## measure against the peers (installs them, some hundred packages)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:  ## remove the environment and everything that a tool has left behind
+	rm -rf $(VENV) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find pmll_async controllers tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of packages, so that the demo need not wait for linters or peers.
+$(VENV)/.ready-cli: $(VENV)/.ready-pip
+	@echo "installing pmll-async into $(VENV) ..."
+	@$(INSTALL) '.[cli]'
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-pip
+	@echo "installing pmll-async and its test tools into $(VENV) ..."
+	@$(INSTALL) '.[cli]' --group test
+	@touch $@ $(VENV)/.ready-cli
+
+$(VENV)/.ready-dev: $(VENV)/.ready-pip
+	@echo "installing pmll-async and its development tools into $(VENV) ..."
+	@$(INSTALL) '.[cli]' --group dev
+	@touch $@ $(VENV)/.ready-cli $(VENV)/.ready-test
+
+$(VENV)/.ready-bench: $(VENV)/.ready-pip
+	@echo "installing the peers to measure against into $(VENV) ..."
+	@$(INSTALL) '.[cli,bench]' --group test
+	@touch $@ $(VENV)/.ready-cli $(VENV)/.ready-test
+
+# The pip that a Python brings along may not know dependency groups, so a pinned one comes first.
+$(VENV)/.ready-pip: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "pmll-async needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+		echo "Name another one, as in: make $(MAKECMDGOALS) PYTHON=python3.12"; \
+		exit 1; } >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --constraint constraints.txt pip
+	@touch $@

@@ -1,0 +1,38 @@
+"""Calling what users plugged in: plain callables, sync or async."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from anyio import to_thread
+
+T = TypeVar("T")
+
+
+async def call(function: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
+    """Await an async function here; run a sync one in a worker thread, which is waited for.
+
+    A cancelled call of a sync function ends when the function does: no thread outlives it.
+    """
+    if _is_async(function):
+        return await cast(Awaitable[T], function(*arguments))
+    returned = await to_thread.run_sync(function, *arguments)
+    # A lambda around a coroutine function, say, is sync and returns an awaitable.
+    return await returned if inspect.isawaitable(returned) else cast(T, returned)
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """What to call it in outcomes and errors: a partial goes by its function."""
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str):
+        return name
+    inner = getattr(function, "func", None)
+    return name_of(inner) if callable(inner) else type(function).__name__
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  # its nature is asked, not whether it is
+    )

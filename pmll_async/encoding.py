@@ -1,0 +1,133 @@
+"""Encoding: a caller's arguments, checked and turned into bytes in the caller's own task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from numpy.typing import ArrayLike
+from pydantic import JsonValue
+
+from pmll_async.anchors import Hasher, is_anchor
+from pmll_async.canonical import encode_context
+from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.lines import Candidate, Limits
+from pmll_async.proposals import PutProposal
+from pmll_async.records import LineContent
+from pmll_async.vectors import EMPTY, finite_norm, to_key, to_vector
+
+_KEY_LENGTH: Final = 512
+
+
+class Encoder:
+    """Makes contents for one lattice: its dimensions, its hashes, its limits."""
+
+    def __init__(self, dim: int, value_dim: int, hasher: Hasher, limits: Limits) -> None:
+        self.dim, self.value_dim = dim, value_dim
+        self._hasher, self._limits = hasher, limits
+
+    def line(
+        self,
+        key: ArrayLike,
+        value: ArrayLike | None,
+        context: Mapping[str, JsonValue] | None,
+    ) -> LineContent:
+        """The content of a line; refuses what can be none (design, section 5)."""
+        vector, norm = to_key(key, "key", self.dim)
+        key_bytes = vector.tobytes()
+        value_bytes = self._value(value, key_bytes)
+        encoded = encode_context(context, self._limits.context_bytes)
+        return LineContent.of(self._hasher, key_bytes, value_bytes, encoded, norm)
+
+    def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
+        """The content of a note."""
+        encoded = encode_context(context, self._limits.context_bytes)
+        return LineContent.of(self._hasher, b"", b"", encoded, 0.0)
+
+    def put(self, candidate: Candidate) -> PutProposal:
+        """A candidate as a put."""
+        return PutProposal(
+            self.line(candidate.key, candidate.value, candidate.context),
+            timestamp=optional_seconds(candidate.timestamp, "timestamp"),
+            revises=anchors(candidate.revises, "revises"),
+            key=idempotency_key(candidate.idempotency_key),
+        )
+
+    def _value(self, value: ArrayLike | None, key: bytes) -> bytes:
+        if value is None:
+            if self.value_dim not in (0, self.dim):
+                raise InvalidInputError(
+                    f"value cannot be left out: keys have {self.dim} dimensions, "
+                    f"values {self.value_dim}"
+                )
+            return key if self.value_dim else EMPTY.tobytes()
+        vector = to_vector(value, "value", self.value_dim)
+        finite_norm(vector, "value")
+        encoded = vector.tobytes()
+        # One object for equal bytes saves hashing and base64 of the second.
+        return key if encoded == key else encoded
+
+
+def number(value: Any, what: str) -> float:
+    """A finite float of an int or float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInputError(f"{what} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def optional_seconds(value: Any, what: str) -> float | None:
+    """Seconds since the epoch, or None."""
+    return None if value is None else number(value, what)
+
+
+def count(value: Any, what: str, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise InvalidInputError(f"{what} must be a whole number from {least} on, not {value!r}")
+    return int(value)
+
+
+def fraction(value: Any, what: str, least: float = 0.0) -> float:
+    """A number from `least` to 1."""
+    checked = number(value, what)
+    if not least <= checked <= 1.0:
+        raise InvalidInputError(f"{what} must be from {least:g} to 1, not {value!r}")
+    return checked
+
+
+def anchor(value: Any) -> str:
+    """An anchor that a line may have."""
+    if not is_anchor(value):
+        raise LineNotFoundError(str(value))
+    return str(value)
+
+
+def prev_anchor(value: Any) -> str | None:
+    """An anchor that the head may have, or None."""
+    if value is not None and not is_anchor(value):
+        raise InvalidInputError(f"prev_anchor must be 16 lower-case hex digits, not {value!r}")
+    return None if value is None else str(value)
+
+
+def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
+    """Different anchors, in the order given."""
+    if isinstance(values, str):
+        raise InvalidInputError(f"{what} is a sequence of anchors, not one string")
+    checked = tuple(anchor(value) for value in values)
+    if len(set(checked)) != len(checked):
+        raise InvalidInputError(f"{what} names a line twice")
+    return checked
+
+
+def idempotency_key(value: Any) -> str | None:
+    """A key of 1 to 512 characters that UTF-8 can carry, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= _KEY_LENGTH:
+        raise InvalidInputError(f"an idempotency_key has 1 to {_KEY_LENGTH} characters: {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidInputError("an idempotency_key is text; it has a lone surrogate") from exc
+    return str(value)

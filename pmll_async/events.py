@@ -1,0 +1,180 @@
+"""Commit events: what happened to a lattice, told to whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+from pmll_async.lines import Kind
+from pmll_async.records import (
+    DecayRecord,
+    ForgetRecord,
+    PutRecord,
+    RaceRecord,
+    Record,
+    RollbackRecord,
+)
+
+BUFFERED_EVENTS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LinePut:
+    """A line or note joined the chain; `revised` are the lines that it replaces."""
+
+    revision: int
+    anchor: str
+    kind: Kind
+    revised: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RaceDecided:
+    """A race's winner joined the chain, its losers became branches."""
+
+    revision: int
+    winner: str
+    losers: tuple[str, ...]
+    revised: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LineDecayed:
+    """A line's strength was multiplied by `factor`."""
+
+    revision: int
+    anchor: str
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineForgotten:
+    """A line left every later query."""
+
+    revision: int
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The state after `to_revision` records is the lattice's again."""
+
+    revision: int
+    to_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed:
+    """The reader was slow: `count` events before the next one were dropped, the oldest first."""
+
+    count: int
+
+
+CommitEvent = LinePut | RaceDecided | LineDecayed | LineForgotten | RolledBack | EventsMissed
+
+
+def event_of(record: Record, revision: int) -> CommitEvent:
+    """What the record that led to `revision` did."""
+    match record:
+        case PutRecord():
+            return LinePut(revision, record.line.anchor, record.line.kind, record.revises)
+        case RaceRecord():
+            winner, *losers = (line.anchor for line in record.lines)
+            return RaceDecided(revision, winner, tuple(losers), record.revises)
+        case DecayRecord():
+            return LineDecayed(revision, record.anchor, record.factor)
+        case ForgetRecord():
+            return LineForgotten(revision, record.anchor)
+        case RollbackRecord():
+            return RolledBack(revision, record.revision)
+    raise TypeError(f"no event for {type(record).__name__}")
+
+
+class EventStream:
+    """One listener's events, in commit order; ends when the lattice closes or the block is left."""
+
+    def __init__(self, hub: EventHub, size: int) -> None:
+        self._hub = hub
+        self._events: deque[CommitEvent] = deque()
+        self._size = size
+        self._missed = 0
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> EventStream:
+        self._hub.add(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._hub.remove(self)
+
+    def __aiter__(self) -> AsyncIterator[CommitEvent]:
+        return self
+
+    async def __anext__(self) -> CommitEvent:
+        while True:
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                return EventsMissed(missed)
+            if self._events:
+                return self._events.popleft()
+            if self._ended:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+
+    def offer(self, events: Iterator[CommitEvent]) -> None:
+        """Take events in, dropping the oldest beyond the size."""
+        self._events.extend(events)
+        while len(self._events) > self._size:
+            self._events.popleft()
+            self._missed += 1
+        self._changed.set()
+
+    def end(self) -> None:
+        """No more will come; what waits can still be read."""
+        self._ended = True
+        self._changed.set()
+
+
+class EventHub:
+    """The listeners of one lattice."""
+
+    def __init__(self) -> None:
+        self._streams: list[EventStream] = []
+        self._ended = False
+
+    def add(self, stream: EventStream) -> None:
+        """Tell the stream what is committed from now on."""
+        self._streams.append(stream)
+        if self._ended:
+            stream.end()
+
+    def remove(self, stream: EventStream) -> None:
+        """Tell it no more."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+        stream.end()
+
+    def committed(self, first: int, records: list[Record]) -> None:
+        """Pass on the records that followed the first `first`."""
+        if not self._streams:
+            return
+        events = [event_of(record, n) for n, record in enumerate(records, first + 1)]
+        for stream in self._streams:
+            stream.offer(iter(events))
+
+    def end(self) -> None:
+        """End every stream."""
+        self._ended = True
+        for stream in self._streams:
+            stream.end()

@@ -1,0 +1,1 @@
+"""Indexes: each module holds one, imported from there."""

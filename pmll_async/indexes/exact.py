@@ -1,0 +1,361 @@
+"""The exact index: every live key is looked at, in one matrix product for all waiting queries.
+
+A float32 product only selects. Whatever lies within the margin of the k-th weight is computed again
+row by row in float64 (`concert.exact_dots`), so that batching cannot change a bit of a result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.protocols import Columns, Hit, RankQuery
+
+Rows = NDArray[np.int64]
+
+BLOCK_ROWS: Final = 8192
+GATHER_SHARE: Final = 8
+"""A filter that leaves fewer than 1/8 of the rows is answered from those rows alone."""
+_CHUNK: Final = 64
+_EXACT_ROWS: Final = 2048
+_SAFE_NORM: Final = 2.0**40
+"""Keys are scaled by a power of two, which loses nothing, only if their length is beyond this."""
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    """Up to BLOCK_ROWS keys (n, dim), their lengths and float32 reciprocals of those."""
+
+    keys: Float32
+    norms: Float64
+    reciprocals: Float32
+
+
+@dataclass(slots=True, eq=False)
+class _Best:
+    """The rows that may be among one query's best so far."""
+
+    k: int
+    rows: list[Rows] = field(default_factory=list)
+    weights: list[Float32] = field(default_factory=list)
+    borderline: list[Rows] = field(default_factory=list)
+    threshold: float = -math.inf
+
+
+class ExactIndex:
+    """Ranks by the full weight over all keys; the oracle's order at the speed of one product."""
+
+    def __init__(self) -> None:
+        self._dim = 0
+        self._count = 0
+        self._blocks: list[_Block] = []
+        self._margin = 1e-5
+
+    def open(self, dim: int) -> None:
+        """See `Index.open`."""
+        self._dim, self._count, self._blocks = dim, 0, []
+        # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
+        self._margin = 1e-5 * max(1.0, dim / 1024)
+
+    def add(self, keys: Float32, norms: Float64) -> None:
+        """See `Index.add`."""
+        done = 0
+        while done < len(keys):
+            start = self._count % BLOCK_ROWS
+            if start == 0:
+                self._blocks.append(self._new_block())
+            stop = min(BLOCK_ROWS, start + len(keys) - done)
+            step = slice(done, done + stop - start)
+            _fill(self._blocks[-1], slice(start, stop), keys[step], norms[step])
+            done += stop - start
+            self._count += stop - start
+
+    def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
+        """See `Index.rank`."""
+        best = [_Best(min(query.k, columns.count)) for query in queries]
+        narrow = [_is_narrow(query, columns.count) for query in queries]
+        wide = [i for i, is_narrow in enumerate(narrow) if not is_narrow]
+        if wide and columns.count:
+            self._scan(columns, [queries[i] for i in wide], [best[i] for i in wide])
+        for query, found, is_narrow in zip(queries, best, narrow, strict=True):
+            if is_narrow:
+                self._gather(columns, query, found)
+        return [self._rescore(columns, q, b) for q, b in zip(queries, best, strict=True)]
+
+    def nearest(
+        self, columns: Columns, keys: Float32, norms: Float64
+    ) -> list[tuple[float, int] | None]:
+        """See `Index.nearest`."""
+        units = _unit_rows(keys, norms)
+        highest = np.full(len(keys), -np.inf, dtype=np.float32)
+        near: list[list[tuple[Rows, Float32]]] = [[] for _ in range(len(keys))]
+        for first, block in self._upto(columns.count):
+            cosines = _cosines(block, units)
+            eligible = (columns.live & columns.chain)[first : first + len(block.norms)]
+            if not eligible.all():
+                cosines[:, ~eligible] = -np.inf
+            tops = cosines.max(axis=1)
+            np.maximum(highest, tops, out=highest)
+            for i in np.flatnonzero(tops >= highest - self._margin):
+                if tops[i] == -np.inf:
+                    continue
+                rows = np.flatnonzero(cosines[i] >= highest[i] - self._margin)
+                near[i].append((rows + first, cosines[i, rows]))
+        return [
+            self._nearest_exactly(keys[i], float(norms[i]), near[i], float(highest[i]))
+            for i in range(len(keys))
+        ]
+
+    # --- scanning ------------------------------------------------------------------------------
+
+    def _new_block(self) -> _Block:
+        return _Block(
+            keys=np.empty((BLOCK_ROWS, self._dim), dtype=np.float32),
+            norms=np.empty(BLOCK_ROWS, dtype=np.float64),
+            reciprocals=np.empty(BLOCK_ROWS, dtype=np.float32),
+        )
+
+    def _upto(self, count: int) -> Iterator[tuple[int, _Block]]:
+        """The blocks of the first `count` rows, newest first, with their first rows."""
+        for number in reversed(range(-(-count // BLOCK_ROWS))):
+            first = number * BLOCK_ROWS
+            block, rows = self._blocks[number], min(BLOCK_ROWS, count - first)
+            yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
+
+    def _scan(self, columns: Columns, queries: list[RankQuery], best: list[_Best]) -> None:
+        # Newest first: with a weight on recency the threshold is then high from the start.
+        units = np.stack([_unit(query) for query in queries])
+        masks = [_mask(query, columns.count) for query in queries]
+        for first, block in self._upto(columns.count):
+            span = slice(first, first + len(block.norms))
+            cosines = _cosines(block, units)
+            terms = _Terms(columns, span)
+            for i, query in enumerate(queries):
+                base, slope = terms.of(query)
+                weights = cosines[i] * slope
+                weights += base
+                mask = masks[i]
+                if mask is not None:
+                    np.putmask(weights, ~mask[span], -np.inf)
+                self._offer(best[i], weights, cosines[i], query, first)
+
+    def _gather(self, columns: Columns, query: RankQuery, best: _Best) -> None:
+        rows = _known(query, columns)
+        if not len(rows):
+            return
+        keys, _, reciprocals = self._take(rows)
+        cosines = keys @ _unit(query)
+        cosines *= reciprocals
+        base, slope = _Terms(columns, rows).of(query)
+        found = _Best(best.k)
+        self._offer(found, cosines * slope + base, cosines, query, 0)
+        best.threshold, best.weights = found.threshold, found.weights
+        best.rows = [rows[part] for part in found.rows]
+        best.borderline = [rows[part] for part in found.borderline]
+
+    def _offer(
+        self, best: _Best, weights: Float32, cosines: Float32, query: RankQuery, first: int
+    ) -> None:
+        if query.floor > -1.0:
+            # Rows that may or may not reach the floor neither set the threshold nor get lost.
+            surely = cosines >= query.floor + self._margin
+            maybe = np.flatnonzero((cosines >= query.floor - self._margin) & ~surely)
+            if len(maybe):
+                best.borderline.append(maybe[weights[maybe] > -np.inf] + first)
+            np.putmask(weights, ~surely, -np.inf)
+        slack = 2 * self._margin * query.concert.margin
+        cut = max(best.threshold, _lower_bound(weights, best.k))
+        rows = np.flatnonzero(weights >= cut - slack if cut > -np.inf else weights > -np.inf)
+        if not len(rows):
+            return
+        best.rows.append(rows + first)
+        best.weights.append(weights[rows])
+        known = np.concatenate(best.weights)
+        if len(known) >= best.k > 0:
+            best.threshold = float(np.partition(known, len(known) - best.k)[len(known) - best.k])
+
+    # --- exact scores --------------------------------------------------------------------------
+
+    def _rescore(self, columns: Columns, query: RankQuery, best: _Best) -> list[Hit]:
+        if not best.k or not (best.rows or best.borderline):
+            return []
+        slack = 2 * self._margin * query.concert.margin
+        rows = [
+            r[w >= best.threshold - slack] for r, w in zip(best.rows, best.weights, strict=True)
+        ]
+        chosen = np.unique(np.concatenate(rows + best.borderline))
+        hits = []
+        for start in range(0, len(chosen), _EXACT_ROWS):
+            part = chosen[start : start + _EXACT_ROWS]
+            hits += self._score_exactly(columns, query, part)
+        hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
+        return hits[: query.k]
+
+    def _score_exactly(self, columns: Columns, query: RankQuery, rows: Rows) -> list[Hit]:
+        concert = query.concert
+        keys, norms, _ = self._take(rows)
+        vector, norm = _scaled(query.vector, query.norm)
+        similarities = clamp_cosine(exact_dots(keys, vector), norms, norm).tolist()
+        taken = zip(
+            rows.tolist(),
+            similarities,
+            columns.timestamps[rows].tolist(),
+            columns.strengths[rows].tolist(),
+            columns.novelties[rows].tolist(),
+            strict=True,
+        )
+        hits = []
+        for row, similarity, timestamp, strength, novelty in taken:
+            if similarity >= query.floor:
+                recency = concert.recency(timestamp, query.now)
+                weight = concert.weight(
+                    strength=strength, recency=recency, similarity=similarity, novelty=novelty
+                )
+                hits.append(Hit(row, similarity, recency, weight))
+        return hits
+
+    def _nearest_exactly(
+        self, key: Float32, norm: float, near: list[tuple[Rows, Float32]], highest: float
+    ) -> tuple[float, int] | None:
+        if not near:
+            return None
+        rows = np.sort(np.concatenate([r[c >= highest - self._margin] for r, c in near]))
+        vector, norm = _scaled(key, norm)
+        top, place = -2.0, -1
+        for start in range(0, len(rows), _EXACT_ROWS):
+            part = rows[start : start + _EXACT_ROWS]
+            keys, norms, _ = self._take(part)
+            cosines = clamp_cosine(exact_dots(keys, vector), norms, norm)
+            first = int(np.argmax(cosines))
+            if cosines[first] > top:
+                top, place = float(cosines[first]), int(part[first])
+        return top, place
+
+    def _take(self, rows: Rows) -> tuple[Float32, Float64, Float32]:
+        """Keys (m, dim), lengths (m,) and reciprocals (m,) of the rows, in their order."""
+        keys = np.empty((len(rows), self._dim), dtype=np.float32)
+        norms = np.empty(len(rows), dtype=np.float64)
+        reciprocals = np.empty(len(rows), dtype=np.float32)
+        numbers, places = np.divmod(rows, BLOCK_ROWS)
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            block, at = self._blocks[number], places[here]
+            keys[here] = block.keys[at]
+            norms[here] = block.norms[at]
+            reciprocals[here] = block.reciprocals[at]
+        return keys, norms, reciprocals
+
+
+class _Terms:
+    """What a weight has beside the similarity, shared by queries of one `now` and concert.
+
+    `of(query)` gives float32 (base, slope), so that weight = base + slope · cosine; dead rows have
+    a base of -inf.
+    """
+
+    def __init__(self, columns: Columns, rows: slice | Rows) -> None:
+        self._columns, self._rows = columns, rows
+        self._known: dict[tuple[float, int, bool], tuple[Float32, Float32]] = {}
+
+    def of(self, query: RankQuery) -> tuple[Float32, Float32]:
+        key = (query.now, id(query.concert), query.branches)
+        if key not in self._known:
+            self._known[key] = self._compute(query)
+        return self._known[key]
+
+    def _compute(self, query: RankQuery) -> tuple[Float32, Float32]:
+        columns, rows, concert = self._columns, self._rows, query.concert
+        strengths = columns.strengths[rows].astype(np.float32)
+        base = columns.novelties[rows].astype(np.float32)
+        base *= np.float32(concert.gamma)
+        if concert.alpha:
+            ages = np.maximum(query.now - columns.timestamps[rows], 0.0)
+            recencies = np.exp((ages * (-1.0 / concert.tau)).astype(np.float32))
+            base += np.float32(concert.alpha) * recencies
+        base *= strengths
+        live = columns.live[rows]
+        if not query.branches:
+            live = live & columns.chain[rows]
+        if not live.all():
+            np.putmask(base, ~live, -np.inf)
+        return base, strengths * np.float32(concert.beta)
+
+
+def _fill(block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
+    block.keys[span] = keys
+    block.norms[span] = norms
+    extreme = np.flatnonzero((norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM))
+    for i in extreme.tolist():
+        row, norm = _scaled(keys[i], float(norms[i]))
+        block.keys[span.start + i], block.norms[span.start + i] = row, norm
+    block.reciprocals[span] = 1.0 / block.norms[span]
+
+
+def _scaled(vector: Float32, norm: float) -> tuple[Float32, float]:
+    """The vector at a length that float32 products can carry; scaled by a power of two or not."""
+    if 1 / _SAFE_NORM <= norm <= _SAFE_NORM:
+        return vector, norm
+    exponent = -math.frexp(norm)[1]
+    return np.ldexp(vector, exponent), math.ldexp(norm, exponent)
+
+
+def _unit(query: RankQuery) -> Float32:
+    vector, norm = _scaled(query.vector, query.norm)
+    return vector * np.float32(1.0 / norm)
+
+
+def _unit_rows(keys: Float32, norms: Float64) -> Float32:
+    units = np.array(keys, dtype=np.float32)
+    for i, norm in enumerate(norms.tolist()):
+        row, length = _scaled(keys[i], norm)
+        units[i] = row * np.float32(1.0 / length)
+    return units
+
+
+def _cosines(block: _Block, units: Float32) -> Float32:
+    """Float32 cosines (queries, rows) of one block."""
+    if len(units) == 1:
+        cosines: Float32 = (block.keys @ units[0])[None, :]
+    else:
+        cosines = units @ block.keys.T
+    cosines *= block.reciprocals
+    return cosines
+
+
+def _is_narrow(query: RankQuery, count: int) -> bool:
+    return query.rows is not None and len(query.rows) * GATHER_SHARE < count
+
+
+def _known(query: RankQuery, columns: Columns) -> Rows:
+    rows = np.empty(0, dtype=np.int64) if query.rows is None else query.rows
+    rows = rows[: int(np.searchsorted(rows, columns.count))]
+    live = columns.live[rows]
+    if not query.branches:
+        live = live & columns.chain[rows]
+    return rows[live]
+
+
+def _mask(query: RankQuery, count: int) -> NDArray[np.bool_] | None:
+    if query.rows is None:
+        return None
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[query.rows[: int(np.searchsorted(query.rows, count))]] = True
+    return mask
+
+
+def _lower_bound(weights: Float32, k: int) -> float:
+    """A number that at least k weights reach, -inf if there are not so many chunks.
+
+    The k-th largest of the maxima of chunks is one, and costs a third of a partition.
+    """
+    chunks = len(weights) // _CHUNK
+    if not 0 < k <= chunks:
+        return -math.inf
+    tops = weights[: chunks * _CHUNK].reshape(chunks, _CHUNK).max(axis=1)
+    return float(np.partition(tops, chunks - k)[chunks - k])

@@ -1,0 +1,440 @@
+"""The lattice: the front door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+from weakref import WeakValueDictionary
+
+from numpy.typing import ArrayLike
+from pydantic import JsonValue
+
+from pmll_async import encoding
+from pmll_async.anchors import Hasher
+from pmll_async.concert import Concert
+from pmll_async.desk import QueryDesk
+from pmll_async.encoding import Encoder
+from pmll_async.errors import (
+    ConflictError,
+    InvalidInputError,
+    LatticeClosedError,
+    ReadOnlyStoreError,
+    WrongEventLoopError,
+)
+from pmll_async.events import BUFFERED_EVENTS, EventHub, EventStream
+from pmll_async.indexes.exact import ExactIndex
+from pmll_async.ledger import Ledger
+from pmll_async.lines import Candidate, Limits, RaceOutcome
+from pmll_async.opening import Abandonable, Loaded, Shape, load
+from pmll_async.proposals import (
+    DecayProposal,
+    ForgetProposal,
+    PutProposal,
+    RaceProposal,
+    RollbackProposal,
+)
+from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
+from pmll_async.putting import put_many
+from pmll_async.race import CandidateFunction, Judge
+from pmll_async.racing import Racecourse, outcome_of
+from pmll_async.readable import Readable, Services
+from pmll_async.reader import Reader
+from pmll_async.records import Record
+from pmll_async.snapshot import Point, Snapshot
+from pmll_async.trace import Trace
+from pmll_async.vectors import to_key
+from pmll_async.views import LatticeView
+
+
+class Lattice(Readable):
+    """A persistent memory of hash-chained lines, for one event loop.
+
+    Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
+    dimensions of keys and values; they may be left out when the store exists, and `value_dim` is
+    `dim` unless given. `integrity_key` (1 to 64 bytes) makes every hash a keyed one. `clock` gives
+    seconds since the epoch and is called in this loop's thread and in the trace's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        dim: int | None = None,
+        value_dim: int | None = None,
+        index: Index | None = None,
+        concert: Concert | None = None,
+        clock: Clock = time.time,
+        integrity_key: bytes | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._store = store
+        self._index: Index = ExactIndex() if index is None else index
+        self._shape = Shape(dim, value_dim)
+        self._concert = Concert() if concert is None else concert
+        self._limits = Limits() if limits is None else limits
+        self._clock = clock
+        self._hasher = Hasher(integrity_key)
+        self._opening = asyncio.Lock()
+        self._open: _Open | None = None
+        self._closed = False
+        self._following = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        sync: Literal["group", "os"] = "group",
+        read_only: bool = False,
+        lock_timeout: float = 0.0,
+        dim: int | None = None,
+        value_dim: int | None = None,
+        index: Index | None = None,
+        concert: Concert | None = None,
+        clock: Clock = time.time,
+        integrity_key: bytes | None = None,
+        limits: Limits | None = None,
+    ) -> Lattice:
+        """The lattice in the folder `path`, a JSONL store.
+
+        `sync="group"` acknowledges after fdatasync, `"os"` after `write` and syncs every second.
+        `read_only` needs no lock and follows a live writer. `lock_timeout` is how many seconds to
+        wait for another writer to close.
+        """
+        # The composition root: the only place where the library chooses a store.
+        from pmll_async.stores.jsonl import JsonlStore
+
+        store = JsonlStore(Path(path), sync=sync, read_only=read_only, lock_timeout=lock_timeout)
+        return cls(
+            store,
+            dim=dim,
+            value_dim=value_dim,
+            index=index,
+            concert=concert,
+            clock=clock,
+            integrity_key=integrity_key,
+            limits=limits,
+        )
+
+    # --- opening and closing ---------------------------------------------------------------------
+
+    def __await__(self) -> Generator[object, None, Lattice]:
+        """Open; again on an open lattice is nothing."""
+        return self._opened().__await__()
+
+    async def __aenter__(self) -> Lattice:
+        return await self._opened()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _opened(self) -> Lattice:
+        async with self._opening:
+            if self._closed:
+                raise LatticeClosedError
+            if self._open is None:
+                job = Abandonable(self._load, self._store.close)
+                self._open = self._assemble(await job.run())
+            self._usable()
+        return self
+
+    def _load(self) -> Loaded:
+        return load(self._store, self._index, self._shape, self._hasher)
+
+    def _assemble(self, loaded: Loaded) -> _Open:
+        header, ledger = loaded.header, loaded.ledger
+        reader = Reader(self._store, self._index, self._concert, self._limits.cached_lines)
+        hub = EventHub()
+        return _Open(
+            services=Services(
+                reader=reader,
+                desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim),
+                ledger=ledger,
+                loop=asyncio.get_running_loop(),
+                dim=header.dim,
+                value_dim=header.value_dim,
+            ),
+            encoder=Encoder(header.dim, header.value_dim, self._hasher, self._limits),
+            trace=Trace(
+                store=self._store,
+                ledger=ledger,
+                index=self._index,
+                hasher=self._hasher,
+                clock=self._clock,
+                limits=self._limits,
+                dim=header.dim,
+                committed=hub.committed,
+            ),
+            hub=hub,
+            pid=loaded.pid,
+        )
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, close the store, end the thread. Idempotent."""
+        if self._open is not None:
+            self._open.check_caller()
+        self._closed = True
+        async with self._opening:
+            opened = self._open
+        if opened is None:
+            return
+        await opened.services.desk.drained()
+        await opened.trace.close()
+        opened.hub.end()
+
+    def _usable(self) -> _Open:
+        if self._closed:
+            raise LatticeClosedError
+        if self._open is None:
+            raise LatticeClosedError(
+                "this lattice is not open yet: use `async with lattice` or `await lattice`"
+            )
+        self._open.check_caller()
+        return self._open
+
+    def _writable(self) -> _Open:
+        opened = self._usable()
+        if self._store.read_only:
+            raise ReadOnlyStoreError(self._store.path)
+        return opened
+
+    # --- writing -------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: ArrayLike,
+        value: ArrayLike | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+        prev_anchor: str | None = None,
+        *,
+        timestamp: float | None = None,
+        revises: Sequence[str] = (),
+        min_novelty: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Store one line and return its anchor once it is durable.
+
+        `key` (dim,); `value` (value_dim,), the key when left out; `timestamp` in seconds since the
+        epoch, the commit's time when left out. `prev_anchor` no longer the head, or a line of
+        `revises` already revised or forgotten: `StaleAnchorError`. Novelty under `min_novelty`:
+        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`.
+        """
+        opened = self._writable()
+        proposal = PutProposal(
+            opened.encoder.line(key, value, context),
+            timestamp=encoding.optional_seconds(timestamp, "timestamp"),
+            prev_anchor=encoding.prev_anchor(prev_anchor),
+            revises=encoding.anchors(revises, "revises"),
+            min_novelty=None
+            if min_novelty is None
+            else encoding.fraction(min_novelty, "min_novelty"),
+            key=encoding.idempotency_key(idempotency_key),
+        )
+        return str(await opened.trace.commit(proposal))
+
+    async def note(
+        self,
+        context: Mapping[str, JsonValue],
+        prev_anchor: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Append a note: a line without vectors, on the chain but never returned by a query."""
+        opened = self._writable()
+        proposal = PutProposal(
+            opened.encoder.note(context),
+            prev_anchor=encoding.prev_anchor(prev_anchor),
+            key=encoding.idempotency_key(idempotency_key),
+        )
+        return str(await opened.trace.commit(proposal))
+
+    async def put_many(
+        self,
+        candidates: Iterable[Candidate] | AsyncIterable[Candidate],
+        *,
+        batch: int = 256,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Store candidates in batches, each whole or not at all; returns how many lines are new.
+
+        Memory stays bounded by one batch. `progress` is told the number stored so far after each.
+        An error stops it, says how many are stored in its notes, and a `PmllError` in `.stored`.
+        """
+        opened = self._writable()
+        size = encoding.count(batch, "batch", 1)
+        return await put_many(candidates, opened.encoder, opened.trace, size, progress)
+
+    async def race(
+        self,
+        candidates: Sequence[CandidateFunction[LatticeView]],
+        *,
+        query: ArrayLike | None = None,
+        judge: Judge[LatticeView] | None = None,
+        decay: float = 0.5,
+        timeout: float | None = None,
+        prev_anchor: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> RaceOutcome:
+        """Run candidate functions concurrently over one snapshot and commit the best, in one record.
+
+        The highest score wins, then entry order. `judge(candidate, view)` scores; without one the
+        score is the candidate's confidence, times its weight against `query` (dim,) if given.
+        Losers become branches with strength `decay`. After `timeout` seconds what has finished
+        competes. `NoWinnerError` when nothing is left. A known key returns the recorded outcome.
+        """
+        opened = self._writable()
+        key = encoding.idempotency_key(idempotency_key)
+        prev = encoding.prev_anchor(prev_anchor)
+        strength = encoding.fraction(decay, "decay")
+        seconds = None if timeout is None else max(0.0, encoding.number(timeout, "timeout"))
+        vector = None if query is None else to_key(query, "query", opened.services.dim)[0]
+        candidates = list(candidates)
+        if not candidates:
+            raise InvalidInputError("a race needs at least one candidate")
+        recorded = await self._recorded_race(opened, key)
+        if recorded is not None:
+            return recorded
+        snapshot = self._snapshot()
+        view = LatticeView(self._services, snapshot.revision, snapshot, self._now())
+        course = Racecourse(
+            opened.services, opened.encoder, self._concert, view, snapshot, vector, judge
+        )
+        proposal = await course.run(candidates, strength, seconds)
+        return await self._commit_race(opened, proposal.under(prev, key))
+
+    async def decay(self, anchor: str, factor: float) -> None:
+        """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
+        opened = self._writable()
+        by = encoding.number(factor, "factor")
+        if by < 0:
+            raise InvalidInputError(f"factor must not be negative: {factor!r}")
+        await opened.trace.commit(DecayProposal(encoding.anchor(anchor), by))
+
+    async def forget(self, anchor: str) -> None:
+        """Take a line out of every later query; it keeps its place on the chain and `get` finds it."""
+        opened = self._writable()
+        await opened.trace.commit(ForgetProposal(encoding.anchor(anchor)))
+
+    async def rollback(self, point: Point) -> None:
+        """Make the state at `point` the lattice's again, as a new record.
+
+        Lines after it stay readable with `get`, off the chain; their idempotency keys are free.
+        """
+        opened = self._writable()
+        revision = self._snapshot().timeline.revision_at(point)
+        await opened.trace.commit(RollbackProposal(revision))
+
+    async def _recorded_race(self, opened: _Open, key: str | None) -> RaceOutcome | None:
+        use = None if key is None else self._snapshot().keys.get(key)
+        if use is None:
+            return None
+        if not use.race:
+            raise ConflictError(use.key, use.anchor)
+        return await self._outcome(opened, use.n, None)
+
+    async def _commit_race(self, opened: _Open, proposal: RaceProposal) -> RaceOutcome:
+        n, record = await opened.trace.commit(proposal)
+        return await self._outcome(opened, n, record)
+
+    async def _outcome(self, opened: _Open, n: int, record: Record | None) -> RaceOutcome:
+        services = opened.services
+        if record is None:
+            record = await services.blocking(services.reader.record, n)
+        return outcome_of(services.reader, self._snapshot(), n, record)
+
+    # --- the rest of the front door ------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        """The digest of the whole log, 64 hex digits: h of design section 4."""
+        return self._snapshot().digest.hex()
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening found."""
+        self._usable()
+        return self._store.recovery
+
+    @property
+    def dim(self) -> int:
+        """The dimensions of a key."""
+        return self._usable().services.dim
+
+    @property
+    def value_dim(self) -> int:
+        """The dimensions of a value."""
+        return self._usable().services.value_dim
+
+    @property
+    def concert(self) -> Concert:
+        """The weights that queries are ranked with."""
+        return self._concert
+
+    def at(self, point: Point) -> LatticeView:
+        """The lattice just after the record that `point` names: an anchor, a revision, a datetime."""
+        snapshot = self._snapshot()
+        return LatticeView(self._services, snapshot.timeline.revision_at(point))
+
+    def lock(self, name: str = "") -> asyncio.Lock:
+        """A fair lock by name, for read-modify-write sequences between tasks."""
+        self._usable()
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def events(self, *, buffer: int = BUFFERED_EVENTS) -> EventStream:
+        """What is committed from entering the block on; a slow reader is told how many it missed."""
+        opened = self._writable()
+        return EventStream(opened.hub, encoding.count(buffer, "buffer", 1))
+
+    def _services(self) -> Services:
+        return self._usable().services
+
+    def _snapshot(self) -> Snapshot:
+        return self._usable().services.ledger.snapshot
+
+    async def _ready(self) -> Snapshot:
+        if self._store.read_only and isinstance(self._store, SupportsFollow):
+            services = self._services()
+            async with self._following:
+                await services.blocking(_follow, self._store, services.ledger)
+        return self._snapshot()
+
+    def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
+        return None
+
+    def _now(self) -> float:
+        return encoding.number(self._clock(), "the clock's time")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Open:
+    """What an open lattice consists of."""
+
+    services: Services
+    encoder: Encoder
+    trace: Trace
+    hub: EventHub
+    pid: int
+
+    def check_caller(self) -> None:
+        """Refuse another event loop and a forked child."""
+        if self.pid != os.getpid():
+            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
+        if asyncio.get_running_loop() is not self.services.loop:
+            raise WrongEventLoopError
+
+
+def _follow(store: SupportsFollow, ledger: Ledger) -> None:
+    for block in store.follow():
+        ledger.extend(block)

@@ -1,0 +1,195 @@
+"""The ledger: the growing columns of a lattice, fed block by block, and the states drawn from it.
+
+One thread extends it. What it hands out (`Snapshot`) never changes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import numpy as np
+
+from pmll_async.anchors import ROOT_DIGEST
+from pmll_async.columns import BRANCH, NOTE, Block, KeyUse, Mark
+from pmll_async.growing import AnchorMap, Column
+from pmll_async.protocols import Index
+from pmll_async.snapshot import Snapshot, Timeline
+from pmll_async.states import RankedLines, State
+
+
+class Ledger:
+    """Every record's columns, the newest state, and on demand any older one."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._digest = ROOT_DIGEST
+        self._times = Column(np.float64)
+        self._line_starts = Column(np.int64)
+        self._line_starts.extend(np.zeros(1, dtype=np.int64))
+        self._anchors = Column(np.uint64)
+        self._kinds = Column(np.uint8)
+        self._births = Column(np.float64)
+        self._records = Column(np.int64)
+        self._ranked = Column(np.int64)
+        self._ranked_lines = Column(np.int64)
+        self._timestamps = Column(np.float64)
+        self._novelties = Column(np.float64)
+        self._order = Column(np.int64)
+        self._ranked_anchors = Column(np.uint64)
+        self._on_chain = Column(np.bool_)
+        self._by_anchor = AnchorMap()
+        self._marks: list[Mark] = []
+        self._mark_numbers: list[int] = []
+        self._rollbacks: list[Mark] = []
+        self._key_uses: list[KeyUse] = []
+        self._state = State()
+        self.snapshot = self._publish()
+
+    @property
+    def revised(self) -> set[int]:
+        """The lines that a line of the current state has replaced."""
+        return self._state.revised
+
+    def extend(self, block: Block) -> None:
+        """Take in the records behind the newest and show the new state."""
+        first_line, first_row = len(self._anchors), len(self._ranked_lines)
+        self._append_columns(block)
+        marks = list(block.marks)
+        self._marks += marks
+        self._mark_numbers += [mark.n for mark in marks]
+        self._key_uses += block.key_uses
+        rollbacks = [mark for mark in marks if mark.kind == "rollback"]
+        self._rollbacks += rollbacks
+        if rollbacks:
+            self._state = self._rebuild(block.stop)
+        else:
+            self._grow_state(block, first_line, first_row)
+        self._digest = block.digest
+        self.snapshot = self._publish()
+
+    def at(self, revision: int) -> Snapshot:
+        """The state after `revision` records, drawn from the columns."""
+        if revision == self.snapshot.revision:
+            return self.snapshot
+        return self._rebuild(revision).show(
+            self._timeline(revision), self._ranked_to(revision), b""
+        )
+
+    # --- growing -------------------------------------------------------------------------------
+
+    def _append_columns(self, block: Block) -> None:
+        first_line, first_row = len(self._anchors), len(self._ranked_lines)
+        records = np.repeat(np.arange(block.first, block.stop, dtype=np.int64), block.line_counts)
+        lines = np.flatnonzero(block.kinds != NOTE)
+        ranked = np.full(len(block.kinds), -1, dtype=np.int64)
+        ranked[lines] = np.arange(first_row, first_row + len(lines))
+        self._index.add(block.keys, block.norms)
+        self._times.extend(block.times)
+        self._line_starts.extend(first_line + np.cumsum(block.line_counts))
+        self._by_anchor.extend(block.anchors, first_line)
+        self._anchors.extend(block.anchors)
+        self._kinds.extend(block.kinds)
+        self._births.extend(block.strengths)
+        self._records.extend(records)
+        self._ranked.extend(ranked)
+        self._ranked_lines.extend(lines + first_line)
+        self._timestamps.extend(block.timestamps)
+        self._novelties.extend(block.novelties)
+        self._order.extend(records[lines])
+        self._ranked_anchors.extend(block.anchors[lines])
+        self._on_chain.extend(block.kinds[lines] != BRANCH)
+
+    def _grow_state(self, block: Block, first_line: int, first_row: int) -> None:
+        state = self._state
+        state.add_lines(
+            chain=np.flatnonzero(block.kinds != BRANCH) + first_line,
+            strengths=block.strengths,
+            ranked=self._ranked_lines.view()[first_row:] - first_line,
+            kinds=block.kinds,
+            alive=np.ones(len(block.kinds), dtype=np.bool_),
+        )
+        state.keys |= {use.key: use for use in block.key_uses}
+        state.apply(self._resolved(block.marks), self._timeline(block.stop))
+
+    def _resolved(self, marks: Iterable[Mark]) -> list[tuple[Mark, int]]:
+        return [(mark, self._line_of(mark)) for mark in marks if mark.kind != "rollback"]
+
+    def _line_of(self, mark: Mark) -> int:
+        limit = int(self._line_starts.view()[mark.n])
+        line = self._by_anchor.find(mark.anchor, limit)
+        if line is None:
+            raise ValueError(f"record {mark.n} names {mark.anchor}, which no line has")
+        return line
+
+    # --- states --------------------------------------------------------------------------------
+
+    def _rebuild(self, revision: int) -> State:
+        spans = self._lineage(revision)
+        timeline, ranked = self._timeline(revision), self._ranked_to(revision)
+        alive = np.zeros(timeline.line_count, dtype=np.bool_)
+        for first, stop in spans:
+            alive[timeline.line_starts[first] : timeline.line_starts[stop]] = True
+        state = State()
+        state.add_lines(
+            chain=np.flatnonzero(alive & (timeline.kinds != BRANCH)),
+            strengths=self._births.view()[: timeline.line_count],
+            ranked=ranked.lines,
+            kinds=timeline.kinds,
+            alive=alive,
+        )
+        state.keys = {
+            use.key: use for use in self._key_uses if any(a <= use.n < b for a, b in spans)
+        }
+        marks = [mark for span in spans for mark in self._marks_within(*span)]
+        state.apply(self._resolved(marks), timeline)
+        return state
+
+    def _lineage(self, revision: int) -> list[tuple[int, int]]:
+        """The spans of records, oldest first, that the state after `revision` is made of."""
+        spans: list[tuple[int, int]] = []
+        rollbacks = [mark for mark in self._rollbacks if mark.n < revision]
+        while rollbacks:
+            last = rollbacks.pop()
+            if last.n < revision:
+                spans.append((last.n + 1, revision))
+                revision = last.revision
+        spans.append((0, revision))
+        return spans[::-1]
+
+    def _marks_within(self, first: int, stop: int) -> list[Mark]:
+        span = slice(bisect_left(self._mark_numbers, first), bisect_left(self._mark_numbers, stop))
+        return self._marks[span]
+
+    # --- showing -------------------------------------------------------------------------------
+
+    def _publish(self) -> Snapshot:
+        revision = len(self._times)
+        return self._state.show(self._timeline(revision), self._ranked_to(revision), self._digest)
+
+    def _timeline(self, revision: int) -> Timeline:
+        starts = self._line_starts.view()[: revision + 1]
+        lines = int(starts[-1])
+        return Timeline(
+            revision=revision,
+            times=self._times.view()[:revision],
+            line_starts=starts,
+            kinds=self._kinds.view()[:lines],
+            records=self._records.view()[:lines],
+            ranked=self._ranked.view()[:lines],
+            anchors=self._anchors.view()[:lines],
+            by_anchor=self._by_anchor,
+        )
+
+    def _ranked_to(self, revision: int) -> RankedLines:
+        """The columns of the index rows that the first records filled."""
+        lines = self._ranked_lines.view()
+        count = int(np.searchsorted(lines, self._line_starts.view()[revision]))
+        return RankedLines(
+            lines=lines[:count],
+            timestamps=self._timestamps.view()[:count],
+            novelties=self._novelties.view()[:count],
+            chain=self._on_chain.view()[:count],
+            order=self._order.view()[:count],
+            anchors=self._ranked_anchors.view()[:count],
+        )

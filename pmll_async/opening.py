@@ -1,0 +1,104 @@
+"""Opening: from a store on disk to a ledger in memory, without anything left behind on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pmll_async.anchors import Hasher
+from pmll_async.errors import DimensionMismatchError, InvalidInputError
+from pmll_async.ledger import Ledger
+from pmll_async.protocols import Index, Store, StoreHeader
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The dimensions that a caller asked for; None where the store decides."""
+
+    dim: int | None
+    value_dim: int | None
+
+    def __post_init__(self) -> None:
+        for what, least in (("dim", 1), ("value_dim", 0)):
+            value = getattr(self, what)
+            if value is not None and (isinstance(value, bool) or not _is_whole(value, least)):
+                raise InvalidInputError(f"{what} must be a whole number from {least} on: {value!r}")
+
+    def header(self, hasher: Hasher) -> StoreHeader | None:
+        """What a new store is made with; None without a dimension."""
+        if self.dim is None:
+            return None
+        value_dim = self.dim if self.value_dim is None else self.value_dim
+        return StoreHeader(self.dim, value_dim, key_check=hasher.check_value())
+
+    def check(self, header: StoreHeader) -> None:
+        """Refuse a store of other dimensions."""
+        if self.dim is not None and self.dim != header.dim:
+            raise DimensionMismatchError("dim=", header.dim, self.dim)
+        if self.value_dim is not None and self.value_dim != header.value_dim:
+            raise DimensionMismatchError("value_dim=", header.value_dim, self.value_dim)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and value >= least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """An open store and its ledger."""
+
+    header: StoreHeader
+    ledger: Ledger
+    pid: int = field(default_factory=os.getpid)
+
+
+def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
+    """Open the store and read what it holds; blocks. On any error the store is closed again."""
+    header = store.open(shape.header(hasher), hasher)
+    try:
+        shape.check(header)
+        index.open(header.dim)
+        ledger = Ledger(index)
+        for block in store.load():
+            ledger.extend(block)
+    except BaseException:
+        store.close()
+        raise
+    return Loaded(header, ledger)
+
+
+class Abandonable(Generic[Result]):
+    """A blocking job whose caller may go away; then its result is undone as soon as it is there."""
+
+    def __init__(self, job: Callable[[], Result], undo: Callable[[], None]) -> None:
+        self._job, self._undo = job, undo
+        self._lock = threading.Lock()
+        self._done = self._abandoned = False
+
+    async def run(self) -> Result:
+        """The job's result, from a worker thread."""
+        running = asyncio.get_running_loop().run_in_executor(None, self._work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            with self._lock:
+                self._abandoned = True
+                undo_now = self._done
+            if undo_now:
+                asyncio.get_running_loop().run_in_executor(None, self._undo)
+            raise
+
+    def _work(self) -> Result:
+        result = self._job()
+        with self._lock:
+            self._done = True
+            undo_now = self._abandoned
+        if undo_now:
+            self._undo()
+        return result

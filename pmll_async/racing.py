@@ -1,0 +1,132 @@
+"""Racing: a race's result as a proposal to the trace, and a race record as its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmll_async.concert import Concert, Float32, clamp_cosine, exact_dots, exact_norm, novelty_of
+from pmll_async.encoding import Encoder
+from pmll_async.errors import InvalidInputError
+from pmll_async.lines import Candidate, RaceOutcome
+from pmll_async.proposals import PutProposal, RaceEntry, RaceProposal
+from pmll_async.race import CandidateFunction, Heat, Judge, judge_all, run_race
+from pmll_async.readable import Services
+from pmll_async.reader import Reader
+from pmll_async.records import RaceRecord, Record
+from pmll_async.snapshot import Snapshot
+from pmll_async.views import LatticeView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Racecourse:
+    """Where one race is run: the view that all candidates see, and how they are scored."""
+
+    services: Services
+    encoder: Encoder
+    concert: Concert
+    view: LatticeView
+    snapshot: Snapshot
+    query: Float32 | None
+    judge: Judge[LatticeView] | None
+
+    async def run(
+        self,
+        candidates: Sequence[CandidateFunction[LatticeView]],
+        decay: float,
+        timeout: float | None,
+    ) -> RaceProposal:
+        """Run, score and rank the candidates; `NoWinnerError` if none is left."""
+        puts: dict[int, PutProposal] = {}
+
+        async def score(finished: list[Candidate]) -> list[float | Exception]:
+            return await self._score(finished, puts)
+
+        heat = await run_race(self.view, candidates, score=score, timeout=timeout)
+        return _proposal(heat, puts, decay)
+
+    async def _score(
+        self, candidates: list[Candidate], puts: dict[int, PutProposal]
+    ) -> list[float | Exception]:
+        """Scores of those that can be lines, errors for the others, in the order given."""
+        errors: dict[int, Exception] = {}
+        for place, candidate in enumerate(candidates):
+            try:
+                puts[id(candidate)] = self._encode(candidate)
+            except (InvalidInputError, LookupError) as exc:
+                errors[place] = exc
+        sound = [c for place, c in enumerate(candidates) if place not in errors]
+        scores = iter(await self._score_sound(sound, puts) if sound else [])
+        return [
+            errors[place] if place in errors else next(scores) for place in range(len(candidates))
+        ]
+
+    def _encode(self, candidate: Candidate) -> PutProposal:
+        if candidate.idempotency_key is not None:
+            raise InvalidInputError("a race has its own idempotency_key; its candidates have none")
+        return self.encoder.put(candidate)
+
+    async def _score_sound(
+        self, candidates: list[Candidate], puts: dict[int, PutProposal]
+    ) -> list[float | Exception]:
+        if self.judge is not None:
+            return await judge_all(self.judge, candidates, self.view)
+        if self.query is None:
+            return [candidate.confidence for candidate in candidates]
+        keys = [_key(puts[id(candidate)]) for candidate in candidates]
+        nearest = await self.services.blocking(self.services.reader.novelties, self.snapshot, keys)
+        weights = self._weights(self.query, keys, nearest)
+        return [c.confidence * weight for c, weight in zip(candidates, weights, strict=True)]
+
+    def _weights(self, query: Float32, keys: list[Float32], nearest: list[float]) -> list[float]:
+        norms = np.array([exact_norm(key) for key in keys])
+        similarities = clamp_cosine(exact_dots(np.stack(keys), query), norms, exact_norm(query))
+        return [
+            self.concert.weight(
+                strength=1.0, recency=1.0, similarity=similarity, novelty=novelty_of(near)
+            )
+            for similarity, near in zip(similarities.tolist(), nearest, strict=True)
+        ]
+
+
+def _key(put: PutProposal) -> Float32:
+    return np.frombuffer(put.content.key, dtype="<f4")
+
+
+def _proposal(heat: Heat, puts: dict[int, PutProposal], decay: float) -> RaceProposal:
+    """Best first; of equal contents, which would share an anchor, only the best."""
+    places: dict[bytes, int] = {}
+    ranked: list[PutProposal] = []
+    for number in heat.ranking():
+        put = puts[id(heat.entries[number].candidate)]
+        if put.content.digests not in places:
+            places[put.content.digests] = len(ranked)
+            ranked.append(put)
+    scores = tuple(
+        (entry.name, entry.score, places[puts[id(entry.candidate)].content.digests])
+        for entry in heat.entries
+    )
+    return RaceProposal(
+        entries=tuple(RaceEntry(put.content, put.timestamp) for put in ranked),
+        decay=decay,
+        scores=scores,
+        failures=heat.failures,
+        unfinished=heat.unfinished,
+        revises=ranked[0].revises,
+    )
+
+
+def outcome_of(reader: Reader, snapshot: Snapshot, n: int, record: Record) -> RaceOutcome:
+    """The outcome that record `n`, a race, tells of."""
+    if not isinstance(record, RaceRecord):
+        raise TypeError(f"record {n} is no race")
+    winner, *losers = reader.recorded(snapshot, n, record)
+    return RaceOutcome(
+        winner=winner,
+        losers=tuple(losers),
+        failures=record.failures,
+        unfinished=record.unfinished,
+        scores=record.scores,
+    )

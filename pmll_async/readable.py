@@ -1,0 +1,234 @@
+"""What a lattice and a view of it have in common: asking, in one state of the lattice."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from numpy.typing import ArrayLike
+from pydantic import JsonValue
+
+from pmll_async import encoding
+from pmll_async.concert import Float32, weighted_bias
+from pmll_async.desk import QueryDesk
+from pmll_async.errors import LineNotFoundError
+from pmll_async.filters import Filter, parse
+from pmll_async.ledger import Ledger
+from pmll_async.lines import MemoryLine
+from pmll_async.reader import Question, Reader
+from pmll_async.snapshot import Snapshot
+from pmll_async.vectors import to_key
+
+Where = Mapping[str, JsonValue]
+"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `pmll_async.filters`."""
+
+_REWIND_BATCH: Final = 32
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Services:
+    """What an open lattice reads with."""
+
+    reader: Reader
+    desk: QueryDesk
+    ledger: Ledger
+    loop: asyncio.AbstractEventLoop
+    dim: int
+    value_dim: int
+
+    async def blocking(self, function: Callable[..., Result], *args: object) -> Result:
+        """Run what may block in a worker thread."""
+        return await self.loop.run_in_executor(None, function, *args)
+
+
+class Readable(ABC):
+    """Queries, lines and the chain, of one state."""
+
+    @abstractmethod
+    def _services(self) -> Services:
+        """Raises `LatticeClosedError` and the like."""
+
+    @abstractmethod
+    def _snapshot(self) -> Snapshot:
+        """The state, without waiting."""
+
+    @abstractmethod
+    async def _ready(self) -> Snapshot:
+        """The state, after whatever must be waited for."""
+
+    @abstractmethod
+    def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
+        """What the desk is told: the state, or None for the newest at that moment."""
+
+    @abstractmethod
+    def _now(self) -> float:
+        """The `now` of a query that gives none."""
+
+    def __bool__(self) -> bool:
+        """Always true: an empty lattice is a lattice."""
+        return True
+
+    def __len__(self) -> int:
+        """The number of lines on the chain, notes included."""
+        return len(self._snapshot().chain)
+
+    def __contains__(self, anchor: object) -> bool:
+        """Whether the anchor is on the chain."""
+        return self._snapshot().holds(anchor)
+
+    @property
+    def head(self) -> str:
+        """The anchor of the newest line on the chain."""
+        return self._snapshot().head
+
+    @property
+    def revision(self) -> int:
+        """The number of records that led to this state."""
+        return self._snapshot().revision
+
+    async def query(
+        self,
+        query_vec: ArrayLike,
+        k: int = 5,
+        *,
+        where: Where | None = None,
+        min_similarity: float | None = None,
+        branches: bool = True,
+        now: float | None = None,
+    ) -> list[MemoryLine]:
+        """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
+
+        `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in seconds since the epoch.
+        `branches=False` leaves the losers of races out.
+        """
+        services = self._services()
+        vector, norm = to_key(query_vec, "query_vec", services.dim)
+        limit = encoding.count(k, "k", 0)
+        when = encoding.optional_seconds(now, "now")
+        floor = (
+            None
+            if min_similarity is None
+            else encoding.fraction(min_similarity, "min_similarity", -1.0)
+        )
+        matching = parse(where)
+        snapshot = await self._ready()
+        when = self._now() if when is None else when
+        question = Question(vector, norm, limit, when, matching, floor, branches)
+        return await services.desk.ask(question, self._pinned(snapshot))
+
+    async def bias_vector(
+        self,
+        query_vec: ArrayLike,
+        k: int = 5,
+        *,
+        where: Where | None = None,
+        branches: bool = True,
+        now: float | None = None,
+    ) -> Float32:
+        """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,); zeros without any."""
+        lines = await self.query(query_vec, k, where=where, branches=branches, now=now)
+        return weighted_bias(
+            [line.weight for line in lines],
+            [line.value for line in lines],
+            self._services().value_dim,
+        )
+
+    async def get(self, anchor: str) -> MemoryLine:
+        """The newest line with this anchor, also a note, a branch, or one that is off the chain."""
+        services = self._services()
+        wanted = encoding.anchor(anchor)
+        snapshot = await self._ready()
+        line = snapshot.timeline.find(wanted)
+        return await services.blocking(services.reader.line, snapshot, line)
+
+    async def find(self, idempotency_key: str) -> MemoryLine:
+        """The line stored under the key; of a race the winner. `LineNotFoundError` without one."""
+        services = self._services()
+        encoding.idempotency_key(idempotency_key)
+        snapshot = await self._ready()
+        use = snapshot.key_use(idempotency_key)
+        line = int(snapshot.timeline.line_starts[use.n])
+        return await services.blocking(services.reader.line, snapshot, line)
+
+    async def branches(self, anchor: str) -> list[MemoryLine]:
+        """The losers of the race that the line won, best first; empty if it won none."""
+        services = self._services()
+        wanted = encoding.anchor(anchor)
+        snapshot = await self._ready()
+        losers = snapshot.losers(snapshot.timeline.find(wanted))
+        return await services.blocking(_lines, services.reader, snapshot, iter(losers), len(losers))
+
+    def rewind(
+        self,
+        *,
+        where: Where | None = None,
+        limit: int | None = None,
+        start: str | None = None,
+    ) -> AsyncIterator[MemoryLine]:
+        """The chain from `start` (inclusive; the head by default) to its beginning, notes included.
+
+        Reads as it goes, a few lines at a time; leaving the loop early is always safe.
+        """
+        self._services()
+        most = None if limit is None else encoding.count(limit, "limit", 0)
+        first = None if start is None else encoding.anchor(start)
+        return _Rewind(self._services, self._ready, parse(where), most, first)
+
+
+class _Rewind(AsyncIterator[MemoryLine]):
+    """Holds line numbers and one small batch of lines, nothing that must be closed."""
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        ready: Callable[[], object],
+        where: Filter | None,
+        limit: int | None,
+        start: str | None,
+    ) -> None:
+        self._services, self._ready = services, ready
+        self._where, self._limit, self._start = where, limit, start
+        self._snapshot: Snapshot | None = None
+        self._numbers: Iterator[int] = iter(())
+        self._batch: list[MemoryLine] = []
+
+    async def __anext__(self) -> MemoryLine:
+        services = self._services()
+        if self._snapshot is None:
+            await self._begin(services)
+        if not self._batch:
+            await self._fetch(services)
+        if not self._batch:
+            raise StopAsyncIteration
+        return self._batch.pop()
+
+    async def _begin(self, services: Services) -> None:
+        snapshot: Snapshot = await self._ready()  # type: ignore[misc]  # a bound async method
+        start = None
+        if self._start is not None:
+            start = snapshot.position(snapshot.timeline.find(self._start))
+            if start is None:
+                raise LineNotFoundError(self._start)
+        self._numbers = await services.blocking(services.reader.chain, snapshot, self._where, start)
+        self._snapshot = snapshot
+
+    async def _fetch(self, services: Services) -> None:
+        count = _REWIND_BATCH if self._limit is None else min(_REWIND_BATCH, self._limit)
+        if self._limit is not None:
+            self._limit -= count
+        batch = await services.blocking(
+            _lines, services.reader, self._snapshot, self._numbers, count
+        )
+        self._batch = batch[::-1]
+
+
+def _lines(
+    reader: Reader, snapshot: Snapshot, numbers: Iterator[int], count: int
+) -> list[MemoryLine]:
+    return [
+        reader.line(snapshot, int(number)) for _, number in zip(range(count), numbers, strict=False)
+    ]

@@ -1,0 +1,235 @@
+"""The reader: turns line numbers and queries of a snapshot into lines. Everything here blocks.
+
+What it read from the store is kept in a bounded cache, so that a line asked for again costs no I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmll_async.canonical import FrozenDict, decode_context
+from pmll_async.concert import Concert, Float32, exact_norm
+from pmll_async.context_index import ContextIndex
+from pmll_async.errors import CorruptionError
+from pmll_async.filters import Filter
+from pmll_async.lines import MemoryLine
+from pmll_async.protocols import Hit, Index, RankQuery, Store
+from pmll_async.records import LineRecord, Record
+from pmll_async.snapshot import Ints, Snapshot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A query as the caller put it; `floor` None stands for the concert's."""
+
+    vector: Float32
+    norm: float
+    k: int
+    now: float
+    where: Filter | None = None
+    floor: float | None = None
+    branches: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredLine:
+    """What never changes about a line, decoded."""
+
+    key: Float32
+    value: Float32
+    context: FrozenDict
+    prev_anchor: str
+    timestamp: float
+    committed_at: float
+    similarity: float
+    novelty: float
+
+
+class LineCache:
+    """The lines read last, by line number; safe in several threads."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lines: OrderedDict[int, StoredLine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, line: int) -> StoredLine | None:
+        """The line, if it is kept."""
+        with self._lock:
+            known = self._lines.get(line)
+            if known is not None:
+                self._lines.move_to_end(line)
+            return known
+
+    def put(self, line: int, stored: StoredLine) -> None:
+        """Keep the line and drop the one not asked for longest."""
+        with self._lock:
+            self._lines[line] = stored
+            while len(self._lines) > self._size:
+                self._lines.popitem(last=False)
+
+
+class Reader:
+    """Answers from a snapshot. Called in worker threads, or on the loop where nothing is read."""
+
+    def __init__(self, store: Store, index: Index, concert: Concert, cached_lines: int) -> None:
+        self.concert = concert
+        self._store, self._index = store, index
+        self._cache = LineCache(cached_lines)
+        self._contexts = ContextIndex(store.contexts)
+
+    # --- queries -------------------------------------------------------------------------------
+
+    def rank(self, snapshot: Snapshot, questions: Sequence[Question]) -> list[list[Hit]]:
+        """The best rows for each question, all in one product."""
+        queries = [self._rank_query(snapshot, question) for question in questions]
+        return self._index.rank(snapshot.columns, queries)
+
+    def answer(
+        self, snapshot: Snapshot, questions: Sequence[Question]
+    ) -> list[list[MemoryLine] | Exception]:
+        """The lines for each question; one that meets damage fails alone."""
+        answers: list[list[MemoryLine] | Exception] = []
+        for hits in self.rank(snapshot, questions):
+            try:
+                answers.append(self.ranked_lines(snapshot, hits))
+            except CorruptionError as exc:
+                answers.append(exc)
+            # Offers the interpreter lock to the event loop between two questions.
+            time.sleep(0)
+        return answers
+
+    def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
+        """The lines of hits, seen by their query."""
+        return [self._seen(snapshot, hit) for hit in hits]
+
+    def has_all(self, snapshot: Snapshot, hits: Iterable[Hit]) -> bool:
+        """Whether `ranked_lines` would read nothing from the store."""
+        return all(self._cache.get(int(snapshot.ranked_lines[hit.row])) for hit in hits)
+
+    def _rank_query(self, snapshot: Snapshot, question: Question) -> RankQuery:
+        concert = self.concert
+        return RankQuery(
+            vector=question.vector,
+            norm=question.norm,
+            k=question.k,
+            now=question.now,
+            concert=concert,
+            floor=concert.floor if question.floor is None else question.floor,
+            rows=None if question.where is None else self._rows(snapshot, question.where),
+            branches=question.branches,
+        )
+
+    def _rows(self, snapshot: Snapshot, where: Filter) -> Ints:
+        matching = np.flatnonzero(self._contexts.mask(snapshot, where))
+        rows = snapshot.timeline.ranked[matching]
+        return rows[rows >= 0]
+
+    def novelties(self, snapshot: Snapshot, keys: Sequence[Float32]) -> list[float]:
+        """The largest cosine of each key to the live lines of the chain, 0 where there is none."""
+        norms = np.array([exact_norm(key) for key in keys])
+        nearest = self._index.nearest(snapshot.columns, np.stack(keys), norms)
+        return [found[0] if found else 0.0 for found in nearest]
+
+    # --- lines ---------------------------------------------------------------------------------
+
+    def line(self, snapshot: Snapshot, line: int) -> MemoryLine:
+        """One line as it is stored."""
+        stored = self._stored(snapshot, line)
+        return self._as_stored(snapshot, line, stored, float(snapshot.strengths[line]))
+
+    def record(self, n: int) -> Record:
+        """One record of the log."""
+        return self._store.read(n)
+
+    def recorded(self, snapshot: Snapshot, n: int, record: Record) -> list[MemoryLine]:
+        """The lines of record `n` as they were when it was committed."""
+        first = int(snapshot.timeline.line_starts[n])
+        lines = []
+        for line, entry in enumerate(record.lines, first):
+            stored = _decoded(entry, record.t)
+            self._cache.put(line, stored)
+            lines.append(self._as_stored(snapshot, line, stored, entry.strength))
+        return lines
+
+    def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Iterator[int]:
+        """Line numbers of the chain from position `start` backwards, those that match."""
+        lines = snapshot.chain if start is None else snapshot.chain[: start + 1]
+        if where is not None:
+            lines = lines[self._contexts.mask(snapshot, where)[lines]]
+        return iter(lines[::-1])
+
+    def _seen(self, snapshot: Snapshot, hit: Hit) -> MemoryLine:
+        line = int(snapshot.ranked_lines[hit.row])
+        stored, strength = self._stored(snapshot, line), float(snapshot.strengths[line])
+        return _build(snapshot, line, stored, strength, hit)
+
+    def _as_stored(
+        self, snapshot: Snapshot, line: int, stored: StoredLine, strength: float
+    ) -> MemoryLine:
+        recency = self.concert.recency(stored.timestamp, stored.committed_at)
+        weight = self.concert.weight(
+            strength=strength,
+            recency=recency,
+            similarity=stored.similarity,
+            novelty=stored.novelty,
+        )
+        own = Hit(-1, stored.similarity, recency, weight if len(stored.key) else 0.0)
+        return _build(snapshot, line, stored, strength, own)
+
+    def _stored(self, snapshot: Snapshot, line: int) -> StoredLine:
+        stored = self._cache.get(line)
+        if stored is None:
+            stored = self._read(snapshot, line)
+            self._cache.put(line, stored)
+        return stored
+
+    def _read(self, snapshot: Snapshot, line: int) -> StoredLine:
+        n = int(snapshot.timeline.records[line])
+        record = self._store.read(n)
+        place = line - int(snapshot.timeline.line_starts[n])
+        if place >= len(record.lines) or record.lines[place].anchor != snapshot.anchor(line):
+            raise CorruptionError(self._store.path, 0, "holds another line than was stored", n)
+        return _decoded(record.lines[place], record.t)
+
+
+def _build(
+    snapshot: Snapshot, line: int, stored: StoredLine, strength: float, seen: Hit
+) -> MemoryLine:
+    return MemoryLine.trusted(
+        {
+            "anchor": snapshot.anchor(line),
+            "prev_anchor": stored.prev_anchor,
+            "kind": snapshot.kind(line),
+            "position": snapshot.position(line),
+            "key": stored.key,
+            "value": stored.value,
+            "context": stored.context,
+            "timestamp": stored.timestamp,
+            "committed_at": stored.committed_at,
+            "recency": seen.recency,
+            "novelty": stored.novelty,
+            "similarity": seen.similarity,
+            "strength": strength,
+            "weight": seen.weight,
+        }
+    )
+
+
+def _decoded(line: LineRecord, t: float) -> StoredLine:
+    return StoredLine(
+        key=np.frombuffer(line.content.key, dtype="<f4"),
+        value=np.frombuffer(line.content.value, dtype="<f4"),
+        context=decode_context(line.content.context),
+        prev_anchor=line.prev_anchor,
+        timestamp=t if line.timestamp is None else line.timestamp,
+        committed_at=t,
+        similarity=line.similarity,
+        novelty=line.novelty,
+    )

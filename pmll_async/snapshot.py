@@ -1,0 +1,139 @@
+"""Snapshots: one state of the lattice, immutable, read without a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.anchors import ROOT_ANCHOR, is_anchor
+from pmll_async.columns import BRANCH, LINE, NOTE, KeyUse
+from pmll_async.concert import Float64
+from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.growing import AnchorMap
+from pmll_async.lines import Kind
+from pmll_async.protocols import Columns
+
+Ints = NDArray[np.int64]
+Point = str | int | datetime
+"""Names a state: an anchor (just after its record), a revision, or a moment."""
+
+DORMANT_BELOW: Final = 0.05
+_KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """What every state up to one revision shares: the columns of the whole log.
+
+    By record: `times` float64, `line_starts` int64 (first line, one entry more than records). By
+    line: `kinds` uint8, `records` int64 (its record), `ranked` int64 (its row in the index, or -1).
+    """
+
+    revision: int
+    times: Float64
+    line_starts: Ints
+    kinds: NDArray[np.uint8]
+    records: Ints
+    ranked: Ints
+    anchors: NDArray[np.uint64]
+    by_anchor: AnchorMap
+
+    @property
+    def line_count(self) -> int:
+        """Lines so far, branches and what is off the chain included."""
+        return len(self.kinds)
+
+    def find(self, anchor: str) -> int:
+        """The newest line with this anchor; `LineNotFoundError` without one."""
+        line = self.by_anchor.find(anchor, self.line_count) if is_anchor(anchor) else None
+        if line is None:
+            raise LineNotFoundError(str(anchor))
+        return line
+
+    def revision_at(self, point: Point) -> int:
+        """The revision that `point` names: the state just after that record."""
+        if isinstance(point, str):
+            if point == ROOT_ANCHOR:
+                return 0
+            return int(self.records[self.find(point)]) + 1
+        if isinstance(point, datetime):
+            return self._revision_by(point)
+        if isinstance(point, bool) or not isinstance(point, int):
+            raise InvalidInputError(f"a point is an anchor, a revision or a datetime: {point!r}")
+        if not 0 <= point <= self.revision:
+            raise InvalidInputError(f"there is no revision {point}; the newest is {self.revision}")
+        return point
+
+    def _revision_by(self, moment: datetime) -> int:
+        if moment.tzinfo is None:
+            raise InvalidInputError(f"{moment!r} has no time zone; give one, such as timezone.utc")
+        by_then = np.flatnonzero(self.times <= moment.timestamp())
+        return int(by_then[-1]) + 1 if len(by_then) else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A state: which lines are on the chain, how strong each is, and what may be ranked.
+
+    `chain` int64: line numbers by position. `strengths` float64 and `alive` bool by line; `alive`
+    is False for forgotten lines and for those that a rollback took off. `columns` are by index row,
+    `ranked_lines` int64 gives each row's line.
+    """
+
+    timeline: Timeline
+    digest: bytes
+    head: str
+    chain: Ints
+    strengths: Float64
+    alive: NDArray[np.bool_]
+    columns: Columns
+    ranked_lines: Ints
+    keys: Mapping[str, KeyUse]
+
+    @property
+    def revision(self) -> int:
+        """The number of records."""
+        return self.timeline.revision
+
+    @property
+    def committed_at(self) -> float:
+        """The commit time of the newest record; 0 before the first."""
+        return float(self.timeline.times[-1]) if self.revision else 0.0
+
+    def position(self, line: int) -> int | None:
+        """The line's place on the chain, None off it."""
+        place = int(np.searchsorted(self.chain, line))
+        return place if place < len(self.chain) and self.chain[place] == line else None
+
+    def kind(self, line: int) -> Kind:
+        """What the line is."""
+        return _KINDS[int(self.timeline.kinds[line])]
+
+    def anchor(self, line: int) -> str:
+        """The line's anchor."""
+        return f"{int(self.timeline.anchors[line]):016x}"
+
+    def holds(self, anchor: object) -> bool:
+        """Whether the anchor is on the chain."""
+        if not is_anchor(anchor):
+            return False
+        line = self.timeline.by_anchor.find(str(anchor), self.timeline.line_count)
+        return line is not None and self.position(line) is not None
+
+    def key_use(self, key: str) -> KeyUse:
+        """Who holds the idempotency key in this state."""
+        use = self.keys.get(key)
+        if use is None or use.n >= self.revision:
+            raise LineNotFoundError(key, "idempotency key")
+        return use
+
+    def losers(self, line: int) -> range:
+        """The branches of the race that the line won; empty for any other line."""
+        record = int(self.timeline.records[line])
+        first, stop = self.timeline.line_starts[record : record + 2].tolist()
+        return range(line + 1, stop) if line == first else range(0)

@@ -1,0 +1,106 @@
+"""States under construction: what a ledger changes from record to record, shown as snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.anchors import ROOT_ANCHOR
+from pmll_async.columns import BRANCH, KeyUse, Mark
+from pmll_async.concert import Float64
+from pmll_async.growing import Column
+from pmll_async.protocols import Columns
+from pmll_async.snapshot import DORMANT_BELOW, Ints, Snapshot, Timeline
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedLines:
+    """The unchanging columns of the index rows; see `protocols.Columns`."""
+
+    lines: Ints
+    timestamps: Float64
+    novelties: Float64
+    chain: Bools
+    order: Ints
+    anchors: NDArray[np.uint64]
+
+
+class State:
+    """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
+
+    By line `strengths` and `alive`; by index row `row_strengths` and `live`; `chain` line numbers by
+    position; `keys` in use; `revised` lines.
+    """
+
+    def __init__(self) -> None:
+        self.chain = Column(np.int64)
+        self.strengths, self.row_strengths = Column(np.float64), Column(np.float64)
+        self.alive, self.live = Column(np.bool_), Column(np.bool_)
+        self.keys: dict[str, KeyUse] = {}
+        self.revised: set[int] = set()
+
+    def add_lines(
+        self,
+        *,
+        chain: Ints,
+        strengths: Float64,
+        ranked: Ints,
+        kinds: NDArray[np.uint8],
+        alive: Bools,
+    ) -> None:
+        """Append lines; `ranked` are the places among them that have vectors."""
+        self.chain.extend(chain)
+        self.strengths.extend(strengths)
+        self.alive.extend(alive)
+        self.row_strengths.extend(strengths[ranked])
+        dormant = (kinds[ranked] == BRANCH) & (strengths[ranked] < DORMANT_BELOW)
+        self.live.extend(alive[ranked] & ~dormant)
+
+    def apply(self, marks: Sequence[tuple[Mark, int]], timeline: Timeline) -> None:
+        """The effects of marks on their lines, in order."""
+        if not marks:
+            return
+        strengths, row_strengths = self.strengths.own(), self.row_strengths.own()
+        alive, live = self.alive.own(), self.live.own()
+        for mark, line in marks:
+            if mark.kind == "forget":
+                alive[line] = False
+            else:
+                strengths[line] = min(1.0, max(0.0, float(strengths[line]) * mark.factor))
+            if mark.kind == "revise":
+                self.revised.add(line)
+            row = timeline.ranked[line]
+            if row >= 0:
+                dormant = timeline.kinds[line] == BRANCH and strengths[line] < DORMANT_BELOW
+                row_strengths[row], live[row] = strengths[line], alive[line] and not dormant
+
+    def show(self, timeline: Timeline, ranked: RankedLines, digest: bytes) -> Snapshot:
+        """The state as an immutable snapshot."""
+        chain = self.chain.view()
+        head = f"{int(timeline.anchors[chain[-1]]):016x}" if len(chain) else ROOT_ANCHOR
+        columns = Columns(
+            count=len(ranked.lines),
+            timestamps=ranked.timestamps,
+            novelties=ranked.novelties,
+            strengths=self.row_strengths.view(),
+            live=self.live.view(),
+            chain=ranked.chain,
+            order=ranked.order,
+            anchors=ranked.anchors,
+        )
+        return Snapshot(
+            timeline=timeline,
+            digest=digest,
+            head=head,
+            chain=chain,
+            strengths=self.strengths.view(),
+            alive=self.alive.view(),
+            columns=columns,
+            ranked_lines=ranked.lines,
+            keys=self.keys,
+        )

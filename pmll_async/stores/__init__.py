@@ -1,0 +1,1 @@
+"""Stores: each module holds one backend, imported from there."""

@@ -1,0 +1,174 @@
+"""The log as it is known in memory: where each record lies, and reading it from there."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
+from pmll_async.columns import Block
+from pmll_async.errors import CorruptionError, FormatError, StoreError
+from pmll_async.protocols import StoreHeader
+from pmll_async.records import Record, RollbackRecord, UnknownOperationError, anchors_hold
+from pmll_async.stores.jsonl.files import Files
+from pmll_async.stores.jsonl.framing import (
+    BadFrameError,
+    check_frame,
+    decode_exactly,
+    decode_frame,
+)
+from pmll_async.stores.jsonl.pieces import Piece, piece_of
+from pmll_async.stores.jsonl.segments import Table
+
+_CHUNK: Final = 1 << 20
+
+
+class Log:
+    """Where each record ends, 8 bytes a record, and the digest after the last one.
+
+    `digests` keeps the digest after those numbers of records at which a segment ends.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        header: StoreHeader,
+        hasher: Hasher,
+        relocate: Callable[[], Table] | None = None,
+    ) -> None:
+        self._folder, self._files = folder, files
+        self._dim, self._value_dim = header.dim, header.value_dim
+        self._hasher, self._relocate = hasher, relocate
+        # The place of record n is entry n; the array only grows, at its end, in one step.
+        self._places = array("q", [0])
+        self.table = Table(())
+        self.digest = ROOT_DIGEST
+        self.digests = {0: ROOT_DIGEST}
+
+    @property
+    def records(self) -> int:
+        """How many records are there."""
+        return len(self._places) - 1
+
+    @property
+    def stop(self) -> int:
+        """The place behind the last record."""
+        return self._places[-1]
+
+    def place_of(self, n: int) -> int:
+        """Where record `n`, or the end, is."""
+        return self._places[n]
+
+    def extend(self, ends: array[int]) -> None:
+        """More records are there, which end at these places."""
+        self._places.extend(ends)
+
+    def bytes_at(self, place: int, stop: int) -> bytes:
+        """The bytes between two places of one segment; fewer where the file ends."""
+        data = self._bytes_now(place, stop)
+        if len(data) < stop - place and self._relocate is not None:
+            # A writer that opened after a crash has moved them into a new segment.
+            self.table = self._relocate()
+            data = self._bytes_now(place, stop)
+        return data
+
+    def read(self, n: int) -> Record:
+        """Record `n`, its checksum and number checked."""
+        if not 0 <= n < self.records:
+            raise StoreError(f"{self._folder} has no record {n}; it has {self.records}")
+        place = self._places[n]
+        with self._blaming(place, n):
+            return decode_frame(self.bytes_at(place, self._places[n + 1]), n, self._hasher)
+
+    def parse(self, first: int, stop: int, most: int) -> Iterator[Piece]:
+        """Records `first` … `stop - 1` checked in full, in pieces of at most `most`.
+
+        `digest` must be that before the first one; it and `digests` are carried along.
+        """
+        head = self.head_at(first)
+        while first < stop:
+            segment = self.table.at(self._places[first])
+            end = self._run(first, min(stop, first + most), segment.stop)
+            lines = self._lines(first, end)
+            records = []
+            for n, line in enumerate(lines, first):
+                with self._blaming(self._places[n], n):
+                    records.append(self._checked(line, n, head))
+                head = self._next_head(records[-1], head)
+            block = Block.of(records, first, self.digest, self._dim)
+            self.digest = block.digest
+            if self._places[end] == segment.stop:
+                self.digests[end] = block.digest
+            yield piece_of(records, block, lines, self._places[first])
+            first = end
+
+    def head_at(self, revision: int) -> str:
+        """The anchor of the newest line on the chain after so many records."""
+        while revision:
+            record = self.read(revision - 1)
+            if record.lines:
+                return record.lines[0].anchor
+            revision = record.revision if isinstance(record, RollbackRecord) else revision - 1
+        return ROOT_ANCHOR
+
+    def _next_head(self, record: Record, head: str) -> str:
+        if isinstance(record, RollbackRecord):
+            return self.head_at(record.revision)
+        return record.lines[0].anchor if record.lines else head
+
+    def _checked(self, line: bytes, n: int, head: str) -> Record:
+        frame = check_frame(line)
+        reason = "" if frame.n == n else f"record {frame.n} is in its place"
+        record = decode_exactly(line, frame, self._hasher)
+        reason = reason or flaw(record, n, self._dim, self._value_dim)
+        if not reason and not anchors_hold(record, head, self._hasher):
+            reason = "an anchor does not follow from its line and the head"
+        if reason:
+            raise BadFrameError(reason)
+        return record
+
+    def _run(self, first: int, stop: int, place: int) -> int:
+        """How far records from `first` on lie before a place and are not too much at once."""
+        place = min(place, self._places[first] + _CHUNK)
+        return max(first + 1, bisect_right(self._places, place, first, stop + 1) - 1)
+
+    def _lines(self, first: int, stop: int) -> list[bytes]:
+        start = self._places[first]
+        data = self.bytes_at(start, self._places[stop])
+        bounds = [place - start for place in self._places[first : stop + 1]]
+        return [data[begin:end] for begin, end in pairwise(bounds)]
+
+    def _bytes_now(self, place: int, stop: int) -> bytes:
+        segment = self.table.at(place)
+        try:
+            return self._files.read(segment.file, stop - place, place - segment.base)
+        except FileNotFoundError:
+            return b""
+
+    @contextmanager
+    def _blaming(self, place: int, n: int) -> Iterator[None]:
+        try:
+            yield
+        except BadFrameError as exc:
+            segment = self.table.at(place)
+            file = str(self._folder / segment.file)
+            raise CorruptionError(file, place - segment.base, str(exc), n) from exc
+        except UnknownOperationError as exc:
+            raise FormatError(str(self._folder), f"the {exc} of record {n}") from exc
+
+
+def flaw(record: Record, n: int, dim: int, value_dim: int) -> str:
+    """What is wrong with record `n` of a store of these dimensions; empty when nothing is."""
+    if isinstance(record, RollbackRecord) and not 0 <= record.revision <= n:
+        return f"it rolls back to revision {record.revision}"
+    for line in record.lines:
+        sizes = (0, 0) if line.kind == "note" else (dim * 4, value_dim * 4)
+        if (len(line.content.key), len(line.content.value)) != sizes:
+            return "its vectors have other dimensions than the store"
+    return ""

@@ -1,0 +1,187 @@
+"""Pieces: runs of records as the cache keeps them, and their bytes.
+
+Arrays are little-endian and raw. The columns section holds, in this order, what is counted in
+float64 and 64-bit integers, then bytes, then marks and uses of idempotency keys as JSON. The keys
+section is the float32 matrix. The contexts section is the number of lines of each record and the
+length of each context, both uint32, and then the contexts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.columns import Block, KeyUse, Mark
+from pmll_async.records import Record
+from pmll_async.stores.jsonl.framing import checksum_text
+
+_BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
+_BY_LINE: Final = (("anchors", "<u8"), ("strengths", "<f8"))
+_BY_VECTOR: Final = (("norms", "<f8"), ("timestamps", "<f8"), ("novelties", "<f8"))
+_ARRAYS: Final = (*_BY_RECORD, *_BY_LINE, *_BY_VECTOR, ("kinds", "|u1"), ("keys", "<f4"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many records, lines and lines with vectors there are."""
+
+    records: int
+    lines: int
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A block with what else is kept of its records: where each ends in the log, its contexts.
+
+    The last one begins at `last`; `checksum` is the text of its `c`.
+    """
+
+    block: Block
+    ends: NDArray[np.int64]
+    contexts: Sequence[bytes]
+    last: int
+    checksum: bytes
+
+    @property
+    def sizes(self) -> Sizes:
+        """How much it holds."""
+        block = self.block
+        return Sizes(len(block.times), len(block.anchors), len(block.norms))
+
+    def contexts_of(self, first: int, stop: int) -> list[bytes]:
+        """The contexts of the lines of its records `first` … `stop - 1`."""
+        counts = self.block.line_counts
+        start, size = first - self.block.first, stop - first
+        skipped = int(counts[:start].sum())
+        return list(self.contexts[skipped : skipped + int(counts[start : start + size].sum())])
+
+
+def piece_of(
+    records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int
+) -> Piece:
+    """The piece of records that are written as these lines from a place in the log on."""
+    ends = place + np.cumsum([len(line) for line in lines], dtype=np.int64)
+    contexts = [line.content.context for record in records for line in record.lines]
+    last = int(ends[-1]) - len(lines[-1])
+    return Piece(block, ends, contexts, last, checksum_text(lines[-1]))
+
+
+def join(pieces: Sequence[Piece]) -> Piece:
+    """One piece of several that follow each other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Piece(
+        join_blocks([piece.block for piece in pieces]),
+        np.concatenate([piece.ends for piece in pieces]),
+        list(chain.from_iterable(piece.contexts for piece in pieces)),
+        pieces[-1].last,
+        pieces[-1].checksum,
+    )
+
+
+def join_blocks(blocks: Sequence[Block]) -> Block:
+    """One block of several that follow each other."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(block, name) for block in blocks]) for name, _ in _ARRAYS
+    }
+    return Block(
+        first=blocks[0].first,
+        digest=blocks[-1].digest,
+        marks=tuple(chain.from_iterable(block.marks for block in blocks)),
+        key_uses=tuple(chain.from_iterable(block.key_uses for block in blocks)),
+        **arrays,
+    )
+
+
+def same_columns(one: Block, other: Block) -> str:
+    """The name of the first column in which two blocks differ; empty when they are equal."""
+    for name, kind in _ARRAYS:
+        pair = [np.ascontiguousarray(getattr(block, name), dtype=kind) for block in (one, other)]
+        if pair[0].shape != pair[1].shape or pair[0].tobytes() != pair[1].tobytes():
+            return name
+    for name in ("first", "digest", "marks", "key_uses"):
+        if getattr(one, name) != getattr(other, name):
+            return name
+    return ""
+
+
+# --- bytes -------------------------------------------------------------------------------------
+
+
+def encode_columns(piece: Piece) -> bytes:
+    """The columns section."""
+    block = piece.block
+    parts = [_raw(getattr(block, name), kind) for name, kind in (*_BY_RECORD, *_BY_LINE)]
+    parts += [_raw(getattr(block, name), kind) for name, kind in _BY_VECTOR]
+    parts += [_raw(piece.ends, "<i8"), _raw(block.kinds, "|u1")]
+    uses = [asdict(use) | {"content": use.content.hex()} for use in block.key_uses]
+    extra = {"marks": [asdict(mark) for mark in block.marks], "key_uses": uses}
+    return b"".join([*parts, json.dumps(extra, separators=(",", ":")).encode()])
+
+
+def encode_keys(piece: Piece) -> NDArray[Any]:
+    """The keys section, as an array that shares the block's memory where it can."""
+    return np.ascontiguousarray(piece.block.keys, dtype="<f4")
+
+
+def encode_contexts(piece: Piece) -> bytes:
+    """The contexts section."""
+    lengths = np.array([len(context) for context in piece.contexts], dtype="<u4")
+    counts = _raw(piece.block.line_counts, "<u4")
+    return b"".join([counts, lengths.tobytes(), *piece.contexts])
+
+
+def decode_columns(
+    section: bytes, sizes: Sizes, first: int, digest: bytes, keys: NDArray[Any]
+) -> tuple[Block, NDArray[np.int64]]:
+    """The block and where its records end; `ValueError` for what is no such section."""
+    reader = _Reader(section)
+    columns = {name: reader.take(kind, sizes.records) for name, kind in _BY_RECORD}
+    columns |= {name: reader.take(kind, sizes.lines) for name, kind in _BY_LINE}
+    columns |= {name: reader.take(kind, sizes.vectors) for name, kind in _BY_VECTOR}
+    ends = reader.take("<i8", sizes.records)
+    columns["kinds"] = reader.take("|u1", sizes.lines)
+    extra = json.loads(reader.rest())
+    marks = tuple(Mark(**mark) for mark in extra["marks"])
+    uses = tuple(
+        KeyUse(**use | {"content": bytes.fromhex(use["content"])}) for use in extra["key_uses"]
+    )
+    block = Block(first=first, digest=digest, keys=keys, marks=marks, key_uses=uses, **columns)
+    return block, ends
+
+
+def decode_contexts(section: bytes, sizes: Sizes, first: int, stop: int) -> list[bytes]:
+    """The contexts of the lines of a piece's records `first` … `stop - 1`, counted within it."""
+    reader = _Reader(section)
+    counts = reader.take("<u4", sizes.records)
+    ends = np.cumsum(reader.take("<u4", sizes.lines), dtype=np.int64)
+    texts = reader.rest()
+    bounds = [0, *ends.tolist()]
+    lines = range(int(counts[:first].sum()), int(counts[:stop].sum()))
+    return [texts[bounds[i] : bounds[i + 1]] for i in lines]
+
+
+def _raw(values: NDArray[Any], kind: str) -> bytes:
+    return values.astype(kind, copy=False).tobytes()
+
+
+class _Reader:
+    """Takes arrays off the front of a section."""
+
+    def __init__(self, section: bytes) -> None:
+        self._section, self._offset = section, 0
+
+    def take(self, kind: str, count: int) -> NDArray[Any]:
+        array = np.frombuffer(self._section, dtype=kind, count=count, offset=self._offset)
+        self._offset += array.nbytes
+        return array
+
+    def rest(self) -> bytes:
+        return self._section[self._offset :]

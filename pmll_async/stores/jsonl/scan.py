@@ -1,0 +1,110 @@
+"""Looking at the end of a log: which frames hold, what they prove, and what is torn."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pmll_async.errors import CorruptionError
+from pmll_async.stores.jsonl.folder import Manifest
+from pmll_async.stores.jsonl.framing import BadFrameError, Head, check_frame
+from pmll_async.stores.jsonl.segments import Segment, Table
+
+
+@dataclass(frozen=True, slots=True)
+class BadPlace:
+    """Where a log stops making sense: in the log, in its file, and why."""
+
+    place: int
+    file: str
+    offset: int
+    n: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Scan:
+    """What the frames from `first`, at `place`, on say; `ends` is where each that holds ends.
+
+    `proven` is the largest number of records that any frame, also one
+    behind a bad place, says are durable. `group` is the first record of an unfinished group.
+    """
+
+    first: int
+    place: int
+    proven: int
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    group: int | None = None
+    following: int = 0
+    bad: BadPlace | None = None
+
+    @property
+    def stop(self) -> int:
+        """The number of the first record that is not there."""
+        return self.first + len(self.ends)
+
+    @property
+    def keep(self) -> int:
+        """How many records remain when an unfinished group is left out."""
+        return self.stop if self.group is None else self.group
+
+    def place_of(self, n: int) -> int:
+        """Where record `n`, or the end of those that hold, is."""
+        return self.place if n == self.first else self.ends[n - self.first - 1]
+
+
+def scan_frames(folder: Path, table: Table, place: int, first: int, proven: int) -> Scan:
+    """Check every frame from a place on, where record `first` is due.
+
+    Raises `CorruptionError` where a frame that holds cannot follow the one before it.
+    """
+    scan = Scan(first, place, proven)
+    for segment, offset, line in table.lines(folder, place):
+        try:
+            head = check_frame(line)
+        except BadFrameError as exc:
+            if scan.bad is None:
+                where = segment.base + offset
+                scan.bad = BadPlace(where, segment.file, offset, scan.stop, str(exc))
+            continue
+        scan.proven = max(scan.proven, head.d)
+        if scan.bad is None:
+            _follow(scan, folder, segment, offset, head)
+            scan.ends.append(segment.base + offset + len(line))
+    return scan
+
+
+def _follow(scan: Scan, folder: Path, segment: Segment, offset: int, head: Head) -> None:
+    reason = out_of_order(head, scan.stop, scan.following)
+    if reason:
+        raise CorruptionError(str(folder / segment.file), offset, reason, scan.stop)
+    if head.g and scan.group is None:
+        scan.group = scan.stop
+    elif not head.g:
+        scan.group = None
+    scan.following = head.g
+
+
+def out_of_order(head: Head, due: int, following: int) -> str:
+    """Why this frame cannot come where record `due` is, `following` more of a group being due too."""
+    if head.n != due:
+        return f"record {head.n} stands where record {due} is due"
+    if head.d > head.n:
+        return f"it says that {head.d} records before it are durable"
+    if following and head.g != following - 1:
+        return "it breaks into a group of records that belong together"
+    return ""
+
+
+def settle(scan: Scan, folder: Path, table: Table, manifest: Manifest) -> None:
+    """The torn rule: `CorruptionError` if what cannot be kept is proven to have been durable."""
+    if max(scan.proven, manifest.records) <= scan.keep:
+        return
+    bad = scan.bad
+    if bad is None:
+        segment = table.at(scan.place_of(scan.keep))
+        offset = scan.place_of(scan.keep) - segment.base
+        what = "missing" if scan.group is None else "part of an unfinished group"
+        bad = BadPlace(0, segment.file, offset, scan.keep, f"durable records are {what}")
+    raise CorruptionError(str(folder / bad.file), bad.offset, bad.reason, bad.n)

@@ -1,0 +1,62 @@
+"""A store that lives and dies with its process: for tests, scratch lattices and measurements."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pmll_async.anchors import ROOT_DIGEST, Hasher
+from pmll_async.columns import Block
+from pmll_async.errors import DimensionMismatchError, StoreLockedError, WrongKeyError
+from pmll_async.protocols import Recovery, StoreHeader
+from pmll_async.records import Record
+
+
+class MemoryStore:
+    """Keeps its records in a list; one lattice at a time may open it, again and again."""
+
+    path = "memory"
+    read_only = False
+
+    def __init__(self) -> None:
+        self._header: StoreHeader | None = None
+        self._records: list[Record] = []
+        self._open = False
+        self.recovery = Recovery()
+
+    def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
+        """See `Store.open`."""
+        if self._open:
+            raise StoreLockedError(self.path, {}, same_process=True)
+        if self._header is None:
+            if header is None:
+                raise DimensionMismatchError("the lattice", None, None)
+            self._header = replace(header, store_id=uuid.uuid4().hex)
+        if self._header.key_check != hasher.check_value():
+            raise WrongKeyError(self.path, bool(self._header.key_check))
+        self._open = True
+        return self._header
+
+    def load(self) -> Iterator[Block]:
+        """See `Store.load`."""
+        self.recovery = Recovery(records=len(self._records))
+        if self._header and self._records:
+            yield Block.of(self._records, 0, ROOT_DIGEST, self._header.dim)
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        """See `Store.append`; durable as far as memory goes."""
+        self._records.extend(records)
+
+    def read(self, n: int) -> Record:
+        """See `Store.read`."""
+        return self._records[n]
+
+    def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
+        """See `Store.contexts`."""
+        for n in range(first, stop):
+            yield [line.content.context for line in self._records[n].lines]
+
+    def close(self) -> None:
+        """See `Store.close`; the records stay for the next opening."""
+        self._open = False

@@ -1,0 +1,83 @@
+"""`python -m tests.bench`: measures, prints one table, and writes JSON if asked to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench import table
+from tests.bench.rows import QUICK, Plan, Sizes, plans
+from tests.bench.run import run
+from tests.bench.subjects import PEERS
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    names = ", ".join(plan.name for plan in plans(Sizes()))
+    made = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, epilog=f"Rows: {names}."
+    )
+    made.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes: shows that everything runs, measures nothing",
+    )
+    made.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="a row, or the beginning of rows' names; repeatable",
+    )
+    made.add_argument(
+        "--peers",
+        metavar="NAMES",
+        default=",".join(PEERS),
+        help="comma-separated; empty for none (%(default)s)",
+    )
+    made.add_argument("--rounds", type=int, metavar="N", help="rounds of every row")
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the lines, with every round's figures"
+    )
+    made.add_argument("--plain", action="store_true", help="the table in Markdown")
+    made.add_argument(
+        "--strict", action="store_true", help="exit with 1 unless every requirement is reached"
+    )
+    return made
+
+
+def chosen(options: argparse.Namespace) -> list[Plan]:
+    """The plans that were asked for, at the sizes that were asked for."""
+    sizes = QUICK if options.quick else Sizes()
+    if options.rounds:
+        sizes = replace(sizes, rounds=options.rounds, imports=options.rounds)
+    every = plans(sizes)
+    if not options.only:
+        return every
+    return [plan for plan in every if any(plan.name.startswith(name) for name in options.only)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs; exits with 0, 1 for an unreached requirement with --strict, 2 for a wrong call."""
+    command = parser()
+    options = command.parse_args(arguments)
+    peers = [name for name in options.peers.split(",") if name]
+    if unknown := set(peers) - set(PEERS):
+        command.error(f"no such peer: {', '.join(sorted(unknown))}")
+    selected = chosen(options)
+    if not selected:
+        command.error(f"no row begins with {' or '.join(options.only)}")
+    lines = asyncio.run(run(selected, peers))
+    table.show(lines, options.plain)
+    if options.json:
+        table.save(
+            lines, options.json, {"quick": options.quick, "rounds": options.rounds, "peers": peers}
+        )
+    return int(options.strict and any(line.required and not line.reached for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What an import does: nothing that anyone could see, and it offers exactly the public names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ["pmll_async", "controllers"]
+
+# What only the command line, a test run or an optional part may load.
+OPTIONAL = [
+    *("asyncpg", "chromadb", "click", "duckdb", "faiss", "fastapi", "hypothesis", "lmdb", "mcp"),
+    *("psycopg", "pytest", "rich", "sentence_transformers", "torch", "typer", "uvicorn"),
+]
+
+# The interpreter itself tells of every file, socket and process that an import touches. numpy comes
+# first because it sets a variable for its matrix library; the optional packages look as if not
+# installed, because structlog would load one of them for its own use.
+WITNESS = """
+import json, logging, os, sys, threading
+import numpy
+
+package, optional = sys.argv[1], set(json.loads(sys.argv[2]))
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+FORBIDDEN = (
+    "fcntl.", "os.exec", "os.fork", "os.link", "os.mkdir", "os.posix_spawn", "os.putenv",
+    "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.system", "os.truncate", "socket.",
+    "sqlite3.", "subprocess.", "tempfile.", "urllib.",
+)
+deeds, wishes = [], []
+
+def watch(event, args):
+    if event == "open":
+        path, mode, flags = args
+        if set(mode or "") & set("wax+") or (isinstance(flags, int) and flags & WRITING):
+            deeds.append(f"open {path!r} {mode or flags}")
+    elif event.startswith(FORBIDDEN):
+        deeds.append(f"{event} {args!r}")
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in optional:
+            frame = sys._getframe(1)
+            while "importlib" in frame.f_code.co_filename:
+                frame = frame.f_back
+            wishes.append((frame.f_globals["__name__"], name))
+            raise ModuleNotFoundError(name, name=name)
+
+sys.addaudithook(watch)
+sys.meta_path.insert(0, Absent())
+__import__(package)
+
+root = logging.getLogger()
+structlog = sys.modules.get("structlog")
+json.dump({
+    "deeds": deeds,
+    "wishes": wishes,
+    "modules": sorted(sys.modules),
+    "threads": threading.active_count(),
+    "logging": len(root.handlers) + (root.level != logging.WARNING),
+    "structlog": bool(structlog and structlog.is_configured()),
+}, sys.stdout)
+"""
+
+# An isolated interpreter does not look into the folder that it is started in.
+FIND = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+
+
+def witness(package: str) -> dict[str, Any]:
+    # -I leaves out the folder and variables of the caller, -B the byte-code files.
+    python = [sys.executable, "-I", "-B", "-W", "error", "-c", FIND + WITNESS]
+    command = [*python, package, json.dumps(OPTIONAL)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return witness(request.param)
+
+
+def test_import_opens_no_file_for_writing_no_socket_and_no_process(seen: dict[str, Any]) -> None:
+    assert seen["deeds"] == []
+
+
+def test_import_asks_for_no_optional_package(seen: dict[str, Any]) -> None:
+    assert [wish for wish in seen["wishes"] if wish[0].partition(".")[0] in PACKAGES] == []
+
+
+def test_import_loads_no_backend_and_no_outer_layer(seen: dict[str, Any]) -> None:
+    outer = ("pmll_async.stores.", "pmll_async.servers", "pmll_async.cli", "pmll_async.testing")
+    assert [name for name in seen["modules"] if name.startswith(outer)] == []
+
+
+def test_import_starts_no_thread_and_configures_no_logging(seen: dict[str, Any]) -> None:
+    assert (seen["threads"], seen["logging"], seen["structlog"]) == (1, 0, False)
+
+
+def reexports(package: ModuleType) -> dict[str, str]:
+    """Name to defining module, from the `from .module import Name as Name` lines of the root."""
+    tree = ast.parse(inspect.getsource(package))
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                found[alias.asname or alias.name] = importlib.import_module(
+                    module, package.__name__
+                ).__name__
+    return found
+
+
+def constants_then_classes_then_functions(name: str) -> tuple[int, str]:
+    """The order that the linter keeps in `__all__`."""
+    rank = 0 if name.isupper() else 1 if name[0].isupper() else 2
+    return rank, name
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_is_sorted_and_is_what_the_root_reexports(name: str) -> None:
+    package = importlib.import_module(name)
+    names = list(package.__all__)
+    assert names == sorted(set(names), key=constants_then_classes_then_functions)
+    assert set(names) == set(reexports(package))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_public_names_are_those_of_the_defining_modules(name: str) -> None:
+    package = importlib.import_module(name)
+    for public, module in reexports(package).items():
+        assert getattr(package, public) is getattr(importlib.import_module(module), public)
+
+
+def test_every_error_is_public() -> None:
+    package, errors = importlib.import_module("pmll_async"), "pmll_async.errors"
+    defined = {
+        name
+        for name, value in vars(importlib.import_module(errors)).items()
+        if isinstance(value, type) and value.__module__ == errors and not name.startswith("_")
+    }
+    assert defined - set(package.__all__) == set()

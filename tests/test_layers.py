@@ -1,0 +1,253 @@
+"""Who may import whom, and how large files and functions may grow.
+
+A module takes the layer of the longest row that names it or a package around it, and imports from
+its own layer and from those below. A type-only import, or one inside a function, counts as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A new module needs a row here; `""` is the root that re-exports the public names.
+LAYERS: dict[int, set[str]] = {
+    0: {
+        "anchors",
+        "canonical",
+        "columns",
+        "concert",
+        "errors",
+        "filters",
+        "growing",
+        "lines",
+        "records",
+        "vectors",
+    },
+    1: {"protocols"},
+    2: {"stores", "indexes", "integrity", "text.hashing"},
+    3: {"ledger", "race", "snapshot", "trace"},
+    4: {"", "events", "lattice", "locks", "views", "working"},
+    5: {"text"},
+    6: {"cli", "servers"},
+    7: {"testing"},
+}
+
+# Neighbours in a layer that must not know each other, in either direction.
+STRANGERS: tuple[frozenset[str], ...] = (
+    frozenset({"race", "trace"}),
+    frozenset({"stores", "indexes", "integrity", "text.hashing"}),
+)
+
+# Everything else takes the store that it is handed.
+BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
+ENVIRONMENT_READERS = {"cli", "servers"}
+# Where users, and so the controllers, import from.
+PUBLIC_MODULES = {"pmll_async", "pmll_async.text"}
+
+FILE_LINES = 400
+FUNCTION_LINES = 60
+MEDIAN_FUNCTION_LINES = 10
+NINETIETH_FUNCTION_LINES = 30
+
+
+class Import(NamedTuple):
+    """One imported name and the module it is looked up in; no name for `import module`."""
+
+    module: str
+    name: str | None
+    level: int
+    line: int
+
+
+def files_of(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def identify(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_of(path): path for path in files_of("pmll_async", "controllers")}
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, None, 0, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            module = absolute(path, node)
+            for alias in node.names:
+                yield Import(module, alias.name, node.level, node.lineno)
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module_of(path).split(".")
+    if path.name != "__init__.py":
+        parts.pop()
+    base = parts[: len(parts) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def target_of(item: Import) -> str:
+    """`from package import module` reaches the module, any other name the package."""
+    submodule = f"{item.module}.{item.name}"
+    return submodule if submodule in modules() else item.module
+
+
+def row_of(module: str) -> str | None:
+    """The row that covers a module of pmll_async, or None."""
+    rows = set().union(*LAYERS.values())
+    name = module.removeprefix("pmll_async").removeprefix(".")
+    if not name:
+        return ""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in rows), None)
+
+
+def layer_of(row: str) -> int:
+    return next(layer for layer, rows in LAYERS.items() if row in rows)
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def public_names(module: str) -> set[str]:
+    """`__all__` where a module has one, else what it defines or re-exports."""
+    tree = tree_of(modules()[module])
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+            if "__all__" in assigned and node.value is not None:
+                return set(ast.literal_eval(node.value))
+            names |= assigned
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname for alias in node.names if alias.asname == alias.name}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+def test_imports_point_down(path: Path) -> None:
+    row = row_of(module_of(path))
+    assert row is not None, f"{identify(path)} has no layer: add it to LAYERS in {__file__}"
+    wrong = []
+    for item in imports_of(path):
+        target = target_of(item)
+        if not is_within(target, "pmll_async"):
+            continue
+        other = row_of(target)
+        assert other is not None, f"{identify(path)}:{item.line} imports {target}, of no layer"
+        if layer_of(other) > layer_of(row) or is_stranger(row, other):
+            wrong.append(f"line {item.line}: {target} (layer {layer_of(other)})")
+    assert not wrong, f"{identify(path)} is of layer {layer_of(row)} and imports {wrong}"
+
+
+def is_stranger(row: str, other: str) -> bool:
+    return row != other and any({row, other} <= group for group in STRANGERS)
+
+
+@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+def test_the_package_knows_nothing_of_its_controllers(path: Path) -> None:
+    assert not [item for item in imports_of(path) if is_within(item.module, "controllers")]
+
+
+@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+def test_only_the_front_door_chooses_a_backend(path: Path) -> None:
+    row = row_of(module_of(path))
+    if row == "stores" or row in BACKEND_CHOOSERS:
+        return
+    stores = [item for item in imports_of(path) if is_within(target_of(item), "pmll_async.stores")]
+    assert not stores
+
+
+@pytest.mark.parametrize("path", files_of("pmll_async", "controllers"), ids=identify)
+def test_only_the_outermost_layer_reads_the_environment(path: Path) -> None:
+    if is_within(module_of(path), "pmll_async") and row_of(module_of(path)) in ENVIRONMENT_READERS:
+        return
+    reads = {"environ", "environb", "getenv", "getenvb"}
+    found = [
+        f"line {node.lineno}"
+        for node in ast.walk(tree_of(path))
+        if (isinstance(node, ast.Attribute) and node.attr in reads)
+        or (isinstance(node, ast.ImportFrom) and reads & {alias.name for alias in node.names})
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("path", files_of("controllers"), ids=identify)
+def test_controllers_import_public_names_only(path: Path) -> None:
+    for item in imports_of(path):
+        if not is_within(item.module, "pmll_async"):
+            continue
+        place = f"{identify(path)}:{item.line}"
+        assert item.name is not None, f"{place}: write `from {item.module} import ...`"
+        assert item.module in PUBLIC_MODULES, f"{place}: {item.module} is not a public module"
+        assert item.name in public_names(item.module), f"{place}: {item.name} is not public"
+
+
+@pytest.mark.parametrize("path", files_of("controllers"), ids=identify)
+def test_controllers_reach_each_other_relatively(path: Path) -> None:
+    # The folder must go on working under another name, in an application that has its own.
+    named = [item for item in imports_of(path) if is_within(item.module, "controllers")]
+    assert not [f"line {item.line}" for item in named if item.level == 0]
+
+
+def functions_of(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def excuses_its_size(path: Path) -> bool:
+    docstring = ast.get_docstring(tree_of(path)) or ""
+    return any(line.startswith("Size:") and line[5:].strip() for line in docstring.splitlines())
+
+
+@pytest.mark.parametrize(
+    "path", files_of("pmll_async", "controllers", "examples", "tests"), ids=identify
+)
+def test_files_and_functions_are_small(path: Path) -> None:
+    if excuses_its_size(path):
+        return
+    cure = "split it by idea, or say why not in a docstring line that starts with `Size:`"
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= FILE_LINES, f"{lines} lines: {cure}"
+    long = {name: length for name, length in functions_of(path) if length > FUNCTION_LINES}
+    assert not long, cure
+
+
+@pytest.mark.parametrize("package", ["pmll_async", "controllers"])
+def test_most_functions_are_short(package: str) -> None:
+    lengths = [length for path in files_of(package) for _, length in functions_of(path)]
+    if len(lengths) < 2:
+        pytest.skip(f"{package} has fewer than two functions, and so no distribution of them")
+    assert statistics.median(lengths) <= MEDIAN_FUNCTION_LINES
+    assert statistics.quantiles(lengths, n=10)[-1] <= NINETIETH_FUNCTION_LINES

@@ -31,8 +31,8 @@ class FrozenDict(dict[str, Any]):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("contexts are immutable; make a dict(...) of it and change that")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]  # refuses all
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # refuses all
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
         """Pickle and copy by value; the default would fill an empty one item by item."""
@@ -47,9 +47,9 @@ class FrozenList(list[Any]):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("contexts are immutable; make a list(...) of it and change that")
 
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]  # refuses
-    append = extend = insert = pop = remove = clear = _refuse  # type: ignore[assignment]  # refuses
-    sort = reverse = _refuse  # type: ignore[assignment]  # refuses all
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = _refuse
+    sort = reverse = _refuse
 
     def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
         """Pickle and copy by value."""
@@ -116,9 +116,8 @@ def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX
     Raises `InvalidContextError` with the path of what is not plain JSON: non-string keys, NaN and
     infinities, integers beyond 2^53, lone surrogates, nesting over 64, or too many bytes.
     """
-    if not context:
-        if context is None or isinstance(context, Mapping):
-            return b"{}"
+    if context is None or context == {}:
+        return b"{}"
     if not isinstance(context, Mapping):
         raise InvalidContextError("", f"a mapping is wanted, not {type(context).__name__}")
     if RESERVED_KEY in context and not isinstance(context, StampedContext):

@@ -78,12 +78,15 @@ class Draft:
                 return self._group(proposal, place)
             case RaceProposal():
                 return self._race(proposal, place)
-            case DecayProposal():
-                return self._decay(proposal)
-            case ForgetProposal():
-                return self._forget(proposal)
-            case RollbackProposal():
-                return self._append(RollbackRecord(t=self._clock(), revision=proposal.revision))
+            case DecayProposal(anchor=anchor, factor=factor):
+                self._check_present(anchor)
+                self._append(DecayRecord(t=self._clock(), anchor=anchor, factor=factor))
+            case ForgetProposal(anchor=anchor):
+                self._check_present(anchor)
+                self._append(ForgetRecord(t=self._clock(), anchor=anchor))
+            case RollbackProposal(revision=revision):
+                self._append(RollbackRecord(t=self._clock(), revision=revision))
+        return None
 
     # --- puts ----------------------------------------------------------------------------------
 
@@ -174,16 +177,6 @@ class Draft:
         self._lines |= {line.anchor: line.kind for line in losers}
         self._chain(winner, place)
         return self._snapshot.revision + len(self.records) - 1, record
-
-    # --- the rest ------------------------------------------------------------------------------
-
-    def _decay(self, decay: DecayProposal) -> None:
-        self._check_present(decay.anchor)
-        self._append(DecayRecord(t=self._clock(), anchor=decay.anchor, factor=decay.factor))
-
-    def _forget(self, forget: ForgetProposal) -> None:
-        self._check_present(forget.anchor)
-        self._append(ForgetRecord(t=self._clock(), anchor=forget.anchor))
 
     # --- checks --------------------------------------------------------------------------------
 

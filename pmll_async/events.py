@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from pmll_async.lines import Kind
 from pmll_async.records import (
@@ -105,7 +105,7 @@ class EventStream:
         self._ended = False
         self._changed = asyncio.Event()
 
-    async def __aenter__(self) -> EventStream:
+    async def __aenter__(self) -> Self:
         self._hub.add(self)
         return self
 

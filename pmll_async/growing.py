@@ -64,7 +64,7 @@ class AnchorMap:
         self._merging = threading.Lock()
 
     def extend(self, anchors: NDArray[np.uint64], first: int) -> None:
-        """Add the anchors of lines `first`, `first + 1`, …"""
+        """Add the anchors of consecutive lines from `first` on."""
         if len(anchors) >= _SORTED_FROM and not self._recent:
             with self._merging:
                 self._pending.append((anchors, first))

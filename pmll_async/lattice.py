@@ -6,10 +6,9 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
@@ -18,20 +17,17 @@ from pydantic import JsonValue
 from pmll_async import encoding
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
-from pmll_async.desk import QueryDesk
-from pmll_async.encoding import Encoder
 from pmll_async.errors import (
     ConflictError,
     InvalidInputError,
     LatticeClosedError,
     ReadOnlyStoreError,
-    WrongEventLoopError,
 )
-from pmll_async.events import BUFFERED_EVENTS, EventHub, EventStream
+from pmll_async.events import BUFFERED_EVENTS, EventStream
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Candidate, Limits, RaceOutcome
-from pmll_async.opening import Abandonable, Loaded, Shape, load
+from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
 from pmll_async.proposals import (
     DecayProposal,
     ForgetProposal,
@@ -44,10 +40,8 @@ from pmll_async.putting import put_many
 from pmll_async.race import CandidateFunction, Judge
 from pmll_async.racing import Racecourse, outcome_of
 from pmll_async.readable import Readable, Services
-from pmll_async.reader import Reader
 from pmll_async.records import Record
 from pmll_async.snapshot import Point, Snapshot
-from pmll_async.trace import Trace
 from pmll_async.vectors import to_key
 from pmll_async.views import LatticeView
 
@@ -81,7 +75,7 @@ class Lattice(Readable):
         self._clock = clock
         self._hasher = Hasher(integrity_key)
         self._opening = asyncio.Lock()
-        self._open: _Open | None = None
+        self._open: Opened | None = None
         self._closed = False
         self._following = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -125,11 +119,11 @@ class Lattice(Readable):
 
     # --- opening and closing ---------------------------------------------------------------------
 
-    def __await__(self) -> Generator[object, None, Lattice]:
+    def __await__(self) -> Generator[object, None, Self]:
         """Open; again on an open lattice is nothing."""
         return self._opened().__await__()
 
-    async def __aenter__(self) -> Lattice:
+    async def __aenter__(self) -> Self:
         return await self._opened()
 
     async def __aexit__(
@@ -140,46 +134,18 @@ class Lattice(Readable):
     ) -> None:
         await self.aclose()
 
-    async def _opened(self) -> Lattice:
+    async def _opened(self) -> Self:
         async with self._opening:
             if self._closed:
                 raise LatticeClosedError
             if self._open is None:
                 job = Abandonable(self._load, self._store.close)
-                self._open = self._assemble(await job.run())
+                self._open = assemble(await job.run(), self._concert, self._limits, self._clock)
             self._usable()
         return self
 
     def _load(self) -> Loaded:
         return load(self._store, self._index, self._shape, self._hasher)
-
-    def _assemble(self, loaded: Loaded) -> _Open:
-        header, ledger = loaded.header, loaded.ledger
-        reader = Reader(self._store, self._index, self._concert, self._limits.cached_lines)
-        hub = EventHub()
-        return _Open(
-            services=Services(
-                reader=reader,
-                desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim),
-                ledger=ledger,
-                loop=asyncio.get_running_loop(),
-                dim=header.dim,
-                value_dim=header.value_dim,
-            ),
-            encoder=Encoder(header.dim, header.value_dim, self._hasher, self._limits),
-            trace=Trace(
-                store=self._store,
-                ledger=ledger,
-                index=self._index,
-                hasher=self._hasher,
-                clock=self._clock,
-                limits=self._limits,
-                dim=header.dim,
-                committed=hub.committed,
-            ),
-            hub=hub,
-            pid=loaded.pid,
-        )
 
     async def aclose(self) -> None:
         """Finish what was accepted, close the store, end the thread. Idempotent."""
@@ -194,7 +160,7 @@ class Lattice(Readable):
         await opened.trace.close()
         opened.hub.end()
 
-    def _usable(self) -> _Open:
+    def _usable(self) -> Opened:
         if self._closed:
             raise LatticeClosedError
         if self._open is None:
@@ -204,7 +170,7 @@ class Lattice(Readable):
         self._open.check_caller()
         return self._open
 
-    def _writable(self) -> _Open:
+    def _writable(self) -> Opened:
         opened = self._usable()
         if self._store.read_only:
             raise ReadOnlyStoreError(self._store.path)
@@ -283,11 +249,11 @@ class Lattice(Readable):
         query: ArrayLike | None = None,
         judge: Judge[LatticeView] | None = None,
         decay: float = 0.5,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # partial results are the point
         prev_anchor: str | None = None,
         idempotency_key: str | None = None,
     ) -> RaceOutcome:
-        """Run candidate functions concurrently over one snapshot and commit the best, in one record.
+        """Run candidate functions concurrently over one snapshot; commit the best, in one record.
 
         The highest score wins, then entry order. `judge(candidate, view)` scores; without one the
         score is the candidate's confidence, times its weight against `query` (dim,) if given.
@@ -323,7 +289,7 @@ class Lattice(Readable):
         await opened.trace.commit(DecayProposal(encoding.anchor(anchor), by))
 
     async def forget(self, anchor: str) -> None:
-        """Take a line out of every later query; it keeps its place on the chain and `get` finds it."""
+        """Take a line out of every later query; it stays on the chain and `get` finds it."""
         opened = self._writable()
         await opened.trace.commit(ForgetProposal(encoding.anchor(anchor)))
 
@@ -336,7 +302,7 @@ class Lattice(Readable):
         revision = self._snapshot().timeline.revision_at(point)
         await opened.trace.commit(RollbackProposal(revision))
 
-    async def _recorded_race(self, opened: _Open, key: str | None) -> RaceOutcome | None:
+    async def _recorded_race(self, opened: Opened, key: str | None) -> RaceOutcome | None:
         use = None if key is None else self._snapshot().keys.get(key)
         if use is None:
             return None
@@ -344,11 +310,11 @@ class Lattice(Readable):
             raise ConflictError(use.key, use.anchor)
         return await self._outcome(opened, use.n, None)
 
-    async def _commit_race(self, opened: _Open, proposal: RaceProposal) -> RaceOutcome:
+    async def _commit_race(self, opened: Opened, proposal: RaceProposal) -> RaceOutcome:
         n, record = await opened.trace.commit(proposal)
         return await self._outcome(opened, n, record)
 
-    async def _outcome(self, opened: _Open, n: int, record: Record | None) -> RaceOutcome:
+    async def _outcome(self, opened: Opened, n: int, record: Record | None) -> RaceOutcome:
         services = opened.services
         if record is None:
             record = await services.blocking(services.reader.record, n)
@@ -383,7 +349,7 @@ class Lattice(Readable):
         return self._concert
 
     def at(self, point: Point) -> LatticeView:
-        """The lattice just after the record that `point` names: an anchor, a revision, a datetime."""
+        """The lattice just after the record of an anchor, a revision, or a moment (datetime)."""
         snapshot = self._snapshot()
         return LatticeView(self._services, snapshot.timeline.revision_at(point))
 
@@ -393,7 +359,7 @@ class Lattice(Readable):
         return self._locks.setdefault(name, asyncio.Lock())
 
     def events(self, *, buffer: int = BUFFERED_EVENTS) -> EventStream:
-        """What is committed from entering the block on; a slow reader is told how many it missed."""
+        """What is committed once the block is entered; a slow reader is told what it missed."""
         opened = self._writable()
         return EventStream(opened.hub, encoding.count(buffer, "buffer", 1))
 
@@ -410,29 +376,11 @@ class Lattice(Readable):
                 await services.blocking(_follow, self._store, services.ledger)
         return self._snapshot()
 
-    def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
+    def _pinned(self, _: Snapshot) -> Snapshot | None:
         return None
 
     def _now(self) -> float:
         return encoding.number(self._clock(), "the clock's time")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Open:
-    """What an open lattice consists of."""
-
-    services: Services
-    encoder: Encoder
-    trace: Trace
-    hub: EventHub
-    pid: int
-
-    def check_caller(self) -> None:
-        """Refuse another event loop and a forked child."""
-        if self.pid != os.getpid():
-            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
-        if asyncio.get_running_loop() is not self.services.loop:
-            raise WrongEventLoopError
 
 
 def _follow(store: SupportsFollow, ledger: Ledger) -> None:

@@ -87,7 +87,7 @@ class _Value(BaseModel):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.content_digest == other.content_digest  # type: ignore[attr-defined]  # same type
+        return self.content_digest == other.content_digest
 
     def __hash__(self) -> int:
         return hash(self.content_digest)

@@ -6,13 +6,26 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pmll_async.anchors import Hasher
-from pmll_async.errors import DimensionMismatchError, InvalidInputError
+from pmll_async.concert import Concert
+from pmll_async.desk import QueryDesk
+from pmll_async.encoding import Encoder
+from pmll_async.errors import (
+    DimensionMismatchError,
+    InvalidInputError,
+    LatticeClosedError,
+    WrongEventLoopError,
+)
+from pmll_async.events import EventHub
 from pmll_async.ledger import Ledger
-from pmll_async.protocols import Index, Store, StoreHeader
+from pmll_async.lines import Limits
+from pmll_async.protocols import Clock, Index, Store, StoreHeader
+from pmll_async.readable import Services
+from pmll_async.reader import Reader
+from pmll_async.trace import Trace
 
 Result = TypeVar("Result")
 
@@ -55,7 +68,9 @@ class Loaded:
 
     header: StoreHeader
     ledger: Ledger
-    pid: int = field(default_factory=os.getpid)
+    store: Store
+    index: Index
+    hasher: Hasher
 
 
 def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
@@ -70,7 +85,55 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     except BaseException:
         store.close()
         raise
-    return Loaded(header, ledger)
+    return Loaded(header, ledger, store, index, hasher)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """What an open lattice consists of."""
+
+    services: Services
+    encoder: Encoder
+    trace: Trace
+    hub: EventHub
+    pid: int
+
+    def check_caller(self) -> None:
+        """Refuse another event loop and a forked child."""
+        if self.pid != os.getpid():
+            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
+        if asyncio.get_running_loop() is not self.services.loop:
+            raise WrongEventLoopError
+
+
+def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> Opened:
+    """The parts of a lattice over a loaded store, bound to the running loop."""
+    header, ledger = loaded.header, loaded.ledger
+    reader = Reader(loaded.store, loaded.index, concert, limits.cached_lines)
+    hub = EventHub()
+    return Opened(
+        services=Services(
+            reader=reader,
+            desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim),
+            ledger=ledger,
+            loop=asyncio.get_running_loop(),
+            dim=header.dim,
+            value_dim=header.value_dim,
+        ),
+        encoder=Encoder(header.dim, header.value_dim, loaded.hasher, limits),
+        trace=Trace(
+            store=loaded.store,
+            ledger=ledger,
+            index=loaded.index,
+            hasher=loaded.hasher,
+            clock=clock,
+            limits=limits,
+            dim=header.dim,
+            committed=hub.committed,
+        ),
+        hub=hub,
+        pid=os.getpid(),
+    )
 
 
 class Abandonable(Generic[Result]):

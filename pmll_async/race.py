@@ -59,16 +59,16 @@ async def run_race(
     candidates: Sequence[CandidateFunction[ViewT]],
     *,
     score: Callable[[list[Candidate]], Awaitable[list[float | Exception]]],
-    timeout: float | None = None,
+    seconds: float | None = None,
 ) -> Heat:
     """Run the candidates over `view` and score what they return, all of them in one call.
 
-    What has finished after `timeout` seconds competes; the rest is cancelled, awaited and listed as
-    unfinished. Raises `NoWinnerError` when no candidate is left, `InvalidInputError` for none given.
+    What has finished after `seconds` competes; the rest is cancelled, awaited and listed as
+    unfinished. `NoWinnerError` when no candidate is left, `InvalidInputError` for none given.
     """
     if not candidates:
         raise InvalidInputError("a race needs at least one candidate")
-    runners = await _Runners(view, candidates).run(timeout)
+    runners = await _Runners(view, candidates).run(seconds)
     finished = [(name, _as_candidate(result)) for name, result in runners.finished()]
     proposed = [result for _, result in finished if isinstance(result, Candidate)]
     scores = iter(await score(proposed) if proposed else [])
@@ -172,10 +172,10 @@ class _Runners(Generic[ViewT]):
         """The names of those that the deadline stopped."""
         return [name for i, name in enumerate(self._names) if i not in self._results]
 
-    async def run(self, timeout: float | None) -> _Runners[ViewT]:
-        """Wait for all, or until `timeout` seconds are over and all are cancelled."""
-        if timeout is not None:
-            self._deadline.deadline = anyio.current_time() + timeout
+    async def run(self, seconds: float | None) -> _Runners[ViewT]:
+        """Wait for all, or until the seconds are over and all are cancelled."""
+        if seconds is not None:
+            self._deadline.deadline = anyio.current_time() + seconds
         watch = None
         try:
             with self._deadline:

@@ -36,7 +36,7 @@ class Racecourse:
         self,
         candidates: Sequence[CandidateFunction[LatticeView]],
         decay: float,
-        timeout: float | None,
+        seconds: float | None,
     ) -> RaceProposal:
         """Run, score and rank the candidates; `NoWinnerError` if none is left."""
         puts: dict[int, PutProposal] = {}
@@ -44,7 +44,7 @@ class Racecourse:
         async def score(finished: list[Candidate]) -> list[float | Exception]:
             return await self._score(finished, puts)
 
-        heat = await run_race(self.view, candidates, score=score, timeout=timeout)
+        heat = await run_race(self.view, candidates, score=score, seconds=seconds)
         return _proposal(heat, puts, decay)
 
     async def _score(

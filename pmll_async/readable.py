@@ -102,7 +102,7 @@ class Readable(ABC):
     ) -> list[MemoryLine]:
         """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
 
-        `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in seconds since the epoch.
+        `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in epoch seconds.
         `branches=False` leaves the losers of races out.
         """
         services = self._services()
@@ -129,7 +129,7 @@ class Readable(ABC):
         branches: bool = True,
         now: float | None = None,
     ) -> Float32:
-        """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,); zeros without any."""
+        """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,), or zeros."""
         lines = await self.query(query_vec, k, where=where, branches=branches, now=now)
         return weighted_bias(
             [line.weight for line in lines],

@@ -119,8 +119,8 @@ class Record:
         """The key under which it is found again."""
         return None
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """Its JSON fields in the log's order, each as RFC 8785 text."""
+    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002
+        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes what lines hold."""
         return {"op": f'"{self.op}"', "t": canonical_number(self.t)}
 
 
@@ -157,7 +157,7 @@ class PutRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceRecord(Record):
-    """A winner on the chain, the losers as branches with strength `decay`, and how it came about."""
+    """A winner on the chain, the losers as branches with strength `decay`, and the scores."""
 
     op: ClassVar[str] = "race"
     entries: tuple[LineRecord, ...]
@@ -350,7 +350,7 @@ class UnknownOperationError(ValueError):
 def decode_record(fields: Mapping[str, Any], hasher: Hasher) -> Record:
     """The record of a parsed JSON object; `n`, `d` and `c` are the caller's.
 
-    Raises `RecordFormatError` for what is not one, and `UnknownOperationError` for an operation of a later version.
+    `RecordFormatError` for what is none, `UnknownOperationError` for a later version's operation.
     That anchors are right is for `verify` and the loader to see.
     """
     op = fields.get("op")

@@ -33,8 +33,8 @@ class RankedLines:
 class State:
     """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
 
-    By line `strengths` and `alive`; by index row `row_strengths` and `live`; `chain` line numbers by
-    position; `keys` in use; `revised` lines.
+    By line `strengths` and `alive`; by index row `row_strengths` and `live`; `chain` line numbers
+    by position; `keys` in use; `revised` lines.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """The trace: the only writer. One thread takes what waits, decides it in order, and commits it.
 
-Callers hand over a ticket and await a future of their own loop. No cancel scope, shield or task can
-cut a commit, because none of them reaches this thread. A caller cancelled before its ticket is taken
-leaves nothing behind; afterwards its record is written whole.
+Callers hand over a ticket and await a future of their own loop. No cancel scope, shield or task
+can cut a commit, because none of them reaches this thread. A caller cancelled before its ticket is
+taken leaves nothing behind; afterwards its record is written whole.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Trace:
             self._submit(Ticket(None, self._closing))
         # Waiting must not be able to cancel what other callers wait for, too.
         await asyncio.wait([self._closing])
-        while self._thread is not None and self._thread.is_alive():
+        # The thread is on its last lines; joining it would block the loop.
+        while self._thread is not None and self._thread.is_alive():  # noqa: ASYNC110
             await asyncio.sleep(0)
         self._closing.result()
 

@@ -47,7 +47,7 @@ def to_key(values: ArrayLike, what: str, dim: int | None) -> tuple[Float32, floa
 
 
 def finite_norm(vector: Float32, what: str) -> float:
-    """The length; squares of float32 numbers cannot overflow in float64, so it tells NaN and inf."""
+    """The length; float32 squares cannot overflow in float64, so it tells NaN and infinity."""
     norm = exact_norm(vector)
     if not norm < np.inf:
         raise InvalidVectorError(what, "NaN or infinity, or a number beyond float32's range")

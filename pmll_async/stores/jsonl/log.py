@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -16,6 +16,7 @@ from pmll_async.errors import CorruptionError, FormatError, StoreError
 from pmll_async.protocols import StoreHeader
 from pmll_async.records import Record, RollbackRecord, UnknownOperationError, anchors_hold
 from pmll_async.stores.jsonl.files import Files
+from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
 from pmll_async.stores.jsonl.framing import (
     BadFrameError,
     check_frame,
@@ -23,7 +24,7 @@ from pmll_async.stores.jsonl.framing import (
     decode_frame,
 )
 from pmll_async.stores.jsonl.pieces import Piece, piece_of
-from pmll_async.stores.jsonl.segments import Table
+from pmll_async.stores.jsonl.segments import Segment, Table
 
 _CHUNK: Final = 1 << 20
 
@@ -107,6 +108,24 @@ class Log:
                 self.digests[end] = block.digest
             yield piece_of(records, block, lines, self._places[first])
             first = end
+
+    def begin_segment(self, name: str) -> None:
+        """What comes now lies in a new segment."""
+        self.digests[self.records] = self.digest
+        self.table = Table([*self.table.segments, Segment(name, self.stop, 0)])
+
+    def manifest(self, store_id: str) -> Manifest:
+        """The manifest of the whole log as it is now."""
+        entries: list[SegmentEntry] = []
+        first = 0
+        stops = [segment.base for segment in self.table.segments[1:]] + [self.stop]
+        for segment, place in zip(self.table.segments, stops, strict=True):
+            n = bisect_left(self._places, place)
+            digest = self.digest if n == self.records else self.digests[n]
+            size = place - segment.base
+            entries.append(SegmentEntry(segment.file, n - first, size, digest.hex()))
+            first = n
+        return Manifest(store_id, tuple(entries))
 
     def head_at(self, revision: int) -> str:
         """The anchor of the newest line on the chain after so many records."""

@@ -56,13 +56,13 @@ def novelty_of(similarity: float) -> float:
     return min(1.0, max(0.0, 1.0 - similarity))
 
 
-def exact_dots(rows: Float32, vector: Float32) -> Float64:
-    """Dot products (m,) of rows (m, dim) with a vector (dim,), the same bits in any batching.
+def exact_dots(rows: Float32, vectors: Float32) -> Float64:
+    """Dot products (m,) of rows (m, dim) with one vector (dim,), or with one each (m, dim).
 
-    Products of float32 numbers are exact in float64; numpy adds each row pairwise in an order that
-    depends on `dim` alone.
+    The same bits in any batching: products of float32 numbers are exact in float64, and numpy adds
+    each row pairwise in an order that depends on `dim` alone.
     """
-    products = np.multiply(rows, vector, dtype=np.float64)
+    products = np.multiply(rows, vectors, dtype=np.float64)
     return np.add.reduce(products, axis=-1)  # type: ignore[no-any-return]  # ufunc stubs say Any
 
 
@@ -72,9 +72,9 @@ def exact_norm(vector: Float32) -> float:
     return math.sqrt(float(np.add.reduce(wide * wide)))
 
 
-def clamp_cosine(dots: Float64, norms: Float64, norm: float) -> Float64:
+def clamp_cosine(dots: Float64, norms: Float64, norm: float | Float64) -> Float64:
     """Cosines from dot products and lengths, within [-1, 1]."""
-    return np.clip(dots / (norms * norm), -1.0, 1.0)
+    return np.minimum(np.maximum(dots / (norms * norm), -1.0), 1.0)
 
 
 def weighted_bias(weights: Iterable[float], values: list[Float32], dim: int) -> Float32:

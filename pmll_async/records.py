@@ -120,7 +120,7 @@ class Record:
         return None
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002
-        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes what lines hold."""
+        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes contents."""
         return {"op": f'"{self.op}"', "t": canonical_number(self.t)}
 
 

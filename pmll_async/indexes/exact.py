@@ -23,6 +23,7 @@ BLOCK_ROWS: Final = 8192
 GATHER_SHARE: Final = 8
 """A filter that leaves fewer than 1/8 of the rows is answered from those rows alone."""
 _CHUNK: Final = 64
+_NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 _EXACT_ROWS: Final = 2048
 _SAFE_NORM: Final = 2.0**40
 """Keys are scaled by a power of two, which loses nothing, only if their length is beyond this."""
@@ -86,7 +87,7 @@ class ExactIndex:
         for query, found, is_narrow in zip(queries, best, narrow, strict=True):
             if is_narrow:
                 self._gather(columns, query, found)
-        return [self._rescore(columns, q, b) for q, b in zip(queries, best, strict=True)]
+        return self._rescore(columns, queries, best)
 
     def nearest(
         self, columns: Columns, keys: Float32, norms: Float64
@@ -107,10 +108,7 @@ class ExactIndex:
                     continue
                 rows = np.flatnonzero(cosines[i] >= highest[i] - self._margin)
                 near[i].append((rows + first, cosines[i, rows]))
-        return [
-            self._nearest_exactly(keys[i], float(norms[i]), near[i], float(highest[i]))
-            for i in range(len(keys))
-        ]
+        return self._nearest_exactly(keys, norms, near, highest)
 
     # --- scanning ------------------------------------------------------------------------------
 
@@ -169,7 +167,7 @@ class ExactIndex:
             if len(maybe):
                 best.borderline.append(maybe[weights[maybe] > -np.inf] + first)
             np.putmask(weights, ~surely, -np.inf)
-        slack = 2 * self._margin * query.concert.margin
+        slack = self._slack(query)
         cut = max(best.threshold, _lower_bound(weights, best.k))
         rows = np.flatnonzero(weights >= cut - slack if cut > -np.inf else weights > -np.inf)
         if not len(rows):
@@ -182,68 +180,76 @@ class ExactIndex:
 
     # --- exact scores --------------------------------------------------------------------------
 
-    def _rescore(self, columns: Columns, query: RankQuery, best: _Best) -> list[Hit]:
-        if not best.k or not (best.rows or best.borderline):
-            return []
-        slack = 2 * self._margin * query.concert.margin
-        rows = [
-            r[w >= best.threshold - slack] for r, w in zip(best.rows, best.weights, strict=True)
-        ]
-        chosen = np.unique(np.concatenate(rows + best.borderline))
-        hits = []
-        for start in range(0, len(chosen), _EXACT_ROWS):
-            part = chosen[start : start + _EXACT_ROWS]
-            hits += self._score_exactly(columns, query, part)
-        hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
-        return hits[: query.k]
-
-    def _score_exactly(self, columns: Columns, query: RankQuery, rows: Rows) -> list[Hit]:
-        concert = query.concert
-        keys, norms, _ = self._take(rows)
-        vector, norm = _scaled(query.vector, query.norm)
-        similarities = clamp_cosine(exact_dots(keys, vector), norms, norm).tolist()
-        taken = zip(
-            rows.tolist(),
-            similarities,
-            columns.timestamps[rows].tolist(),
-            columns.strengths[rows].tolist(),
-            columns.novelties[rows].tolist(),
-            strict=True,
+    def _rescore(
+        self, columns: Columns, queries: Sequence[RankQuery], best: list[_Best]
+    ) -> list[list[Hit]]:
+        """The hits of each query, from the exact scores of all rows that may be among its best."""
+        chosen = [_chosen(found, self._slack(q)) for q, found in zip(queries, best, strict=True)]
+        scaled = [_scaled(query.vector, query.norm) for query in queries]
+        cosines = self._exact_cosines(
+            np.repeat(np.arange(len(queries)), [len(rows) for rows in chosen]),
+            np.concatenate(chosen),
+            np.array([vector for vector, _ in scaled], dtype=np.float32),
+            np.array([norm for _, norm in scaled]),
         )
-        hits = []
-        for row, similarity, timestamp, strength, novelty in taken:
-            if similarity >= query.floor:
-                recency = concert.recency(timestamp, query.now)
-                weight = concert.weight(
-                    strength=strength, recency=recency, similarity=similarity, novelty=novelty
-                )
-                hits.append(Hit(row, similarity, recency, weight))
+        hits, start = [], 0
+        for query, rows in zip(queries, chosen, strict=True):
+            hits.append(_hits(columns, query, rows, cosines[start : start + len(rows)]))
+            start += len(rows)
         return hits
 
     def _nearest_exactly(
-        self, key: Float32, norm: float, near: list[tuple[Rows, Float32]], highest: float
-    ) -> tuple[float, int] | None:
-        if not near:
-            return None
-        rows = np.sort(np.concatenate([r[c >= highest - self._margin] for r, c in near]))
-        vector, norm = _scaled(key, norm)
-        top, place = -2.0, -1
+        self,
+        keys: Float32,
+        norms: Float64,
+        near: list[list[tuple[Rows, Float32]]],
+        highest: Float32,
+    ) -> list[tuple[float, int] | None]:
+        chosen = [
+            np.sort(np.concatenate([r[c >= top - self._margin] for r, c in found] or [_NO_ROWS]))
+            for found, top in zip(near, highest.tolist(), strict=True)
+        ]
+        scaled = [_scaled(key, norm) for key, norm in zip(keys, norms.tolist(), strict=True)]
+        cosines = self._exact_cosines(
+            np.repeat(np.arange(len(keys)), [len(rows) for rows in chosen]),
+            np.concatenate(chosen),
+            np.array([vector for vector, _ in scaled], dtype=np.float32),
+            np.array([norm for _, norm in scaled]),
+        )
+        answers: list[tuple[float, int] | None] = []
+        start = 0
+        for rows in chosen:
+            own = cosines[start : start + len(rows)]
+            first = int(own.argmax()) if len(rows) else 0
+            answers.append((float(own[first]), int(rows[first])) if len(rows) else None)
+            start += len(rows)
+        return answers
+
+    def _exact_cosines(
+        self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64
+    ) -> Float64:
+        """The cosine of each row (m,) with its owner's vector, a few megabytes at a time."""
+        parts = [np.empty(0)]
         for start in range(0, len(rows), _EXACT_ROWS):
-            part = rows[start : start + _EXACT_ROWS]
-            keys, norms, _ = self._take(part)
-            cosines = clamp_cosine(exact_dots(keys, vector), norms, norm)
-            first = int(np.argmax(cosines))
-            if cosines[first] > top:
-                top, place = float(cosines[first]), int(part[first])
-        return top, place
+            span = slice(start, start + _EXACT_ROWS)
+            keys, lengths, _ = self._take(rows[span])
+            dots = exact_dots(keys, vectors[owners[span]])
+            parts.append(clamp_cosine(dots, lengths, norms[owners[span]]))
+        return np.concatenate(parts)
+
+    def _slack(self, query: RankQuery) -> float:
+        return 2 * self._margin * query.concert.margin
 
     def _take(self, rows: Rows) -> tuple[Float32, Float64, Float32]:
         """Keys (m, dim), lengths (m,) and reciprocals (m,) of the rows, in their order."""
+        if not len(rows) or rows.max() < BLOCK_ROWS:
+            block = self._blocks[0] if self._blocks else self._new_block()
+            return block.keys[rows], block.norms[rows], block.reciprocals[rows]
         keys = np.empty((len(rows), self._dim), dtype=np.float32)
         norms = np.empty(len(rows), dtype=np.float64)
         reciprocals = np.empty(len(rows), dtype=np.float32)
         numbers, places = np.divmod(rows, BLOCK_ROWS)
-        for number in np.unique(numbers).tolist():
+        for number in set(numbers.tolist()):
             here = numbers == number
             block, at = self._blocks[number], places[here]
             keys[here] = block.keys[at]
@@ -285,6 +291,37 @@ class _Terms:
         if not live.all():
             np.putmask(base, ~live, -np.inf)
         return base, strengths * np.float32(concert.beta)
+
+
+def _chosen(best: _Best, slack: float) -> Rows:
+    """The rows that may be among the best, ascending, each once."""
+    pieces = zip(best.rows, best.weights, strict=True)
+    rows = [rows[weights >= best.threshold - slack] for rows, weights in pieces]
+    rows += best.borderline
+    return np.unique(np.concatenate(rows)) if rows and best.k else _NO_ROWS
+
+
+def _hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:
+    """The best k of the rows, in order, by their exact weights."""
+    concert = query.concert
+    taken = zip(
+        rows.tolist(),
+        cosines.tolist(),
+        columns.timestamps[rows].tolist(),
+        columns.strengths[rows].tolist(),
+        columns.novelties[rows].tolist(),
+        strict=True,
+    )
+    hits = []
+    for row, similarity, timestamp, strength, novelty in taken:
+        if similarity >= query.floor:
+            recency = concert.recency(timestamp, query.now)
+            weight = concert.weight(
+                strength=strength, recency=recency, similarity=similarity, novelty=novelty
+            )
+            hits.append(Hit(row, similarity, recency, weight))
+    hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
+    return hits[: query.k]
 
 
 def _fill(block: _Block, span: slice, keys: Float32, norms: Float64) -> None:

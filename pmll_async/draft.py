@@ -197,14 +197,14 @@ class Draft:
         if anchor in self._lines:
             return None
         line = self._snapshot.timeline.find(anchor)
-        if self._snapshot.position(line) is None and not self._snapshot.alive[line]:
+        if not self._ledger.is_present(line):
             raise LineNotFoundError(anchor)
         return line
 
     def _check_revisable(self, revises: tuple[str, ...]) -> None:
         for anchor in revises:
             line = self._check_present(anchor)
-            if anchor in self._revised or line in self._ledger.revised:
+            if anchor in self._revised or (line is not None and self._ledger.is_revised(line)):
                 raise StaleAnchorError(anchor, self._head, "is already revised")
             if line is not None and not self._snapshot.alive[line]:
                 raise StaleAnchorError(anchor, self._head, "is forgotten")

@@ -22,6 +22,7 @@ from pmll_async.errors import (
     InvalidInputError,
     LatticeClosedError,
     ReadOnlyStoreError,
+    StaleAnchorError,
 )
 from pmll_async.events import BUFFERED_EVENTS, EventStream
 from pmll_async.indexes.exact import ExactIndex
@@ -273,6 +274,8 @@ class Lattice(Readable):
         if recorded is not None:
             return recorded
         snapshot = self._snapshot()
+        if prev not in (None, snapshot.head):
+            raise StaleAnchorError(str(prev), snapshot.head)
         view = LatticeView(self._services, snapshot.revision, snapshot, self._now())
         course = Racecourse(
             opened.services, opened.encoder, self._concert, view, snapshot, vector, judge

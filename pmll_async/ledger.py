@@ -46,10 +46,13 @@ class Ledger:
         self._state = State()
         self.snapshot = self._publish()
 
-    @property
-    def revised(self) -> set[int]:
-        """The lines that a line of the current state has replaced."""
-        return self._state.revised
+    def is_revised(self, line: int) -> bool:
+        """Whether a line of the newest state has replaced this one."""
+        return line in self._state.revised
+
+    def is_present(self, line: int) -> bool:
+        """Whether the newest state has the line, if only as a forgotten one."""
+        return bool(self.snapshot.alive[line]) or line in self._state.forgotten
 
     def extend(self, block: Block) -> None:
         """Take in the records behind the newest and show the new state."""

@@ -34,7 +34,7 @@ class State:
     """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
 
     By line `strengths` and `alive`; by index row `row_strengths` and `live`; `chain` line numbers
-    by position; `keys` in use; `revised` lines.
+    by position; `keys` in use; `revised` and `forgotten` lines.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class State:
         self.alive, self.live = Column(np.bool_), Column(np.bool_)
         self.keys: dict[str, KeyUse] = {}
         self.revised: set[int] = set()
+        self.forgotten: set[int] = set()
 
     def add_lines(
         self,
@@ -70,6 +71,7 @@ class State:
         for mark, line in marks:
             if mark.kind == "forget":
                 alive[line] = False
+                self.forgotten.add(line)
             else:
                 strengths[line] = min(1.0, max(0.0, float(strengths[line]) * mark.factor))
             if mark.kind == "revise":

@@ -201,7 +201,11 @@ class Trace:
             raise
 
     def _checked_clock(self) -> float:
-        now = float(self._clock())
+        try:
+            now = float(self._clock())
+        # The clock is the user's code: what it raises is the error of this ticket alone.
+        except Exception as exc:
+            raise PmllError(f"the clock raised {exc!r}") from exc
         if not abs(now) < float("inf"):
             raise PmllError(f"the clock gave {now}; it must give seconds as a finite number")
         return now

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.indexes.terms import Terms
 from pmll_async.protocols import Columns, Hit, RankQuery
 
 Rows = NDArray[np.int64]
@@ -57,10 +58,11 @@ class ExactIndex:
         self._count = 0
         self._blocks: list[_Block] = []
         self._margin = 1e-5
+        self._terms: Terms | None = None
 
     def open(self, dim: int) -> None:
         """See `Index.open`."""
-        self._dim, self._count, self._blocks = dim, 0, []
+        self._dim, self._count, self._blocks, self._terms = dim, 0, [], None
         # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
         self._margin = 1e-5 * max(1.0, dim / 1024)
 
@@ -127,21 +129,32 @@ class ExactIndex:
             yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
 
     def _scan(self, columns: Columns, queries: list[RankQuery], best: list[_Best]) -> None:
-        # Newest first: with a weight on recency the threshold is then high from the start.
         units = np.stack([_unit(query) for query in queries])
         masks = [_mask(query, columns.count) for query in queries]
-        for first, block in self._upto(columns.count):
-            span = slice(first, first + len(block.norms))
-            cosines = _cosines(block, units)
-            terms = _Terms(columns, span)
+        terms = [self._terms_of(columns, query) for query in queries]
+        for first, cosines in self._products(columns.count, units):
+            span = slice(first, first + cosines.shape[1])
             for i, query in enumerate(queries):
-                base, slope = terms.of(query)
-                weights = cosines[i] * slope
-                weights += base
+                weights = cosines[i] * terms[i].slope[span]
+                weights += terms[i].base(query, span)
                 mask = masks[i]
                 if mask is not None:
                     np.putmask(weights, ~mask[span], -np.inf)
                 self._offer(best[i], weights, cosines[i], query, first)
+
+    def _products(self, count: int, units: Float32) -> Iterator[tuple[int, Float32]]:
+        """Float32 cosines (queries, rows) from row `first` on: of one query all at once."""
+        if len(units) > 1:
+            # Newest first: with a weight on recency the threshold is then high from the start.
+            for first, block in self._upto(count):
+                yield first, _cosines(block, units)
+            return
+        whole = np.empty((1, count), dtype=np.float32)
+        for first, block in self._upto(count):
+            part = whole[0, first : first + len(block.norms)]
+            np.dot(block.keys, units[0], out=part)
+            part *= block.reciprocals
+        yield 0, whole
 
     def _gather(self, columns: Columns, query: RankQuery, best: _Best) -> None:
         rows = _known(query, columns)
@@ -150,23 +163,31 @@ class ExactIndex:
         keys, _, reciprocals = self._take(rows)
         cosines = keys @ _unit(query)
         cosines *= reciprocals
-        base, slope = _Terms(columns, rows).of(query)
+        terms = self._terms_of(columns, query)
+        weights = cosines * terms.slope[rows] + terms.base(query, rows)
         found = _Best(best.k)
-        self._offer(found, cosines * slope + base, cosines, query, 0)
+        self._offer(found, weights, cosines, query, 0)
         best.threshold, best.weights = found.threshold, found.weights
         best.rows = [rows[part] for part in found.rows]
         best.borderline = [rows[part] for part in found.borderline]
+
+    def _terms_of(self, columns: Columns, query: RankQuery) -> Terms:
+        """Kept from query to query while the state is the same."""
+        terms = self._terms
+        if terms is None or not terms.are_of(columns, query):
+            self._terms = terms = Terms(columns, query.concert, branches=query.branches)
+        return terms
 
     def _offer(
         self, best: _Best, weights: Float32, cosines: Float32, query: RankQuery, first: int
     ) -> None:
         if query.floor > -1.0:
             # Rows that may or may not reach the floor neither set the threshold nor get lost.
-            surely = cosines >= query.floor + self._margin
-            maybe = np.flatnonzero((cosines >= query.floor - self._margin) & ~surely)
+            out = cosines < query.floor + self._margin
+            maybe = np.flatnonzero(out & (cosines >= query.floor - self._margin))
             if len(maybe):
                 best.borderline.append(maybe[weights[maybe] > -np.inf] + first)
-            np.putmask(weights, ~surely, -np.inf)
+            np.putmask(weights, out, -np.inf)
         slack = self._slack(query)
         cut = max(best.threshold, _lower_bound(weights, best.k))
         rows = np.flatnonzero(weights >= cut - slack if cut > -np.inf else weights > -np.inf)
@@ -225,9 +246,7 @@ class ExactIndex:
             start += len(rows)
         return answers
 
-    def _exact_cosines(
-        self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64
-    ) -> Float64:
+    def _exact_cosines(self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64) -> Float64:
         """The cosine of each row (m,) with its owner's vector, a few megabytes at a time."""
         parts = [np.empty(0)]
         for start in range(0, len(rows), _EXACT_ROWS):
@@ -256,41 +275,6 @@ class ExactIndex:
             norms[here] = block.norms[at]
             reciprocals[here] = block.reciprocals[at]
         return keys, norms, reciprocals
-
-
-class _Terms:
-    """What a weight has beside the similarity, shared by queries of one `now` and concert.
-
-    `of(query)` gives float32 (base, slope), so that weight = base + slope · cosine; dead rows have
-    a base of -inf.
-    """
-
-    def __init__(self, columns: Columns, rows: slice | Rows) -> None:
-        self._columns, self._rows = columns, rows
-        self._known: dict[tuple[float, int, bool], tuple[Float32, Float32]] = {}
-
-    def of(self, query: RankQuery) -> tuple[Float32, Float32]:
-        key = (query.now, id(query.concert), query.branches)
-        if key not in self._known:
-            self._known[key] = self._compute(query)
-        return self._known[key]
-
-    def _compute(self, query: RankQuery) -> tuple[Float32, Float32]:
-        columns, rows, concert = self._columns, self._rows, query.concert
-        strengths = columns.strengths[rows].astype(np.float32)
-        base = columns.novelties[rows].astype(np.float32)
-        base *= np.float32(concert.gamma)
-        if concert.alpha:
-            ages = np.maximum(query.now - columns.timestamps[rows], 0.0)
-            recencies = np.exp((ages * (-1.0 / concert.tau)).astype(np.float32))
-            base += np.float32(concert.alpha) * recencies
-        base *= strengths
-        live = columns.live[rows]
-        if not query.branches:
-            live = live & columns.chain[rows]
-        if not live.all():
-            np.putmask(base, ~live, -np.inf)
-        return base, strengths * np.float32(concert.beta)
 
 
 def _chosen(best: _Best, slack: float) -> Rows:
@@ -357,10 +341,7 @@ def _unit_rows(keys: Float32, norms: Float64) -> Float32:
 
 def _cosines(block: _Block, units: Float32) -> Float32:
     """Float32 cosines (queries, rows) of one block."""
-    if len(units) == 1:
-        cosines: Float32 = (block.keys @ units[0])[None, :]
-    else:
-        cosines = units @ block.keys.T
+    cosines: Float32 = units @ block.keys.T
     cosines *= block.reciprocals
     return cosines
 

@@ -13,6 +13,7 @@ from pmll_async.protocols import Columns, Index
 from pmll_async.records import LineContent
 
 _MARGIN: Final = 2e-5
+_ALONE: Final[Float32] = np.full((1, 1), -2.0, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class BatchNovelty:
         self._norms: Float64 = np.array([c.norm for c in contents], dtype=np.float64)
         self._stored = index.nearest(columns, self._keys, self._norms) if contents else []
         self._margin = _MARGIN * max(1.0, dim / 1024)
-        self._cosines = self._mutual()
+        self._cosines = self._mutual() if len(contents) > 1 else _ALONE
         self._highest = self._cosines.max(axis=1, initial=-2.0).tolist()
         self._joined: list[int] = []
 

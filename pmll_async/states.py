@@ -45,6 +45,15 @@ class State:
         self.revised: set[int] = set()
         self.forgotten: set[int] = set()
 
+    def add_line(self, line: int, *, is_ranked: bool) -> None:
+        """Append one line to the chain, at full strength."""
+        self.chain.append(line)
+        self.strengths.append(1.0)
+        self.alive.append(True)
+        if is_ranked:
+            self.row_strengths.append(1.0)
+            self.live.append(True)
+
     def add_lines(
         self,
         *,

@@ -29,6 +29,9 @@ from pmll_async.records import (
     parse_object,
 )
 
+Progress = Callable[[int, int], None]
+"""Told after each record how many are done, and how many there are."""
+
 EXPORT_FORMAT: Final = 1
 _BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -93,7 +96,9 @@ class ExportHeader:
 # --- export ------------------------------------------------------------------------------------
 
 
-def export_records(store: Store, hasher: Hasher) -> Iterator[str]:
+def export_records(
+    store: Store, hasher: Hasher, *, progress: Progress | None = None
+) -> Iterator[str]:
     """The lines of an export, each with its end. Opens the store, and closes it when done or left.
 
     Streams: one record is in memory at a time. Damage met on the way raises `CorruptionError`.
@@ -112,6 +117,8 @@ def export_records(store: Store, hasher: Hasher) -> Iterator[str]:
         ).encode()
         for n in range(records):
             yield _encode(store.read(n), n)
+            if progress is not None:
+                progress(n + 1, records)
     finally:
         store.close()
 
@@ -136,13 +143,13 @@ def import_records(
     store: Store,
     hasher: Hasher,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write an export into a store, with every anchor and the digest checked on the way.
 
     The store is new, or holds the beginning of the same export, as an earlier import that was
     interrupted leaves it; then this one goes on there. Opens and closes it. Returns how many
-    records were added. `progress` is told the records read and those announced.
+    records were added.
 
     Atomic groups stay whole. Memory is bounded by one batch or group, and about 100 bytes a line.
     Raises `MalformedExportError`, and `WrongKeyError` without the key of a keyed export.

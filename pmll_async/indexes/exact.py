@@ -341,7 +341,12 @@ def _unit_rows(keys: Float32, norms: Float64) -> Float32:
 
 def _cosines(block: _Block, units: Float32) -> Float32:
     """Float32 cosines (queries, rows) of one block."""
-    cosines: Float32 = units @ block.keys.T
+    cosines: Float32
+    if len(units) == 1:
+        # One row times a matrix is not what a matrix-matrix product is good at.
+        cosines = (block.keys @ units[0])[None, :]
+    else:
+        cosines = units @ block.keys.T
     cosines *= block.reciprocals
     return cosines
 

@@ -133,7 +133,27 @@ def decode_context(encoded: bytes) -> FrozenDict:
     return FrozenDict() if encoded == b"{}" else FrozenDict(freeze(json.loads(encoded)))
 
 
+def _is_flat_ascii(context: Mapping[str, JsonValue]) -> bool:
+    """Whether it is a plain dict of plain ASCII names, texts, flags and small integers."""
+    for key, value in context.items():
+        kind = type(value)
+        if type(key) is not str or not key.isascii():
+            return False
+        if kind is str:
+            if not value.isascii():  # type: ignore[union-attr]  # its type was just compared
+                return False
+        elif kind is int:
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]  # as above
+                return False
+        elif kind is not bool and value is not None:
+            return False
+    return type(context) is dict
+
+
 def _encode_checked(context: Mapping[str, JsonValue]) -> bytes:
+    # What most contexts are needs no walk with paths, and no copy.
+    if _is_flat_ascii(context):
+        return _encode_plain(context).encode()
     checker = _Checker()
     plain = checker.mapping(context, "", 1)
     # The C encoder writes exactly RFC 8785 for ASCII-ordered keys and values without floats.

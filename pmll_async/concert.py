@@ -68,8 +68,7 @@ def exact_dots(rows: Float32, vectors: Float32) -> Float64:
 
 def exact_norm(vector: Float32) -> float:
     """The Euclidean length of a vector (dim,), the same bits wherever it is computed."""
-    wide = vector.astype(np.float64)
-    return math.sqrt(float(np.add.reduce(wide * wide)))
+    return math.sqrt(np.add.reduce(np.multiply(vector, vector, dtype=np.float64)))
 
 
 def clamp_cosine(dots: Float64, norms: Float64, norm: float | Float64) -> Float64:

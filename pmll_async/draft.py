@@ -159,7 +159,7 @@ class Draft:
             self._line(entry.content, "line" if i == 0 else "branch", nearest[i], entry.timestamp)
             for i, entry in enumerate(race.entries)
         ]
-        winner, losers = lines[0], [replace(line, strength=race.decay) for line in lines[1:]]
+        winner, losers = lines[0], [line._replace(strength=race.decay) for line in lines[1:]]
         record = RaceRecord(
             t=self._clock(),
             entries=(winner, *losers),

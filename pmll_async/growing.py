@@ -26,7 +26,7 @@ class Column(Generic[Number]):
     def __len__(self) -> int:
         return self._length
 
-    def append(self, item: object) -> None:
+    def append(self, item: Any) -> None:
         """Append one item; a fifth of what `extend` costs for it."""
         if self._length == len(self._array):
             self._make_room(self._length + 1)

@@ -68,7 +68,7 @@ class Ledger:
         """The state after `revision` records, drawn from the columns."""
         if revision == self.snapshot.revision:
             return self.snapshot
-        return self._rebuild(revision).show(
+        return self._rebuild(revision, self._key_uses).show(
             self._timeline(revision), self._ranked_to(revision), b""
         )
 

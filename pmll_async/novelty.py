@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,7 @@ _MARGIN: Final = 2e-5
 _ALONE: Final[Float32] = np.full((1, 1), -2.0, dtype=np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
+class Nearest(NamedTuple):
     """The largest cosine to a line before, and which one: an index row or a place in the batch."""
 
     similarity: float = 0.0

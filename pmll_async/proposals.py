@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pmll_async.lines import CandidateFailure
 from pmll_async.records import LineContent
 
 
-@dataclass(frozen=True, slots=True)
-class PutProposal:
+class PutProposal(NamedTuple):
     """One line or note. `timestamp` None stands for the commit's time."""
 
     content: LineContent

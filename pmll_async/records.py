@@ -10,7 +10,7 @@ import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,7 @@ EffectKind = Literal["decay", "revise", "forget"]
 _ANY_SIZE: Final = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class LineContent:
+class LineContent(NamedTuple):
     """What an anchor names: float32 little-endian bytes, canonical JSON, and D of each, joined.
 
     `norm` is the length of the key, 0 in a note.
@@ -55,7 +54,7 @@ class LineContent:
     ) -> LineContent:
         """The content with its digests."""
         key_digest = hasher.digest(encode_vector(key))
-        value_digest = key_digest if value is key else hasher.digest(encode_vector(value))
+        value_digest = key_digest if value == key else hasher.digest(encode_vector(value))
         context_digest = hasher.digest(encode_bytes(context))
         return cls(key, value, context, key_digest + value_digest + context_digest, norm)
 
@@ -65,8 +64,7 @@ class LineContent:
         return (len(self.key) + len(self.value)) * 4 // 3 + len(self.context) + 256
 
 
-@dataclass(frozen=True, slots=True)
-class LineRecord:
+class LineRecord(NamedTuple):
     """One line within a record; `timestamp` None stands for the record's time."""
 
     content: LineContent
@@ -267,12 +265,32 @@ def leaf(record: Record) -> bytes:
 
 
 def _leaf_json(record: Record) -> str:
+    if isinstance(record, PutRecord):
+        return _put_leaf_json(record)
     if isinstance(record, RaceRecord):
         fields = record.fields(_digests)
         lines = (_line_fields(line, _digests) for line in record.entries)
         fields["lines"] = _array(_object(line, sort=True) for line in lines)
         return _object(fields, sort=True)
     return _object(record.fields(_digests), sort=True)
+
+
+def _put_leaf_json(put: PutRecord) -> str:
+    """What sorting the fields of a put gives; half the time of it, on every put's way."""
+    line, digests = put.line, put.line.content.digests.hex()
+    key = "" if put.key is None else f'"idempotency_key":{canonical_string(put.key)},'
+    revises = f'"revises":{_strings(put.revises)},' if put.revises else ""
+    novelty = similarity = timestamp = ""
+    if line.kind != "note":
+        novelty = f'"novelty":{canonical_number(line.novelty)},'
+        similarity = f'"similarity":{canonical_number(line.similarity)},'
+    if line.timestamp is not None:
+        timestamp = f'"timestamp":{canonical_number(line.timestamp)},'
+    return (
+        f'{{"anchor":"{line.anchor}","ctx":"{digests[128:]}",{key}"key":"{digests[:64]}",{novelty}'
+        f'"op":"put","prev":"{line.prev_anchor}",{revises}{similarity}'
+        f'"t":{canonical_number(put.t)},{timestamp}"value":"{digests[64:128]}"}}'
+    )
 
 
 def encode_record(record: Record, frame: str) -> str:
@@ -286,9 +304,12 @@ def encode_record(record: Record, frame: str) -> str:
 
 
 def _contents(content: LineContent) -> Fields:
-    key = f'"{_base64(content.key)}"'
-    value = key if content.value is content.key else f'"{_base64(content.value)}"'
-    return {"key": key, "value": value, "ctx": content.context.decode()}
+    fields = {"key": f'"{_base64(content.key)}"'}
+    # A value that is the key is left out: it would double the bytes of most records.
+    if content.value != content.key:
+        fields["value"] = f'"{_base64(content.value)}"'
+    fields["ctx"] = content.context.decode()
+    return fields
 
 
 def _digests(content: LineContent) -> Fields:
@@ -401,7 +422,9 @@ def _decode_line(
     fields: Mapping[str, Any], hasher: Hasher, branch_strength: float | None
 ) -> LineRecord:
     key = _unbase64(fields["key"])
-    value = key if fields["value"] == fields["key"] else _unbase64(fields["value"])
+    value = _unbase64(fields["value"]) if "value" in fields else key
+    if value == key and "value" in fields:
+        raise ValueError("a value that equals its key is left out")
     context = encode_context(StampedContext(fields["ctx"]), max_bytes=_ANY_SIZE)
     vector = np.frombuffer(key, dtype="<f4")
     anchor, prev = fields["anchor"], fields["prev"]

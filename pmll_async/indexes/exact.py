@@ -25,6 +25,8 @@ GATHER_SHARE: Final = 8
 """A filter that leaves fewer than 1/8 of the rows is answered from those rows alone."""
 _CHUNK: Final = 64
 _NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
+_NO_COSINES: Final[Float32] = np.empty(0, dtype=np.float32)
+_LEAST: Final = np.float32(-2.0)
 _EXACT_ROWS: Final = 2048
 _SAFE_NORM: Final = 2.0**40
 """Keys are scaled by a power of two, which loses nothing, only if their length is beyond this."""
@@ -97,20 +99,18 @@ class ExactIndex:
         """See `Index.nearest`."""
         units = _unit_rows(keys, norms)
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
-        near: list[list[tuple[Rows, Float32]]] = [[] for _ in range(len(keys))]
+        near = _Near()
         for first, block in self._upto(columns.count):
             cosines = _cosines(block, units)
-            eligible = (columns.live & columns.chain)[first : first + len(block.norms)]
+            eligible = columns.live[first : first + len(block.norms)]
+            eligible = eligible & columns.chain[first : first + len(block.norms)]
             if not eligible.all():
                 cosines[:, ~eligible] = -np.inf
-            tops = cosines.max(axis=1)
-            np.maximum(highest, tops, out=highest)
-            for i in np.flatnonzero(tops >= highest - self._margin):
-                if tops[i] == -np.inf:
-                    continue
-                rows = np.flatnonzero(cosines[i] >= highest[i] - self._margin)
-                near[i].append((rows + first, cosines[i, rows]))
-        return self._nearest_exactly(keys, norms, near, highest)
+            np.maximum(highest, cosines.max(axis=1), out=highest)
+            near.add(cosines, highest - self._margin, first)
+        owners, rows = near.within(highest - self._margin)
+        exact = self._exact_cosines(owners, rows, keys, norms)
+        return _first_largest(len(keys), owners, rows, exact)
 
     # --- scanning ------------------------------------------------------------------------------
 
@@ -129,7 +129,10 @@ class ExactIndex:
             yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
 
     def _scan(self, columns: Columns, queries: list[RankQuery], best: list[_Best]) -> None:
-        units = np.stack([_unit(query) for query in queries])
+        units = _unit_rows(
+            np.array([query.vector for query in queries]),
+            np.array([query.norm for query in queries]),
+        )
         masks = [_mask(query, columns.count) for query in queries]
         terms = [self._terms_of(columns, query) for query in queries]
         for first, cosines in self._products(columns.count, units):
@@ -161,7 +164,8 @@ class ExactIndex:
         if not len(rows):
             return
         keys, _, reciprocals = self._take(rows)
-        cosines = keys @ _unit(query)
+        [unit] = _unit_rows(query.vector[None], np.array([query.norm]))
+        cosines = keys @ unit
         cosines *= reciprocals
         terms = self._terms_of(columns, query)
         weights = cosines * terms.slope[rows] + terms.base(query, rows)
@@ -206,12 +210,11 @@ class ExactIndex:
     ) -> list[list[Hit]]:
         """The hits of each query, from the exact scores of all rows that may be among its best."""
         chosen = [_chosen(found, self._slack(q)) for q, found in zip(queries, best, strict=True)]
-        scaled = [_scaled(query.vector, query.norm) for query in queries]
         cosines = self._exact_cosines(
             np.repeat(np.arange(len(queries)), [len(rows) for rows in chosen]),
             np.concatenate(chosen),
-            np.array([vector for vector, _ in scaled], dtype=np.float32),
-            np.array([norm for _, norm in scaled]),
+            np.array([query.vector for query in queries]),
+            np.array([query.norm for query in queries]),
         )
         hits, start = [], 0
         for query, rows in zip(queries, chosen, strict=True):
@@ -219,42 +222,16 @@ class ExactIndex:
             start += len(rows)
         return hits
 
-    def _nearest_exactly(
-        self,
-        keys: Float32,
-        norms: Float64,
-        near: list[list[tuple[Rows, Float32]]],
-        highest: Float32,
-    ) -> list[tuple[float, int] | None]:
-        chosen = [
-            np.sort(np.concatenate([r[c >= top - self._margin] for r, c in found] or [_NO_ROWS]))
-            for found, top in zip(near, highest.tolist(), strict=True)
-        ]
-        scaled = [_scaled(key, norm) for key, norm in zip(keys, norms.tolist(), strict=True)]
-        cosines = self._exact_cosines(
-            np.repeat(np.arange(len(keys)), [len(rows) for rows in chosen]),
-            np.concatenate(chosen),
-            np.array([vector for vector, _ in scaled], dtype=np.float32),
-            np.array([norm for _, norm in scaled]),
-        )
-        answers: list[tuple[float, int] | None] = []
-        start = 0
-        for rows in chosen:
-            own = cosines[start : start + len(rows)]
-            first = int(own.argmax()) if len(rows) else 0
-            answers.append((float(own[first]), int(rows[first])) if len(rows) else None)
-            start += len(rows)
-        return answers
-
     def _exact_cosines(self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64) -> Float64:
         """The cosine of each row (m,) with its owner's vector, a few megabytes at a time."""
-        parts = [np.empty(0)]
+        vectors, norms = _safe(vectors, norms)
+        parts = []
         for start in range(0, len(rows), _EXACT_ROWS):
             span = slice(start, start + _EXACT_ROWS)
             keys, lengths, _ = self._take(rows[span])
             dots = exact_dots(keys, vectors[owners[span]])
             parts.append(clamp_cosine(dots, lengths, norms[owners[span]]))
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def _slack(self, query: RankQuery) -> float:
         return 2 * self._margin * query.concert.margin
@@ -308,45 +285,66 @@ def _hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> l
     return hits[: query.k]
 
 
+class _Near:
+    """Rows that were within the margin of the largest cosine known when they were seen."""
+
+    def __init__(self) -> None:
+        self._owners, self._rows, self._cosines = [_NO_ROWS], [_NO_ROWS], [_NO_COSINES]
+
+    def add(self, cosines: Float32, cuts: Float32, first: int) -> None:
+        """Those of one block (queries, rows) that reach their query's cut."""
+        found = np.flatnonzero(cosines >= np.maximum(cuts, _LEAST)[:, None])
+        owners, rows = np.divmod(found, cosines.shape[1])
+        self._owners.append(owners)
+        self._rows.append(rows + first)
+        self._cosines.append(cosines.ravel()[found])
+
+    def within(self, cuts: Float32) -> tuple[Rows, Rows]:
+        """Owners and rows of those that reach the final cuts."""
+        owners, rows = np.concatenate(self._owners), np.concatenate(self._rows)
+        reach = np.concatenate(self._cosines) >= cuts[owners]
+        return owners[reach], rows[reach]
+
+
+def _first_largest(
+    count: int, owners: Rows, rows: Rows, cosines: Float64
+) -> list[tuple[float, int] | None]:
+    """For each owner its largest cosine and the first row that has it."""
+    answers: list[tuple[float, int] | None] = [None] * count
+    for owner, row, cosine in zip(owners.tolist(), rows.tolist(), cosines.tolist(), strict=True):
+        known = answers[owner]
+        if known is None or cosine > known[0] or (cosine == known[0] and row < known[1]):
+            answers[owner] = (cosine, row)
+    return answers
+
+
 def _fill(block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
-    block.keys[span] = keys
-    block.norms[span] = norms
-    extreme = np.flatnonzero((norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM))
-    for i in extreme.tolist():
-        row, norm = _scaled(keys[i], float(norms[i]))
-        block.keys[span.start + i], block.norms[span.start + i] = row, norm
+    block.keys[span], block.norms[span] = _safe(keys, norms)
     block.reciprocals[span] = 1.0 / block.norms[span]
 
 
-def _scaled(vector: Float32, norm: float) -> tuple[Float32, float]:
-    """The vector at a length that float32 products can carry; scaled by a power of two or not."""
-    if 1 / _SAFE_NORM <= norm <= _SAFE_NORM:
-        return vector, norm
-    exponent = -math.frexp(norm)[1]
-    return np.ldexp(vector, exponent), math.ldexp(norm, exponent)
+def _safe(vectors: Float32, norms: Float64) -> tuple[Float32, Float64]:
+    """Vectors (m, dim) at lengths that float32 products can carry.
+
+    Those that are too long or too short are scaled by a power of two, which changes no cosine.
+    """
+    extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
+    if not extreme.any():
+        return vectors, norms
+    exponents = np.where(extreme, -np.frexp(norms)[1], 0)
+    return np.ldexp(vectors, exponents[:, None]), np.ldexp(norms, exponents)
 
 
-def _unit(query: RankQuery) -> Float32:
-    vector, norm = _scaled(query.vector, query.norm)
-    return vector * np.float32(1.0 / norm)
-
-
-def _unit_rows(keys: Float32, norms: Float64) -> Float32:
-    units = np.array(keys, dtype=np.float32)
-    for i, norm in enumerate(norms.tolist()):
-        row, length = _scaled(keys[i], norm)
-        units[i] = row * np.float32(1.0 / length)
-    return units
+def _unit_rows(vectors: Float32, norms: Float64) -> Float32:
+    vectors, norms = _safe(vectors, norms)
+    return vectors * (1.0 / norms).astype(np.float32)[:, None]
 
 
 def _cosines(block: _Block, units: Float32) -> Float32:
     """Float32 cosines (queries, rows) of one block."""
-    cosines: Float32
-    if len(units) == 1:
-        # One row times a matrix is not what a matrix-matrix product is good at.
-        cosines = (block.keys @ units[0])[None, :]
-    else:
-        cosines = units @ block.keys.T
+    # One row times a matrix is not what a matrix-matrix product is good at.
+    alone = len(units) == 1
+    cosines: Float32 = (block.keys @ units[0])[None] if alone else units @ block.keys.T
     cosines *= block.reciprocals
     return cosines
 

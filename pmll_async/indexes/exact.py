@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
 from pmll_async.indexes.terms import Terms
-from pmll_async.protocols import Columns, Hit, RankQuery
+from pmll_async.protocols import SMALL_PRODUCT, Columns, Hit, RankQuery
 
 Rows = NDArray[np.int64]
 
@@ -155,7 +155,7 @@ class ExactIndex:
         whole = np.empty((1, count), dtype=np.float32)
         for first, block in self._upto(count):
             part = whole[0, first : first + len(block.norms)]
-            np.dot(block.keys, units[0], out=part)
+            _product(block.keys, units[0], out=part)
             part *= block.reciprocals
         yield 0, whole
 
@@ -340,11 +340,25 @@ def _unit_rows(vectors: Float32, norms: Float64) -> Float32:
     return vectors * (1.0 / norms).astype(np.float32)[:, None]
 
 
+def _product(keys: Float32, unit: Float32, out: Float32) -> None:
+    """Dot products of keys (n, dim) with one vector.
+
+    A small one is not shared between the threads of the linear algebra library: on a busy machine
+    waiting for those takes a hundred times as long as the product.
+    """
+    if keys.size <= SMALL_PRODUCT:
+        np.vecdot(keys, unit, out=out)
+    else:
+        np.dot(keys, unit, out=out)
+
+
 def _cosines(block: _Block, units: Float32) -> Float32:
     """Float32 cosines (queries, rows) of one block."""
-    # One row times a matrix is not what a matrix-matrix product is good at.
-    alone = len(units) == 1
-    cosines: Float32 = (block.keys @ units[0])[None] if alone else units @ block.keys.T
+    if len(units) > 1:
+        cosines: Float32 = units @ block.keys.T
+    else:
+        cosines = np.empty((1, len(block.keys)), dtype=np.float32)
+        _product(block.keys, units[0], out=cosines[0])
     cosines *= block.reciprocals
     return cosines
 

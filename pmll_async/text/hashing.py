@@ -105,7 +105,8 @@ class HashingEmbedder:
         weights = np.concatenate([weights for _, weights in features])
         weights *= np.repeat(factors, lengths)
         size = len(texts) * self._dim
-        return np.bincount(slots, weights, minlength=size).reshape(len(texts), self._dim)
+        sums = np.bincount(slots, weights, minlength=size).astype(np.float64, copy=False)
+        return sums.reshape(len(texts), self._dim)
 
     def _hash_word(self, word: str) -> _Features:
         slots: list[int] = []
@@ -186,7 +187,7 @@ def _scaled_root(count: int) -> int:
 
 def _normalised(sums: NDArray[np.float64], texts: Sequence[str]) -> Float32:
     norms = np.sqrt(np.add.reduce(sums * sums, axis=1))
-    for row in np.flatnonzero(norms == 0.0):
+    for row in np.flatnonzero(norms == 0.0).tolist():
         sums[row] = _last_resort(texts[row], sums.shape[1])
         norms[row] = 1.0
     unit: Float32 = (sums / norms[:, np.newaxis]).astype(np.float32)

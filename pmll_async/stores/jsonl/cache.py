@@ -40,6 +40,8 @@ _MAGIC: Final = b"PMLLBLK1"
 # magic, store, first, records, lines, vectors, last, stop, checksum of the last record, digest,
 # then bytes and checksum of the columns, the keys and the contexts, then the header's checksum
 _HEADER: Final = struct.Struct("<8s16sQQQQQQ8s32sQIQIQII")
+HEADER_BYTES: Final = _HEADER.size
+_NOWHERE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,11 @@ class CachedBlock:
     @property
     def end(self) -> int:
         """Where the next header is in the file."""
-        return self.position + _HEADER.size + sum(self.lengths)
+        return self.position + HEADER_BYTES + sum(self.lengths)
 
     def section(self, i: int) -> int:
         """Where its i-th section begins in the file."""
-        return self.position + _HEADER.size + sum(self.lengths[:i])
+        return self.position + HEADER_BYTES + sum(self.lengths[:i])
 
 
 def read_headers(files: Files, store_id: str, dim: int) -> list[CachedBlock]:
@@ -80,7 +82,7 @@ def read_headers(files: Files, store_id: str, dim: int) -> list[CachedBlock]:
     while True:
         position, first = (found[-1].end, found[-1].stop) if found else (0, 0)
         try:
-            raw = files.read(CACHE, _HEADER.size, position)
+            raw = files.read(CACHE, HEADER_BYTES, position)
         except FileNotFoundError:
             return found
         header = parse_header(raw, position, store_id)
@@ -93,7 +95,7 @@ def read_headers(files: Files, store_id: str, dim: int) -> list[CachedBlock]:
 
 def parse_header(raw: bytes, position: int, store_id: str) -> CachedBlock | None:
     """The header that these bytes are, or None."""
-    if len(raw) != _HEADER.size:
+    if len(raw) != HEADER_BYTES:
         return None
     magic, store, first, records, lines, vectors, last, place, checksum, digest, *rest = (
         _HEADER.unpack(raw)
@@ -146,11 +148,11 @@ def read_whole(files: Files, header: CachedBlock, dim: int) -> Piece | None:
 
 def encode_block(
     piece: Piece, position: int, store_id: str
-) -> tuple[CachedBlock, list[bytes | NDArray[Any]]]:
+) -> tuple[CachedBlock, list[bytes | memoryview]]:
     """The header of a piece at a position of the file, and what is written there."""
-    sections = [encode_columns(piece), encode_keys(piece), encode_contexts(piece)]
-    lengths = [memoryview(section).nbytes for section in sections]
-    checksums = [crc32c(section) for section in sections]
+    columns, keys, contexts = encode_columns(piece), encode_keys(piece), encode_contexts(piece)
+    lengths = (len(columns), keys.nbytes, len(contexts))
+    checksums = (crc32c(columns), crc32c(keys), crc32c(contexts))
     sizes, block = piece.sizes, piece.block
     header = CachedBlock(
         position=position,
@@ -160,8 +162,8 @@ def encode_block(
         place=int(piece.ends[-1]),
         checksum=piece.checksum,
         digest=block.digest,
-        lengths=(lengths[0], lengths[1], lengths[2]),
-        checksums=(checksums[0], checksums[1], checksums[2]),
+        lengths=lengths,
+        checksums=checksums,
     )
     raw = _HEADER.pack(
         *(_MAGIC, bytes.fromhex(store_id), block.first, sizes.records, sizes.lines, sizes.vectors),
@@ -169,7 +171,12 @@ def encode_block(
         *chain.from_iterable(zip(lengths, checksums, strict=True)),
         0,
     )[:-4]
-    return header, [raw + crc32c(raw).to_bytes(4, "little"), *sections]
+    return header, [raw + crc32c(raw).to_bytes(4, "little"), columns, keys.data, contexts]
+
+
+def section_holds(files: Files, header: CachedBlock, i: int) -> bool:
+    """Whether the checksum of the i-th section does."""
+    return _section(files, header, i) is not None
 
 
 def _section(files: Files, header: CachedBlock, i: int) -> bytes | None:
@@ -200,6 +207,8 @@ class Cache:
         self._block_records, self._writes = block_records, writes
         self._pending: list[Piece] = []
         self._fd = -1
+        # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
+        self._doubtful = _NOWHERE
         self.headers = read_headers(files, self._store, self._dim)
 
     def keep(self, blocks: int) -> None:
@@ -222,7 +231,10 @@ class Cache:
         if i >= 0 and n < headers[i].stop:
             end = min(stop, headers[i].stop)
             contexts = read_contexts(self._files, headers[i], n, end)
-            return None if contexts is None else (contexts, end)
+            if contexts is not None:
+                return contexts, end
+            self._doubtful = min(self._doubtful, headers[i].position)
+            return None
         for piece in pending:
             if piece.block.first <= n < piece.block.stop:
                 end = min(stop, piece.block.stop)
@@ -236,7 +248,10 @@ class Cache:
         """
         if not self._writes:
             return
-        if self._pending and piece.block.first - self._pending[0].block.first >= self._block_records:
+        if (
+            self._pending
+            and piece.block.first - self._pending[0].block.first >= self._block_records
+        ):
             self.flush(durable)
         self._pending.append(piece)
 
@@ -248,17 +263,33 @@ class Cache:
         try:
             self._write(join(self._pending[:count]))
         except OSError as exc:
-            log_warning("store.cache.dropped", path=str(self._path), error=str(exc))
-            self._writes = False
-            self._pending = []
+            self._drop(exc)
         else:
             self._pending = self._pending[count:]
 
+    def trim(self) -> None:
+        """Cut off what is not trusted: the next opening makes it anew."""
+        end = min(self._doubtful, self.headers[-1].end if self.headers else 0)
+        try:
+            if self._path.stat().st_size > end:
+                os.truncate(self._path, end)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            self._drop(exc)
+
     def close(self) -> None:
         """Close the file that it writes."""
+        if self._writes and self._doubtful < _NOWHERE:
+            self.trim()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _drop(self, error: OSError) -> None:
+        log_warning("store.cache.dropped", path=str(self._path), error=str(error))
+        self._writes = False
+        self._pending = []
 
     def _write(self, piece: Piece) -> None:
         # A small last block, from a clean close, grows instead of being followed by others.
@@ -272,7 +303,7 @@ class Cache:
         self._overwrite(position, parts)
         self.headers = [*headers, header]
 
-    def _overwrite(self, position: int, parts: Sequence[bytes | NDArray[Any]]) -> None:
+    def _overwrite(self, position: int, parts: Sequence[bytes | memoryview]) -> None:
         if self._fd < 0:
             self._path.parent.mkdir(exist_ok=True)
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)

@@ -49,7 +49,7 @@ class Files:
         """Fill an array; False where the file ends before it is full."""
         if not array.size:
             return True
-        view = memoryview(array).cast("B")
+        view = array.data.cast("B")
         with self._using(name) as fd:
             while view:
                 taken = os.preadv(fd, [view], offset)

@@ -85,7 +85,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """The file with these bytes, durably; after a crash it holds the old bytes or the new ones."""
     temporary = path.with_name(path.name + ".tmp")
     write_synced(temporary, data)
-    os.rename(temporary, path)
+    temporary.rename(path)
     sync_folder(path.parent)
 
 
@@ -143,7 +143,7 @@ def read_store(folder: Path) -> StoreHeader:
     fields = _read_object(folder / STORE)
     _require_known(folder, fields)
     with _shaped(folder / STORE):
-        header = StoreHeader(
+        return StoreHeader(
             dim=int(fields["dim"]),
             value_dim=int(fields["value_dim"]),
             key_check=str(fields["key_check"]),
@@ -151,7 +151,6 @@ def read_store(folder: Path) -> StoreHeader:
             created=float(fields["created"]),
             pins={str(name): str(value) for name, value in fields["pins"].items()},
         )
-    return header
 
 
 def write_store(folder: Path, header: StoreHeader) -> None:
@@ -171,7 +170,7 @@ def write_store(folder: Path, header: StoreHeader) -> None:
 
 
 def read_manifest(folder: Path, store_id: str) -> Manifest:
-    """The manifest of the store with this id."""
+    """The manifest of the store with this id; of any store when the id is empty."""
     fields = _read_object(folder / MANIFEST)
     _require_known(folder, fields)
     with _shaped(folder / MANIFEST):
@@ -179,7 +178,9 @@ def read_manifest(folder: Path, store_id: str) -> Manifest:
             store=str(fields["store"]),
             segments=tuple(SegmentEntry(**entry) for entry in fields["segments"]),
         )
-        if manifest.store != store_id or any(len(d) != 32 for d in manifest.digests.values()):
+        if manifest.store != (store_id or manifest.store) or any(
+            len(d) != 32 for d in manifest.digests.values()
+        ):
             raise ValueError("it belongs to another store")
     return manifest
 

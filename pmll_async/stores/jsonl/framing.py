@@ -30,7 +30,14 @@ _HEAD: Final = re.compile(
     rb'\{"n":' + _NUMBER + rb',"d":' + _NUMBER + rb',(?:"g":([1-9][0-9]{0,17}),)?"op":"'
 )
 # Whatever a parsed object can do to code that expects a record of ours.
-_NOT_OURS: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_NOT_OURS: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class BadFrameError(ValueError):
@@ -38,7 +45,7 @@ class BadFrameError(ValueError):
 
 
 class Head(NamedTuple):
-    """What a frame says of its record: number, records known durable, how many of its group follow."""
+    """What a frame says: its number, records known durable, how many of its group follow."""
 
     n: int
     d: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.columns import Block
-from pmll_async.stores.jsonl.cache import Cache
-from pmll_async.stores.jsonl.folder import Manifest, read_manifest
+from pmll_async.errors import CorruptionError
+from pmll_async.stores.jsonl.cache import Cache, CachedBlock
+from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
+from pmll_async.stores.jsonl.framing import (
+    BadFrameError,
+    Head,
+    check_frame,
+    checksum_text,
+)
 from pmll_async.stores.jsonl.lock import read_holder
 from pmll_async.stores.jsonl.log import Log
-from pmll_async.stores.jsonl.scan import Scan
+from pmll_async.stores.jsonl.scan import Scan, scan_frames, settle
 from pmll_async.stores.jsonl.segments import locate
 
 
@@ -26,10 +33,17 @@ class Plan:
     `proven` is how many records are known to have been durable, `limit` how many are served.
     """
 
+    whole: bool
+
     manifest: Manifest
     scan: Scan
     proven: int
     limit: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether the last writer closed and nothing came after."""
+        return self.scan.bad is None and self.manifest.records == self.scan.keep == self.scan.stop
 
 
 class Loader:
@@ -57,21 +71,23 @@ class Loader:
             settle(scan, self._folder, self._log.table, manifest)
             proven = max(scan.proven, manifest.records)
             durable = max(proven, self._log.records, holder.durable if holder else 0)
-            plan = Plan(manifest, scan, proven, scan.keep if whole else min(scan.keep, durable))
+            plan = Plan(
+                whole, manifest, scan, proven, scan.keep if whole else min(scan.keep, durable)
+            )
             usable = self._usable(plan)
             if usable == len(self._cache.headers):
                 return plan
             self._cache.keep(usable)
 
-    def blocks(self, plan: Plan) -> Iterator[Block]:
-        """The blocks of a plan that were not handed over yet."""
+    def blocks(self, plan: Plan) -> Generator[Block, None, Plan]:
+        """The blocks of a plan that were not handed over yet; returns the plan as it turned out."""
         for i, header in enumerate(self._cache.headers):
             if header.stop <= self._handed:
                 continue
             found = self._cache.block(header)
             if found is None:
                 self._cache.keep(i)
-                plan = self.plan(whole=plan.limit == plan.scan.keep)
+                plan = self.plan(whole=plan.whole)
                 break
             yield self._adopt(*found)
         self._log.extend(plan.scan.ends[: max(0, plan.limit - plan.scan.first)])
@@ -82,7 +98,10 @@ class Loader:
                 self._handed = piece.block.stop
                 self._cache.add(piece, self._handed)
                 yield piece.block
+            if plan.whole and stop == self._handed:
+                self._log.digests[stop] = self._log.digest
         self._check_digests(plan.manifest)
+        return plan
 
     def _adopt(self, block: Block, ends: NDArray[np.int64]) -> Block:
         self._log.extend(array("q", ends.tobytes()))

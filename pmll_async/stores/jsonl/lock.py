@@ -43,13 +43,14 @@ class Holder:
 
 
 class WriterLock:
-    """Held from `acquire` to `release`; a child of fork must only `abandon` it."""
+    """Held from `acquire` to `release`, by the process that made it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._fd = -1
-        self._pid = 0
+        self._pid = os.getpid()
         self._prefix = b""
+        self._before = b""
 
     @property
     def foreign(self) -> bool:
@@ -63,34 +64,38 @@ class WriterLock:
             if time.monotonic() >= deadline:
                 raise self._locked()
             time.sleep(_POLL)
-        self._pid = os.getpid()
+        self._before = os.pread(self._fd, _LARGEST, 0)
         host, started = json.dumps(socket.gethostname()), json.dumps(time.time())
         self._prefix = f'{{"pid":{self._pid},"host":{host},"started":{started}'.encode()
         # A killed holder's number stays until `load` knows a better one: readers see no step back.
-        previous = read_holder(self._folder)
-        os.ftruncate(self._fd, self.announce(previous.durable if previous else 0))
+        previous = _parse(self._before)
+        os.ftruncate(self._fd, self._write(previous.durable if previous else 0))
 
-    def announce(self, durable: int) -> int:
+    def announce(self, durable: int) -> None:
         """Tell readers how many records are durable; the text has always the same length."""
-        line = close_line(b'%b,"durable":%20d' % (self._prefix, durable))
-        return os.pwrite(self._fd, line, 0)
+        self._before = b""
+        self._write(durable)
 
     def release(self) -> None:
-        """Empty the file and unlock it. Without `acquire` it does nothing."""
+        """Empty the file, or leave it as it was if nothing was announced, and unlock it.
+
+        Without `acquire` it does nothing, and in a child of fork it leaves the parent's lock alone.
+        """
         if self._fd < 0:
             return
         try:
-            os.ftruncate(self._fd, 0)
+            if not self.foreign:
+                os.pwrite(self._fd, self._before, 0)
+                os.ftruncate(self._fd, len(self._before))
+                # Children of fork share the open file: closing it alone would not unlock it.
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
         finally:
-            # Children of fork share the open file, so that closing it alone would not unlock it.
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            self.abandon()
-
-    def abandon(self) -> None:
-        """Close the file without a word: the lock stays with the process that took it."""
-        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _write(self, durable: int) -> int:
+        line = close_line(b'%b,"durable":%20d' % (self._prefix, durable))
+        return os.pwrite(self._fd, line, 0)
 
     def _try(self) -> bool:
         path = self._folder / LOCK
@@ -115,9 +120,15 @@ def read_holder(folder: Path) -> Holder | None:
     """What LOCK says, or None when no writer has written it or is writing it right now."""
     try:
         with (folder / LOCK).open("rb") as file:
-            fields = decode_object(file.read(_LARGEST))
-        return Holder(**fields)
-    except (FileNotFoundError, BadFrameError, TypeError):
+            return _parse(file.read(_LARGEST))
+    except FileNotFoundError:
+        return None
+
+
+def _parse(line: bytes) -> Holder | None:
+    try:
+        return Holder(**decode_object(line))
+    except (BadFrameError, TypeError):
         return None
 
 

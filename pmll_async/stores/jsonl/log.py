@@ -14,7 +14,13 @@ from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
 from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError, FormatError, StoreError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import Record, RollbackRecord, UnknownOperationError, anchors_hold
+from pmll_async.records import (
+    LineRecord,
+    Record,
+    RollbackRecord,
+    UnknownOperationError,
+    anchors_hold,
+)
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
 from pmll_async.stores.jsonl.framing import (
@@ -44,7 +50,7 @@ class Log:
         relocate: Callable[[], Table] | None = None,
     ) -> None:
         self._folder, self._files = folder, files
-        self._dim, self._value_dim = header.dim, header.value_dim
+        self._header = header
         self._hasher, self._relocate = hasher, relocate
         # The place of record n is entry n; the array only grows, at its end, in one step.
         self._places = array("q", [0])
@@ -102,7 +108,7 @@ class Log:
                 with self._blaming(self._places[n], n):
                     records.append(self._checked(line, n, head))
                 head = self._next_head(records[-1], head)
-            block = Block.of(records, first, self.digest, self._dim)
+            block = Block.of(records, first, self.digest, self._header.dim)
             self.digest = block.digest
             if self._places[end] == segment.stop:
                 self.digests[end] = block.digest
@@ -127,6 +133,11 @@ class Log:
             first = n
         return Manifest(store_id, tuple(entries))
 
+    def contexts(self, first: int, stop: int) -> tuple[list[bytes], int]:
+        """The contexts of the lines of records `first` … `stop - 1`, and `stop`."""
+        records = (self.read(n) for n in range(first, stop))
+        return [line.content.context for record in records for line in record.lines], stop
+
     def head_at(self, revision: int) -> str:
         """The anchor of the newest line on the chain after so many records."""
         while revision:
@@ -145,7 +156,7 @@ class Log:
         frame = check_frame(line)
         reason = "" if frame.n == n else f"record {frame.n} is in its place"
         record = decode_exactly(line, frame, self._hasher)
-        reason = reason or flaw(record, n, self._dim, self._value_dim)
+        reason = reason or flaw(record, n, self._header)
         if not reason and not anchors_hold(record, head, self._hasher):
             reason = "an anchor does not follow from its line and the head"
         if reason:
@@ -182,12 +193,15 @@ class Log:
             raise FormatError(str(self._folder), f"the {exc} of record {n}") from exc
 
 
-def flaw(record: Record, n: int, dim: int, value_dim: int) -> str:
-    """What is wrong with record `n` of a store of these dimensions; empty when nothing is."""
+def flaw(record: Record, n: int, header: StoreHeader | None) -> str:
+    """What is wrong with record `n` in a store of this header; empty when nothing is."""
     if isinstance(record, RollbackRecord) and not 0 <= record.revision <= n:
         return f"it rolls back to revision {record.revision}"
-    for line in record.lines:
-        sizes = (0, 0) if line.kind == "note" else (dim * 4, value_dim * 4)
-        if (len(line.content.key), len(line.content.value)) != sizes:
-            return "its vectors have other dimensions than the store"
+    if header is not None and not all(_fits(line, header) for line in record.lines):
+        return "its vectors have other dimensions than the store"
     return ""
+
+
+def _fits(line: LineRecord, header: StoreHeader) -> bool:
+    sizes = (0, 0) if line.kind == "note" else (header.dim * 4, header.value_dim * 4)
+    return (len(line.content.key), len(line.content.value)) == sizes

@@ -63,9 +63,7 @@ class Piece:
         return list(self.contexts[skipped : skipped + int(counts[start : start + size].sum())])
 
 
-def piece_of(
-    records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int
-) -> Piece:
+def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
     """The piece of records that are written as these lines from a place in the log on."""
     ends = place + np.cumsum([len(line) for line in lines], dtype=np.int64)
     contexts = [line.content.context for record in records for line in record.lines]
@@ -100,16 +98,20 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
-def same_columns(one: Block, other: Block) -> str:
-    """The name of the first column in which two blocks differ; empty when they are equal."""
+def difference(one: Piece, other: Piece) -> str:
+    """The name of the first thing in which two pieces differ; empty when they are equal."""
     for name, kind in _ARRAYS:
-        pair = [np.ascontiguousarray(getattr(block, name), dtype=kind) for block in (one, other)]
-        if pair[0].shape != pair[1].shape or pair[0].tobytes() != pair[1].tobytes():
+        pair = [_raw(getattr(piece.block, name), kind) for piece in (one, other)]
+        if pair[0] != pair[1]:
             return name
     for name in ("first", "digest", "marks", "key_uses"):
-        if getattr(one, name) != getattr(other, name):
+        if getattr(one.block, name) != getattr(other.block, name):
             return name
-    return ""
+    if not np.array_equal(one.ends, other.ends) or one.last != other.last:
+        return "places"
+    if one.checksum != other.checksum:
+        return "checksum"
+    return "" if list(one.contexts) == list(other.contexts) else "contexts"
 
 
 # --- bytes -------------------------------------------------------------------------------------

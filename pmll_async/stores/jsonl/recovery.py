@@ -10,23 +10,49 @@ import os
 from pathlib import Path
 from typing import Final
 
+from pmll_async.protocols import Recovery
 from pmll_async.stores.jsonl.folder import (
     remove_temporaries,
     sync_folder,
     write_all,
+    write_manifest,
 )
+from pmll_async.stores.jsonl.loading import Plan
+from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.segments import (
-    Segment,
     Table,
     next_number,
-    segment_files,
+    plain_table,
     segment_name,
 )
 
 _CHUNK: Final = 1 << 22
 
 
-def finish_cuts(folder: Path, table: Table) -> None:
+def mend(folder: Path, log: Log, plan: Plan) -> Recovery:
+    """Bring the files of a loaded log in order, so that the next record can be appended.
+
+    Returns what was torn and moved aside. Afterwards the files hold the log's records and nothing
+    else, and the manifest lists them all.
+    """
+    _finish_cuts(folder, log.table)
+    table, torn = plain_table(folder), Recovery()
+    unproven = plan.proven < log.records
+    if table.stop > log.stop:
+        torn = _move_torn(folder, table, log.stop)
+        table = plain_table(folder)
+    if unproven:
+        _move_unproven(folder, table, log.place_of(plan.proven))
+        table = plain_table(folder)
+    log.table = table
+    # What the cache covers was not digested again at the ends of the segments.
+    log.digests = plan.manifest.digests | log.digests
+    if not plan.clean:
+        write_manifest(folder, log.manifest(plan.manifest.store))
+    return torn
+
+
+def _finish_cuts(folder: Path, table: Table) -> None:
     """Take away what later segments supersede: an earlier recovery was cut short."""
     remove_temporaries(folder)
     for name in table.superseded:
@@ -38,24 +64,21 @@ def finish_cuts(folder: Path, table: Table) -> None:
         sync_folder(folder)
 
 
-def move_torn(folder: Path, table: Table, place: int) -> tuple[int, str, str]:
-    """Move everything from a place on to files `*.torn-K`.
-
-    Returns how many bytes, from which file and to which (the first of them).
-    """
+def _move_torn(folder: Path, table: Table, place: int) -> Recovery:
+    """Move everything from a place on to files `*.torn-K`."""
     at = table.at(place)
     # The last first: should this be cut short, then what remains has no gap and is torn as before.
     for segment in reversed(table.segments):
         if segment.base > at.base:
-            os.rename(folder / segment.file, folder / _torn_name(folder, segment.file))
+            (folder / segment.file).rename(folder / _torn_name(folder, segment.file))
     sync_folder(folder)
     source, target = folder / at.file, _torn_name(folder, at.file)
     _copy([(source, place - at.base, at.size)], folder / target)
     _cut(source, place - at.base)
-    return table.stop - place, at.file, target
+    return Recovery(moved_bytes=table.stop - place, source=at.file, moved_to=target)
 
 
-def move_unproven(folder: Path, table: Table, place: int) -> None:
+def _move_unproven(folder: Path, table: Table, place: int) -> None:
     """Write everything from a place on into a new segment, synced, before it is called durable.
 
     What a failed fdatasync was to write reads back from memory as if it were on disk; only writing
@@ -70,17 +93,6 @@ def move_unproven(folder: Path, table: Table, place: int) -> None:
         elif segment.stop > place:
             _cut(folder / segment.file, place - segment.base)
     sync_folder(folder)
-
-
-def plain_table(folder: Path) -> Table:
-    """The segments as they are when nothing of them is superseded."""
-    segments: list[Segment] = []
-    base = 0
-    for name in segment_files(folder):
-        size = (folder / name).stat().st_size
-        segments.append(Segment(name, base, size))
-        base += size
-    return Table(segments)
 
 
 def _torn_name(folder: Path, name: str) -> str:
@@ -99,7 +111,7 @@ def _copy(pieces: list[tuple[Path, int, int]], target: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(temporary, target)
+    temporary.rename(target)
     sync_folder(target.parent)
 
 

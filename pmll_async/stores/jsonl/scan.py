@@ -87,7 +87,7 @@ def _follow(scan: Scan, folder: Path, segment: Segment, offset: int, head: Head)
 
 
 def out_of_order(head: Head, due: int, following: int) -> str:
-    """Why this frame cannot come where record `due` is, `following` more of a group being due too."""
+    """Why this frame cannot be that of record `due`, `following` more of a group being due."""
     if head.n != due:
         return f"record {head.n} stands where record {due} is due"
     if head.d > head.n:

@@ -26,7 +26,7 @@ _BUFFER: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file: `base` bytes of log lie before it; of its bytes `size` count, `excess` more do not."""
+    """One file: `base` bytes of log lie before it; `size` of its bytes count, `excess` do not."""
 
     file: str
     base: int
@@ -115,6 +115,17 @@ def locate(folder: Path, manifest: Manifest) -> Table:
             reason = f"it has {size} bytes where the manifest says {entry.bytes}"
             raise CorruptionError(str(folder / entry.file), min(size, entry.bytes), reason)
     return _Arrangement(folder, manifest, sizes).table()
+
+
+def plain_table(folder: Path) -> Table:
+    """The segments as they are when nothing of them is superseded."""
+    segments: list[Segment] = []
+    base = 0
+    for name in segment_files(folder):
+        size = (folder / name).stat().st_size
+        segments.append(Segment(name, base, size))
+        base += size
+    return Table(segments)
 
 
 class _Arrangement:

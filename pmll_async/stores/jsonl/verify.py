@@ -1,0 +1,150 @@
+"""Checking every byte of a store without changing one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pmll_async.anchors import ROOT_ANCHOR, Hasher
+from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
+from pmll_async.protocols import StoreHeader
+from pmll_async.stores.jsonl.cache_check import CacheCheck
+from pmll_async.stores.jsonl.checking import LogCheck, Point
+from pmll_async.stores.jsonl.findings import Finding, Report, Severity
+from pmll_async.stores.jsonl.folder import (
+    LOCK,
+    MANIFEST,
+    STORE,
+    Manifest,
+    read_manifest,
+    read_store,
+    translated,
+)
+from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
+from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_files
+
+_ATTEMPTS: Final = 5
+_PAUSE: Final = 0.01
+
+__all__ = ["Finding", "Progress", "Report", "verify"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of the log that are checked, and with all of them."""
+
+
+def verify(
+    path: str | os.PathLike[str],
+    integrity_key: bytes | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check every file of the store at `path`; damage is reported, never raised or repaired.
+
+    Beside a live writer the records that are durable now are checked. A torn end is told from
+    damage as opening does it. Raises `WrongKeyError` for another key than the store's,
+    `FormatError` for a store of a later version, and `StoreError` where there is none.
+    """
+    folder = Path(path)
+    with translated(folder):
+        if not (folder / STORE).exists() and not (folder.is_dir() and segment_files(folder)):
+            raise StoreError(f"{folder} is not a store")
+        for _ in range(_ATTEMPTS):
+            # A writer that recovers beside us replaces segments: then look again.
+            with suppress(FileNotFoundError):
+                return _Verification(folder, Hasher(integrity_key), progress).report()
+        return _Verification(folder, Hasher(integrity_key), progress).report()
+
+
+class _Verification:
+    def __init__(self, folder: Path, hasher: Hasher, progress: Progress | None) -> None:
+        self._folder, self._hasher, self._progress = folder, hasher, progress
+        self._findings: list[Finding] = []
+        self._live = has_writer(folder)
+        self._holder = self._read_holder()
+        self._header = self._read_header()
+        self._manifest = self._read_manifest()
+        self._table = self._locate()
+
+    def report(self) -> Report:
+        cache = CacheCheck(self._folder, self._header, live=self._live)
+        log = LogCheck(self._manifest, self._header, self._hasher, cache)
+        for segment, offset, line in self._table.lines(self._folder, 0):
+            log.line(segment, offset, line)
+            if self._progress is not None:
+                self._progress(segment.base + offset + len(line), self._table.stop)
+        self._judge(log)
+        keep = log.keep
+        self._findings += cache.finish(keep.n)
+        severities = {finding.severity for finding in self._findings}
+        return Report(
+            findings=tuple(self._findings),
+            records=keep.n,
+            lines=log.history.length(keep.n),
+            head=log.history.head(keep.n) or ROOT_ANCHOR,
+            digest=keep.digest.hex() if keep.digest else "",
+            status="damaged" if "damage" in severities else "torn" if severities else "clean",
+        )
+
+    def _judge(self, log: LogCheck) -> None:
+        """Tell torn from damaged, as opening would, and leave alone what is being written."""
+        keep, durable = log.keep, log.proven
+        if self._live and self._holder:
+            durable = max(durable, self._holder.durable)
+        found = list(log.findings)
+        if durable > keep.n:
+            found += log.later
+            if log.broken is None:
+                reason = "durable records are missing or part of an unfinished group"
+                found.append(self._at(keep, "damage", reason))
+        elif (log.broken or log.group) and not self._live:
+            found.append(self._at(keep, "torn", log.reason or "a group is not finished"))
+        self._findings += [f for f in found if not self._live or f.n is None or f.n < durable]
+
+    def _at(self, point: Point, severity: Severity, reason: str) -> Finding:
+        last = self._table.segments[-1].file if self._table.segments else MANIFEST
+        return Finding(severity, point.file or last, point.offset, point.n, reason)
+
+    def _read_holder(self) -> Holder | None:
+        path = self._folder / LOCK
+        if not path.exists() or not path.stat().st_size:
+            return None
+        for _ in range(_ATTEMPTS):
+            holder = read_holder(self._folder)
+            if holder is not None or not path.stat().st_size:
+                return holder
+            # A writer may be writing it this moment.
+            time.sleep(_PAUSE)
+        self._findings.append(Finding("damage", LOCK, 0, None, "it is not what a writer writes"))
+        return None
+
+    def _read_header(self) -> StoreHeader | None:
+        try:
+            header = read_store(self._folder)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return None
+        if header.key_check != self._hasher.check_value():
+            raise WrongKeyError(str(self._folder), bool(header.key_check))
+        return header
+
+    def _read_manifest(self) -> Manifest:
+        store_id = self._header.store_id if self._header else ""
+        try:
+            return read_manifest(self._folder, store_id)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return Manifest(store_id)
+
+    def _locate(self) -> Table:
+        try:
+            return locate(self._folder, self._manifest)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return plain_table(self._folder)
+
+    def _tell(self, error: CorruptionError) -> None:
+        name = Path(error.file).name
+        self._findings.append(Finding("damage", name, error.offset, error.n, error.reason))

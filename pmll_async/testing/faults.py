@@ -1,0 +1,106 @@
+"""Stores that misbehave when a test says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from pmll_async.anchors import Hasher
+from pmll_async.columns import Block
+from pmll_async.protocols import Recovery, Store, StoreHeader
+from pmll_async.records import Record
+
+_PATIENCE = 30.0
+"""Seconds after which a forgotten gate fails the test instead of holding it."""
+
+
+class GatedStore:
+    """A store around another: appends wait at a gate while it is held, and fail on demand.
+
+    `batches` are the sizes of the appends that went through. The gate is for the test's thread and
+    `append` for the trace's::
+
+        store = GatedStore(MemoryStore())
+        store.hold()
+        ...                         # start puts
+        store.wait_for_append()     # in a worker thread, or the loop stands still
+        ...                         # start more puts: they will be one batch
+        store.release()
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.batches: list[int] = []
+        self._gate = threading.Event()
+        self._gate.set()
+        self._arrived = threading.Semaphore(0)
+        self._before: list[BaseException] = []
+        self._after: list[BaseException] = []
+
+    # --- faults --------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Let every append from now on wait."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        """Let the waiting append and all later ones go on."""
+        self._gate.set()
+
+    def wait_for_append(self, timeout: float = _PATIENCE) -> None:
+        """Block until one more append has come to the gate than was waited for before."""
+        if not self._arrived.acquire(timeout=timeout):
+            raise TimeoutError(f"no append within {timeout} seconds")
+
+    def fail_next(self, error: BaseException, *, stored: bool = False) -> None:
+        """Make the next append raise; `stored` says whether its records are stored all the same."""
+        (self._after if stored else self._before).append(error)
+
+    # --- the store -----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """See `Store.path`."""
+        return self.store.path
+
+    @property
+    def read_only(self) -> bool:
+        """See `Store.read_only`."""
+        return self.store.read_only
+
+    @property
+    def recovery(self) -> Recovery:
+        """See `Store.recovery`."""
+        return self.store.recovery
+
+    def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
+        """See `Store.open`."""
+        return self.store.open(header, hasher)
+
+    def load(self) -> Iterator[Block]:
+        """See `Store.load`."""
+        return self.store.load()
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        """See `Store.append`; waits and fails as told."""
+        self._arrived.release()
+        if not self._gate.wait(_PATIENCE):
+            raise TimeoutError(f"the gate was held for {_PATIENCE} seconds")
+        if self._before:
+            raise self._before.pop(0)
+        self.store.append(records, block)
+        self.batches.append(len(records))
+        if self._after:
+            raise self._after.pop(0)
+
+    def read(self, n: int) -> Record:
+        """See `Store.read`."""
+        return self.store.read(n)
+
+    def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
+        """See `Store.contexts`."""
+        return self.store.contexts(first, stop)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self.store.close()

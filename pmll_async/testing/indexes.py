@@ -1,0 +1,204 @@
+"""The conformance suite of an index: agreement with brute force over every key."""
+
+# ruff: noqa: D102, S101  # a suite asserts, and the names of its tests are sentences
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from pmll_async.concert import Concert
+from pmll_async.protocols import Columns, Hit, Index, RankQuery
+from pmll_async.testing import oracle
+from pmll_async.testing.oracle import Landscape, landscape, vectors_near
+
+CONCERTS = {
+    "specification": Concert(),
+    "cosine": Concert.cosine(),
+    "recency alone": Concert(alpha=1.0, beta=0.0, gamma=0.0, floor=-1.0),
+    "negative": Concert(alpha=-0.2, beta=-0.5, gamma=0.3, floor=-0.5),
+    "short": Concert(tau=1.0),
+}
+
+
+class IndexSuite(ABC):
+    """Inherit and give `make_index`.
+
+    An approximate index sets `exact = False`: it may then miss rows, but what it returns must be
+    scored and ordered as brute force would, and `recall` of the best rows must be found.
+    """
+
+    exact: ClassVar[bool] = True
+    recall: ClassVar[float] = 0.9
+
+    @abstractmethod
+    def make_index(self) -> Index:
+        """A new index, not opened."""
+
+    def filled(self, land: Landscape, step: int | None = None) -> Index:
+        """An index with the landscape's keys, added `step` at a time."""
+        index = self.make_index()
+        index.open(land.keys.shape[1])
+        count = len(land.keys)
+        norms = land.norms
+        for first in range(0, count, step or max(1, count)):
+            span = slice(first, first + (step or count))
+            index.add(land.keys[span], norms[span])
+        return index
+
+    def check(self, index: Index, land: Landscape, queries: list[RankQuery]) -> None:
+        """The index answers the queries, asked together, as brute force does."""
+        answers = index.rank(land.columns, queries)
+        expected = [oracle.rank(land.keys, land.columns, query) for query in queries]
+        if self.exact:
+            assert answers == expected
+        else:
+            self._check_approximate(land, queries, answers, expected)
+
+    def _check_approximate(
+        self,
+        land: Landscape,
+        queries: list[RankQuery],
+        answers: list[list[Hit]],
+        expected: list[list[Hit]],
+    ) -> None:
+        wanted = found = 0
+        for query, answer, best in zip(queries, answers, expected, strict=True):
+            everything = oracle.rank(land.keys, land.columns, replace(query, k=len(land.keys)))
+            places = {hit: place for place, hit in enumerate(everything)}
+            assert all(hit in places for hit in answer), "scored differently from brute force"
+            order = [places[hit] for hit in answer]
+            assert order == sorted(order), "ordered differently from brute force"
+            wanted += len(best)
+            found += len(set(best) & set(answer))
+        assert found >= self.recall * wanted
+
+    # --- ranking -------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("concert", CONCERTS.values(), ids=CONCERTS.keys())
+    @pytest.mark.parametrize(("count", "dim"), [(1, 1), (40, 2), (700, 8), (300, 384)])
+    def test_it_ranks_as_brute_force_does(self, concert: Concert, count: int, dim: int) -> None:
+        land = landscape(count, count, dim)
+        vectors = vectors_near(dim, land.keys, 6)
+        queries = [
+            land.query(vector, k, concert=concert) for vector in vectors for k in (1, 5, count + 3)
+        ]
+        self.check(self.filled(land), land, queries)
+
+    def test_no_keys_no_hits(self) -> None:
+        land = landscape(0, 0, 3)
+        index = self.filled(land)
+        vector = np.ones(3, dtype=np.float32)
+        assert index.rank(land.columns, [land.query(vector)]) == [[]]
+        assert index.rank(land.columns, []) == []
+        assert index.nearest(land.columns, vector[None], np.array([3**0.5])) == [None]
+
+    def test_none_wanted_none_given(self) -> None:
+        land = landscape(1, 50, 3)
+        assert self.filled(land).rank(land.columns, [land.query(land.keys[0], 0)]) == [[]]
+
+    def test_a_filter(self) -> None:
+        land = landscape(2, 900, 6)
+        every = np.arange(900, dtype=np.int64)
+        queries = [
+            land.query(vector, k, rows=rows, branches=branches)
+            for vector in vectors_near(2, land.keys, 3)
+            for rows in (every[:0], every[::90], every[::7], every[::2], every)
+            for branches in (True, False)
+            for k in (3, 1000)
+        ]
+        self.check(self.filled(land), land, queries)
+
+    def test_a_floor_at_a_similarity(self) -> None:
+        land = landscape(3, 500, 4)
+        vector = vectors_near(3, land.keys, 2)[1]
+        similarities = oracle.cosines(land.keys, vector)
+        floors = [float(similarities[row]) for row in range(0, 500, 25)]
+        queries = [land.query(vector, 20, floor=floor) for floor in [*floors, -1.0, 1.0]]
+        self.check(self.filled(land), land, queries)
+
+    def test_nothing_alive(self) -> None:
+        land = landscape(4, 60, 4)
+        dead = replace(land.columns, live=np.zeros(60, dtype=np.bool_))
+        index = self.filled(land)
+        assert index.rank(dead, [land.query(land.keys[0])]) == [[]]
+        assert index.nearest(dead, land.keys[:2], land.norms[:2]) == [None, None]
+
+    def test_batching_changes_no_bit(self) -> None:
+        land = landscape(5, 1200, 16)
+        index = self.filled(land)
+        every = np.arange(1200, dtype=np.int64)
+        queries = [
+            land.query(vector, 1 + number % 9, rows=every[:: 1 + number % 20], floor=number / 99)
+            for number, vector in enumerate(vectors_near(5, land.keys, 64))
+        ]
+        alone = [index.rank(land.columns, [query])[0] for query in queries]
+        assert index.rank(land.columns, queries) == alone
+        assert index.rank(land.columns, queries[::-1]) == alone[::-1]
+
+    # --- growing -------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("step", [1, 7, 250])
+    def test_keys_may_come_piece_by_piece(self, step: int) -> None:
+        land = landscape(6, 500, 5)
+        queries = [land.query(vector, 12) for vector in vectors_near(6, land.keys, 4)]
+        self.check(self.filled(land, step), land, queries)
+
+    def test_an_older_snapshot_sees_no_newer_key(self) -> None:
+        land = landscape(7, 400, 5)
+        index = self.filled(land)
+        for count in (0, 1, 150, 399):
+            older = Landscape(land.keys[:count], first_rows(land.columns, count), land.now)
+            rows = np.arange(0, 400, 3, dtype=np.int64)
+            queries = [
+                older.query(vector, 9, rows=given)
+                for vector in vectors_near(7, land.keys, 4)
+                for given in (None, rows)
+            ]
+            self.check(index, older, queries)
+            self.check_nearest(index, older, 5)
+
+    def test_opening_empties_it(self) -> None:
+        land = landscape(8, 100, 5)
+        index = self.filled(land)
+        other = landscape(9, 30, 3)
+        index.open(3)
+        index.add(other.keys, other.norms)
+        self.check(index, other, [other.query(other.keys[0], 50)])
+
+    # --- novelty -------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(("count", "dim"), [(1, 1), (40, 2), (700, 8), (300, 384)])
+    def test_the_nearest_key(self, count: int, dim: int) -> None:
+        land = landscape(10 + count, count, dim)
+        self.check_nearest(self.filled(land), land, 12)
+
+    def check_nearest(self, index: Index, land: Landscape, asked: int) -> None:
+        """The index finds the nearest rows, asked together and one by one, as brute force does."""
+        keys = vectors_near(11, land.keys, asked)
+        norms = oracle.norms_of(keys)
+        together = index.nearest(land.columns, keys, norms)
+        alone = [
+            index.nearest(land.columns, keys[i : i + 1], norms[i : i + 1]) for i in range(asked)
+        ]
+        assert [[found] for found in together] == alone
+        if self.exact:
+            assert together == [oracle.nearest(land.keys, land.columns, key) for key in keys]
+
+
+def first_rows(columns: Columns, count: int) -> Columns:
+    """The columns as they were when there were only `count` rows."""
+    return Columns(
+        count=count,
+        timestamps=columns.timestamps[:count],
+        novelties=columns.novelties[:count],
+        strengths=columns.strengths[:count],
+        live=columns.live[:count],
+        chain=columns.chain[:count],
+        order=columns.order[:count],
+        anchors=columns.anchors[:count],
+    )

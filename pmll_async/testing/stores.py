@@ -1,0 +1,247 @@
+"""The conformance suite of a store: what stands on `protocols.Store`, sentence by sentence."""
+
+# ruff: noqa: ARG002, D102, S101  # hooks refuse, suites assert, tests are named by sentences
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from pmll_async.anchors import Hasher
+from pmll_async.errors import (
+    DimensionMismatchError,
+    ReadOnlyStoreError,
+    StoreError,
+    StoreLockedError,
+    WrongKeyError,
+)
+from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsSync
+from pmll_async.records import Record
+from pmll_async.testing.chains import ChainBuilder
+from pmll_async.testing.reading import ReadingSuite
+
+KEY = b"0123456789abcdef"
+
+
+def append(store: Store, chain: ChainBuilder, first: int = 0, stop: int | None = None) -> None:
+    """Append these records of the chain as one batch."""
+    store.append(chain.records[first:stop], chain.block(first, stop))
+
+
+class StoreSuite(ReadingSuite, ABC):
+    """Inherit and give `make_store`; the other hooks are for those who can.
+
+    `make_store(path)` is called once for every opening and with the same path for the same store. A
+    store of another kind takes the path as a name. The hooks `plant` and `raw` go around the store,
+    so that a broken `read` cannot hide a broken `append`; `make_reader` gives a read-only store.
+    """
+
+    @abstractmethod
+    def make_store(self, path: Path) -> Store:
+        """An unopened store at `path`, which need not exist."""
+
+    def make_reader(self, path: Path) -> Store:
+        """An unopened read-only store at `path`."""
+        _lacks("read-only stores")
+
+    def plant(self, path: Path, header: StoreHeader, records: Sequence[Record]) -> None:
+        """Make a store with these records without `append`, as if its writer had been killed."""
+        _lacks("a way to plant records")
+
+    def raw(self, path: Path) -> list[Record]:
+        """What is stored at `path`, read without `Store.read`."""
+        _lacks("a way to read its raw records")
+
+    @contextmanager
+    def opened(
+        self, path: Path, chain: ChainBuilder, *, header: bool = True
+    ) -> Iterator[tuple[Store, list[Record]]]:
+        """The store for the chain, opened and loaded, and the records that it had."""
+        store = self.make_store(path)
+        store.open(chain.header if header else None, chain.hasher)
+        try:
+            count = sum(len(block.times) for block in store.load())
+            yield store, [store.read(n) for n in range(count)]
+        finally:
+            store.close()
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """Where the test's store is."""
+        return tmp_path / "store"
+
+    # --- opening -------------------------------------------------------------------------------
+
+    def test_a_new_store_takes_its_header(self, path: Path) -> None:
+        chain = ChainBuilder(dim=3, value_dim=2)
+        with self.opened(path, chain) as (store, records):
+            assert records == []
+            assert store.recovery.records == 0
+            assert store.recovery.clean
+        store = self.make_store(path)
+        header = store.open(None, chain.hasher)
+        store.close()
+        assert (header.dim, header.value_dim, header.key_check) == (3, 2, "")
+        assert header.store_id
+
+    def test_the_header_never_changes(self, path: Path) -> None:
+        chain = ChainBuilder(dim=3)
+        headers = []
+        for given in (chain.header, None, ChainBuilder(dim=7).header):
+            store = self.make_store(path)
+            headers.append(store.open(given, chain.hasher))
+            list(store.load())
+            store.close()
+        assert headers == headers[:1] * 3
+
+    def test_two_new_stores_differ_in_their_id(self, tmp_path: Path) -> None:
+        ids = set()
+        for name in "ab":
+            store = self.make_store(tmp_path / name)
+            ids.add(store.open(ChainBuilder().header, Hasher()).store_id)
+            store.close()
+        assert len(ids) == 2
+
+    def test_no_store_and_no_header(self, path: Path) -> None:
+        with pytest.raises(DimensionMismatchError):
+            self.make_store(path).open(None, Hasher())
+        with self.opened(path, ChainBuilder(dim=5)) as (_, records):
+            assert records == []
+
+    @pytest.mark.parametrize(("key", "wrong"), [(None, KEY), (KEY, None), (KEY, KEY[::-1])])
+    def test_another_key(self, path: Path, key: bytes | None, wrong: bytes | None) -> None:
+        chain = ChainBuilder(integrity_key=key)
+        chain.lines(2)
+        with self.opened(path, chain) as (store, _):
+            append(store, chain)
+        with pytest.raises(WrongKeyError):
+            self.make_store(path).open(None, Hasher(wrong))
+        with self.opened(path, chain, header=False) as (_, records):
+            assert records == chain.records
+
+    def test_only_one_writer(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(2)
+        with self.opened(path, chain) as (store, _):
+            with pytest.raises(StoreLockedError) as caught:
+                self.make_store(path).open(chain.header, chain.hasher)
+            assert caught.value.same_process
+            append(store, chain)
+        with self.opened(path, chain) as (_, records):
+            assert records == chain.records
+
+    def test_closing_twice_is_closing_once(self, path: Path) -> None:
+        chain = ChainBuilder()
+        store = self.make_store(path)
+        store.open(chain.header, chain.hasher)
+        list(store.load())
+        store.close()
+        store.close()
+        with self.opened(path, chain) as (_, records):
+            assert records == []
+
+    def test_closing_before_loading(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(3)
+        with self.opened(path, chain) as (store, _):
+            append(store, chain)
+        store = self.make_store(path)
+        store.open(None, chain.hasher)
+        store.close()
+        with self.opened(path, chain) as (_, records):
+            assert records == chain.records
+
+    def test_it_has_a_name_for_errors(self, path: Path) -> None:
+        store = self.make_store(path)
+        assert isinstance(store.path, str)
+        assert store.path
+        assert store.read_only is False
+
+    # --- around the store ----------------------------------------------------------------------
+
+    def test_what_append_writes(self, path: Path) -> None:
+        chain = ChainBuilder(value_dim=2)
+        chain.one_of_each()
+        with self.opened(path, chain) as (store, _):
+            append(store, chain, 0, 5)
+            append(store, chain, 5)
+        assert self.raw(path) == chain.records
+
+    def test_what_load_and_read_find(self, path: Path) -> None:
+        chain = ChainBuilder(value_dim=2)
+        chain.one_of_each()
+        self.plant(path, chain.header, chain.records)
+        with self.opened(path, chain, header=False) as (store, records):
+            assert records == chain.records
+            assert store.recovery.records == len(chain.records)
+
+    def test_planted_records_are_continued(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(4)
+        self.plant(path, chain.header, chain.records)
+        chain.lines(3)
+        with self.opened(path, chain) as (store, _):
+            append(store, chain, 4)
+        assert self.raw(path) == chain.records
+
+    # --- powers --------------------------------------------------------------------------------
+
+    def test_syncing(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(2)
+        with self.opened(path, chain) as (store, _):
+            if not isinstance(store, SupportsSync):
+                _lacks("a later sync")
+            store.sync()
+            append(store, chain)
+            store.sync()
+            store.sync()
+
+    def test_a_reader_needs_a_store(self, path: Path) -> None:
+        with pytest.raises(StoreError):
+            self.make_reader(path).open(None, Hasher())
+
+    def test_a_reader_beside_a_writer(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(3)
+        with self.opened(path, chain) as (writer, _):
+            append(writer, chain)
+            reader = self.make_reader(path)
+            reader.open(None, chain.hasher)
+            try:
+                assert sum(len(block.times) for block in reader.load()) == 3
+                assert reader.read_only
+                with pytest.raises(ReadOnlyStoreError):
+                    append(reader, chain)
+            finally:
+                reader.close()
+            assert writer.read(2) == chain.records[2]
+
+    def test_a_reader_follows(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(3)
+        with self.opened(path, chain) as (writer, _):
+            append(writer, chain, 0, 2)
+            reader = self.make_reader(path)
+            reader.open(None, chain.hasher)
+            try:
+                list(reader.load())
+                if not isinstance(reader, SupportsFollow):
+                    _lacks("following a writer")
+                assert list(reader.follow()) == []
+                append(writer, chain, 2)
+                [block] = reader.follow()
+                assert (block.first, block.stop) == (2, 3)
+                assert block.digest == chain.digest
+                assert reader.read(2) == chain.records[2]
+            finally:
+                reader.close()
+
+
+def _lacks(power: str) -> NoReturn:
+    pytest.skip(f"this store has not got {power}")

@@ -114,7 +114,7 @@ def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> 
     return Opened(
         services=Services(
             reader=reader,
-            desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim, lambda: trace.waiting > 0),
+            desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim),
             ledger=ledger,
             loop=asyncio.get_running_loop(),
             dim=header.dim,

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import rfc8785
-from pydantic import JsonValue
 
 from pmll_async.errors import InvalidContextError
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 MAX_BYTES: Final = 256 * 1024
 MAX_NESTING: Final = 64
 MAX_INTEGER: Final = 2**53
 RESERVED_KEY: Final = "pmll"
 
-_ESCAPED: Final = re.compile(r"[^\x00-\ud7ff]")
 _encode_plain: Final = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
 ).encode
@@ -35,8 +35,12 @@ class FrozenDict(dict[str, Any]):
     clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
-        """Pickle and copy by value; the default would fill an empty one item by item."""
+        """Pickle by value; the default would fill an empty one item by item."""
         return type(self), (dict(self),)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: nothing in it can change."""
+        return self
 
 
 class FrozenList(list[Any]):
@@ -52,8 +56,12 @@ class FrozenList(list[Any]):
     sort = reverse = _refuse
 
     def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
-        """Pickle and copy by value."""
+        """Pickle by value."""
         return type(self), (list(self),)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: nothing in it can change."""
+        return self
 
 
 class StampedContext(FrozenDict):
@@ -209,7 +217,7 @@ class _Checker:
             raise InvalidContextError(path, f"nested deeper than {MAX_NESTING}")
 
     def _text(self, text: str, path: str) -> None:
-        if text.isascii() or not _ESCAPED.search(text):
+        if text.isascii() or max(text) < "\ud800":
             return
         # Above U+D7FF code point order and UTF-16 order differ, so that keys sort differently.
         self.simple = False

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from pmll_async.errors import InvalidInputError
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -22,13 +24,20 @@ class Concert(BaseModel):
     less similar to the query than `floor` are not returned.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
-    alpha: float = Field(default=0.35, allow_inf_nan=False)
-    beta: float = Field(default=0.50, allow_inf_nan=False)
-    gamma: float = Field(default=0.08, allow_inf_nan=False)
-    tau: float = Field(default=SIX_HOURS, gt=0, allow_inf_nan=False)
-    floor: float = Field(default=0.15, ge=-1, le=1)
+    alpha: float = 0.35
+    beta: float = 0.50
+    gamma: float = 0.08
+    tau: float = SIX_HOURS
+    floor: float = 0.15
+
+    def model_post_init(self, _: object) -> None:
+        """Refuse what ranks nothing."""
+        if self.tau <= 0:
+            raise InvalidInputError(f"tau must be positive seconds, not {self.tau}")
+        if not -1 <= self.floor <= 1:
+            raise InvalidInputError(f"floor must be a cosine, from -1 to 1, not {self.floor}")
 
     @classmethod
     def cosine(cls) -> Concert:

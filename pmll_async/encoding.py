@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import ArrayLike
-from pydantic import JsonValue
 
 from pmll_async.anchors import Hasher, is_anchor
 from pmll_async.canonical import encode_context
@@ -16,6 +15,9 @@ from pmll_async.lines import Candidate, Limits
 from pmll_async.proposals import PutProposal
 from pmll_async.records import LineContent
 from pmll_async.vectors import EMPTY, finite_norm, to_key, to_vector
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _KEY_LENGTH: Final = 512
 

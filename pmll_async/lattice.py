@@ -8,11 +8,10 @@ import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
-from pydantic import JsonValue
 
 from pmll_async import encoding
 from pmll_async.anchors import Hasher
@@ -45,6 +44,9 @@ from pmll_async.records import Record
 from pmll_async.snapshot import Point, Snapshot
 from pmll_async.vectors import to_key
 from pmll_async.views import LatticeView
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 
 class Lattice(Readable):

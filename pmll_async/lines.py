@@ -12,8 +12,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
-    JsonValue,
     PlainSerializer,
     SkipValidation,
     ValidationError,
@@ -61,12 +59,12 @@ OptionalVector = Annotated[
     PlainSerializer(lambda vector: None if vector is None else vector.tolist()),
 ]
 Context = Annotated[
-    SkipValidation[Mapping[str, JsonValue]],
+    SkipValidation[Mapping[str, Any]],
     BeforeValidator(_load_context),
     PlainSerializer(dict, return_type=dict[str, Any]),
 ]
 GivenContext = Annotated[
-    SkipValidation[Mapping[str, JsonValue]],
+    SkipValidation[Mapping[str, Any]],
     BeforeValidator(_checked),
     PlainSerializer(dict, return_type=dict[str, Any]),
 ]
@@ -165,7 +163,7 @@ class Candidate(_Value):
 
     key: Vector
     value: OptionalVector = None
-    context: GivenContext = Field(default_factory=FrozenDict)
+    context: GivenContext = FrozenDict()
     timestamp: float | None = None
     confidence: float = 1.0
     revises: tuple[str, ...] = ()
@@ -225,7 +223,13 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    context_bytes: int = Field(default=MAX_BYTES, ge=2)
-    batch_records: int = Field(default=256, ge=1)
-    batch_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
-    cached_lines: int = Field(default=4096, ge=0)
+    context_bytes: int = MAX_BYTES
+    batch_records: int = 256
+    batch_bytes: int = 8 * 1024 * 1024
+    cached_lines: int = 4096
+
+    def model_post_init(self, _: object) -> None:
+        """Refuse bounds that let nothing through."""
+        for name, least in (("context_bytes", 2), ("batch_records", 1), ("batch_bytes", 1)):
+            if getattr(self, name) < least:
+                raise InvalidInputError(f"{name} must be {least} or more")

@@ -6,10 +6,9 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
-from pydantic import JsonValue
 
 from pmll_async import encoding
 from pmll_async.concert import Float32, weighted_bias
@@ -22,7 +21,10 @@ from pmll_async.reader import Question, Reader
 from pmll_async.snapshot import Snapshot
 from pmll_async.vectors import to_key
 
-Where = Mapping[str, JsonValue]
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Where: TypeAlias = "Mapping[str, JsonValue]"
 """A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `pmll_async.filters`."""
 
 _REWIND_BATCH: Final = 32

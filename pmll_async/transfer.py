@@ -279,7 +279,10 @@ class _Intake:
             raise self._malformed(f"more than the {self._header.records} records announced")
         try:
             text = line if isinstance(line, str) else line.decode()
-            record = decode_record(parse_object(text), self._hasher)
+            fields = parse_object(text)
+            if not isinstance(fields.get("op"), str):
+                raise TypeError("it names no operation")
+            record = decode_record(fields, self._hasher)
             # Refuses whatever only parses to the same: repeated keys, other spellings or orders.
             same = _encode(record, n) == text.rstrip("\r\n") + "\n"
         except UnknownOperationError as exc:

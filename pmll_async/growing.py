@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Number = TypeVar("Number", bound=np.generic)
 _FIRST_ROOM: Final = 64
 _SORTED_FROM: Final = 512
-"""So many anchors at once are kept as a sorted array (16 bytes each) and not in a dict (125)."""
+"""So many anchors at once are kept in sorted order (8 bytes each) and not in a dict (125)."""
 
 
 class Column(Generic[Number]):
@@ -42,7 +42,7 @@ class Column(Generic[Number]):
         self._length = stop
 
     def _make_room(self, stop: int) -> None:
-        grown = np.empty(stop + stop // 4 + 1, dtype=self._array.dtype)
+        grown = np.empty(stop + stop // 8 + 16, dtype=self._array.dtype)
         grown[: self._length] = self._array[: self._length]
         self._array = grown
 
@@ -57,28 +57,29 @@ class Column(Generic[Number]):
 
 
 class AnchorMap:
-    """Anchors (uint64) to line numbers; of equal anchors the newest below a limit.
+    """Finds lines by anchor, of equal anchors the newest below a limit.
 
-    Many at once lie in sorted arrays, merged when first asked; few at once in a dict.
+    Over the column of all anchors (uint64, by line). What came in bulk is found through its sorted
+    order, made when first asked for; what came since through a dict.
     """
 
-    def __init__(self) -> None:
-        self._sorted = (np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
-        self._pending: list[tuple[NDArray[np.uint64], int]] = []
+    def __init__(self, anchors: Column[np.uint64]) -> None:
+        self._anchors = anchors
+        self._order = np.empty(0, dtype=np.intp)
+        self._in_bulk = 0
         self._recent: dict[int, list[int] | int] = {}
-        self._merging = threading.Lock()
+        self._sorting = threading.Lock()
 
-    def extend(self, anchors: NDArray[np.uint64], first: int) -> None:
-        """Add the anchors of consecutive lines from `first` on."""
-        if len(anchors) >= _SORTED_FROM and not self._recent:
-            with self._merging:
-                self._pending.append((anchors, first))
+    def extend(self, first: int, stop: int) -> None:
+        """Lines `first` … `stop - 1` have joined the column."""
+        if stop - first >= _SORTED_FROM and not self._recent:
+            self._in_bulk = stop
             return
-        for line, anchor in enumerate(anchors.tolist(), first):
+        for line, anchor in enumerate(self._anchors.view()[first:stop].tolist(), first):
             self.add(anchor, line)
 
     def add(self, anchor: int, line: int) -> None:
-        """Add the anchor of one line."""
+        """One line has joined the column."""
         known = self._recent.get(anchor)
         if known is None:
             self._recent[anchor] = line
@@ -96,24 +97,16 @@ class AnchorMap:
             lines = [line for line in known if line < limit]
             if lines:
                 return lines[-1]
-        return self._find_sorted(number, limit)
+        return self._find_in_bulk(np.uint64(number), limit)
 
-    def _find_sorted(self, number: int, limit: int) -> int | None:
-        if self._pending:
-            with self._merging:
-                self._merge()
-        anchors, lines = self._sorted
-        wanted = np.uint64(number)
-        first, stop = np.searchsorted(anchors, wanted), np.searchsorted(anchors, wanted, "right")
-        below = lines[first:stop]
+    def _find_in_bulk(self, number: np.uint64, limit: int) -> int | None:
+        if len(self._order) < self._in_bulk:
+            with self._sorting:
+                self._order = np.argsort(self._anchors.view()[: self._in_bulk], kind="stable")
+        order = self._order
+        anchors = self._anchors.view()[: len(order)]
+        first = np.searchsorted(anchors, number, sorter=order)
+        stop = np.searchsorted(anchors, number, side="right", sorter=order)
+        below = order[first:stop]
         below = below[below < limit]
         return int(below[-1]) if len(below) else None
-
-    def _merge(self) -> None:
-        pending = self._pending
-        numbers = [np.arange(first, first + len(a), dtype=np.int64) for a, first in pending]
-        anchors = np.concatenate([self._sorted[0], *(a for a, _ in pending)])
-        lines = np.concatenate([self._sorted[1], *numbers])
-        order = np.argsort(anchors, kind="stable")
-        self._sorted = (anchors[order], lines[order])
-        self._pending = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from pmll_async.anchors import ROOT_DIGEST
 from pmll_async.columns import BRANCH, NOTE, Block, KeyUse, Mark
+from pmll_async.concert import Float64
 from pmll_async.growing import AnchorMap, Column
 from pmll_async.protocols import Index
 from pmll_async.snapshot import Snapshot, Timeline
@@ -19,26 +20,29 @@ from pmll_async.states import RankedLines, State
 
 
 class Ledger:
-    """Every record's columns, the newest state, and on demand any older one."""
+    """Every record's columns, the newest state, and on demand any older one.
+
+    Lines and records are numbered in 32 bits: 2^31 of them would be terabytes of log.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._digest = ROOT_DIGEST
         self._times = Column(np.float64)
-        self._line_starts = Column(np.int64)
-        self._line_starts.extend(np.zeros(1, dtype=np.int64))
+        self._line_starts = Column(np.int32)
+        self._line_starts.append(0)
         self._anchors = Column(np.uint64)
         self._kinds = Column(np.uint8)
-        self._births = Column(np.float64)
-        self._records = Column(np.int64)
-        self._ranked = Column(np.int64)
-        self._ranked_lines = Column(np.int64)
+        self._births: list[tuple[int, float]] = []
+        self._records = Column(np.int32)
+        self._ranked = Column(np.int32)
+        self._ranked_lines = Column(np.int32)
         self._timestamps = Column(np.float64)
         self._novelties = Column(np.float64)
-        self._order = Column(np.int64)
+        self._order = Column(np.int32)
         self._ranked_anchors = Column(np.uint64)
         self._on_chain = Column(np.bool_)
-        self._by_anchor = AnchorMap()
+        self._by_anchor = AnchorMap(self._anchors)
         self._marks: list[Mark] = []
         self._mark_numbers: list[int] = []
         self._rollbacks: list[Mark] = []
@@ -80,10 +84,9 @@ class Ledger:
         anchor = int(block.anchors[0])
         self._times.append(block.times[0])
         self._line_starts.append(line + 1)
-        self._by_anchor.add(anchor, line)
         self._anchors.append(anchor)
+        self._by_anchor.add(anchor, line)
         self._kinds.append(kind)
-        self._births.append(1.0)
         self._records.append(block.first)
         self._ranked.append(row if kind != NOTE else -1)
         if kind != NOTE:
@@ -120,10 +123,12 @@ class Ledger:
         self._index.add(block.keys, block.norms)
         self._times.extend(block.times)
         self._line_starts.extend(first_line + np.cumsum(block.line_counts))
-        self._by_anchor.extend(block.anchors, first_line)
         self._anchors.extend(block.anchors)
+        self._by_anchor.extend(first_line, len(self._anchors))
         self._kinds.extend(block.kinds)
-        self._births.extend(block.strengths)
+        branches = np.flatnonzero(block.kinds == BRANCH)
+        births = zip((branches + first_line).tolist(), block.strengths[branches], strict=True)
+        self._births += births
         self._records.extend(records)
         self._ranked.extend(ranked)
         self._ranked_lines.extend(lines + first_line)
@@ -166,17 +171,22 @@ class Ledger:
         state = State()
         state.add_lines(
             chain=np.flatnonzero(alive & (timeline.kinds != BRANCH)),
-            strengths=self._births.view()[: timeline.line_count],
+            strengths=self._strengths_at_birth(timeline.line_count),
             ranked=ranked.lines,
             kinds=timeline.kinds,
             alive=alive,
         )
-        state.keys = {
-            use.key: use for use in key_uses if any(a <= use.n < b for a, b in spans)
-        }
+        state.keys = {use.key: use for use in key_uses if any(a <= use.n < b for a, b in spans)}
         marks = [mark for span in spans for mark in self._marks_within(*span)]
         state.apply(self._resolved(marks), timeline)
         return state
+
+    def _strengths_at_birth(self, count: int) -> Float64:
+        strengths = np.ones(count)
+        for line, strength in self._births:
+            if line < count:
+                strengths[line] = strength
+        return strengths
 
     def _lineage(self, revision: int) -> list[tuple[int, int]]:
         """The spans of records, oldest first, that the state after `revision` is made of."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,7 @@ class Columns:
     """The ranked lines of one snapshot; row i belongs to the i-th key given to the index.
 
     All (count,): `timestamps`, `novelties`, `strengths` float64; `live` bool; `chain` bool (on the
-    chain, not a branch); `order` int64, the record number that breaks ties; `anchors` uint64.
+    chain, not a branch); `order`, the record number that breaks ties; `anchors` uint64.
     """
 
     count: int
@@ -132,7 +132,7 @@ class Columns:
     strengths: Float64
     live: NDArray[np.bool_]
     chain: NDArray[np.bool_]
-    order: NDArray[np.int64]
+    order: NDArray[np.integer[Any]]
     anchors: NDArray[np.uint64]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pmll_async.canonical import FrozenDict, decode_context
 from pmll_async.concert import Concert, Float32, exact_norm
@@ -21,7 +22,7 @@ from pmll_async.filters import Filter
 from pmll_async.lines import MemoryLine
 from pmll_async.protocols import Hit, Index, RankQuery, Store
 from pmll_async.records import LineRecord, Record
-from pmll_async.snapshot import Ints, Snapshot
+from pmll_async.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,9 +127,9 @@ class Reader:
             branches=question.branches,
         )
 
-    def _rows(self, snapshot: Snapshot, where: Filter) -> Ints:
+    def _rows(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
         matching = np.flatnonzero(self._contexts.mask(snapshot, where))
-        rows = snapshot.timeline.ranked[matching]
+        rows = snapshot.timeline.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
 
     def novelties(self, snapshot: Snapshot, keys: Sequence[Float32]) -> list[float]:

@@ -18,7 +18,7 @@ from pmll_async.growing import AnchorMap
 from pmll_async.lines import Kind
 from pmll_async.protocols import Columns
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 Point = str | int | datetime
 """Names a state: an anchor (just after its record), a revision, or a moment."""
 
@@ -30,8 +30,8 @@ _KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
 class Timeline:
     """What every state up to one revision shares: the columns of the whole log.
 
-    By record: `times` float64, `line_starts` int64 (first line, one entry more than records). By
-    line: `kinds` uint8, `records` int64 (its record), `ranked` int64 (its row in the index, or -1).
+    By record: `times` float64, `line_starts` int32 (first line, one entry more than records). By
+    line: `kinds` uint8, `records` int32 (its record), `ranked` int32 (its row in the index, or -1).
     """
 
     revision: int
@@ -80,9 +80,9 @@ class Timeline:
 class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
 
-    `chain` int64: line numbers by position. `strengths` float64 and `alive` bool by line; `alive`
+    `chain` int32: line numbers by position. `strengths` float64 and `alive` bool by line; `alive`
     is False for forgotten lines and for those that a rollback took off. `columns` are by index row,
-    `ranked_lines` int64 gives each row's line.
+    `ranked_lines` int32 gives each row's line.
     """
 
     timeline: Timeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.chain = Column(np.int64)
+        self.chain = Column(np.int32)
         self.strengths, self.row_strengths = Column(np.float64), Column(np.float64)
         self.alive, self.live = Column(np.bool_), Column(np.bool_)
         self.keys: dict[str, KeyUse] = {}
@@ -57,9 +58,9 @@ class State:
     def add_lines(
         self,
         *,
-        chain: Ints,
+        chain: NDArray[np.integer[Any]],
         strengths: Float64,
-        ranked: Ints,
+        ranked: NDArray[np.integer[Any]],
         kinds: NDArray[np.uint8],
         alive: Bools,
     ) -> None:

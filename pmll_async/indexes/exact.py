@@ -255,11 +255,11 @@ class ExactIndex:
 
 
 def _chosen(best: _Best, slack: float) -> Rows:
-    """The rows that may be among the best, ascending, each once."""
+    """The rows that may be among the best, each once."""
     pieces = zip(best.rows, best.weights, strict=True)
     rows = [rows[weights >= best.threshold - slack] for rows, weights in pieces]
     rows += best.borderline
-    return np.unique(np.concatenate(rows)) if rows and best.k else _NO_ROWS
+    return np.concatenate(rows) if rows and best.k else _NO_ROWS
 
 
 def _hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:

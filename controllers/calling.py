@@ -20,7 +20,7 @@ async def call(function: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
         return await cast(Awaitable[T], function(*arguments))
     returned = await to_thread.run_sync(function, *arguments)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.
-    return await returned if inspect.isawaitable(returned) else cast(T, returned)
+    return await returned if inspect.isawaitable(returned) else returned
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -108,17 +108,18 @@ class Run(Generic[Deps, Data]):
             await self.emit(started)
             await self._end(await self._loop())
         except anyio.get_cancelled_exc_class():
-            # Once REFLECT is content nothing is left to cancel but the bookkeeping.
+            # An end that is decided stands: nothing is left to cancel but the bookkeeping.
             done = isinstance(self.verdict, Done)
-            await self._last_words(self._result("done" if done else "cancelled"))
+            await self._last_words(self.result or self._result("done" if done else "cancelled"))
             raise
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
         except Exception as exc:  # noqa: BLE001
             exc.add_note(f"in run {self.run_id}, cycle {self.cycle}, {self.stage}")
             await self._last_words(self._result("failed", error=exc))
         result = cast(RunResult, self.result)
+        last = max(0, result.cycles - 1)
         await self.emit(
-            RunEnded(run_id=self.run_id, cycle=self.cycle, anchor=result.anchor, result=result)
+            RunEnded(run_id=self.run_id, cycle=last, anchor=result.anchor, result=result)
         )
         return result
 
@@ -268,11 +269,11 @@ class Run(Generic[Deps, Data]):
         )
 
     async def _end(self, result: RunResult) -> None:
+        self.result = result
         self.result = replace(result, anchor=await self.journal.ended(result))
 
     async def _last_words(self, result: RunResult) -> None:
         """Journal an end that must not hide what led to it."""
-        self.result = result
         with anyio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             try:
                 await self._end(result)

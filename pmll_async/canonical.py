@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 256 * 1024
 MAX_NESTING: Final = 64
 MAX_INTEGER: Final = 2**53
+_SURELY_FLOAT: Final = 20
 RESERVED_KEY: Final = "pmll"
 
 _encode_plain: Final = json.JSONEncoder(
@@ -136,9 +137,28 @@ def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX
     return encoded
 
 
+def parse_json(text: bytes | str) -> Any:
+    """A JSON value as it was before it was written canonically.
+
+    Whole numbers from 2^53 on can only have been floats, which RFC 8785 writes without an exponent.
+    """
+    return json.loads(text, parse_int=_parse_whole)
+
+
+def _parse_whole(digits: str) -> int | float:
+    number = int(digits) if len(digits) < _SURELY_FLOAT else MAX_INTEGER
+    return number if -MAX_INTEGER < number < MAX_INTEGER else float(digits)
+
+
 def decode_context(encoded: bytes) -> FrozenDict:
     """The frozen context of canonical bytes."""
-    return FrozenDict() if encoded == b"{}" else FrozenDict(freeze(json.loads(encoded)))
+    return FrozenDict() if encoded == b"{}" else FrozenDict(freeze(parse_json(encoded)))
+
+
+def reencode_context(context: Mapping[str, JsonValue]) -> bytes:
+    """The canonical bytes of a context that was stored once, whatever its size and keys."""
+    checker = _Checker(stored=True)
+    return rfc8785.dumps(checker.mapping(context, "", 1))
 
 
 def _is_flat_ascii(context: Mapping[str, JsonValue]) -> bool:
@@ -151,7 +171,7 @@ def _is_flat_ascii(context: Mapping[str, JsonValue]) -> bool:
             if not value.isascii():  # type: ignore[union-attr]  # its type was just compared
                 return False
         elif kind is int:
-            if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]  # as above
+            if not -MAX_INTEGER < value < MAX_INTEGER:  # type: ignore[operator]  # as above
                 return False
         elif kind is not bool and value is not None:
             return False
@@ -178,10 +198,11 @@ def _exact(text: str) -> str:
 class _Checker:
     """Walks a context once: copies it into plain dicts and lists, and says where it is no JSON."""
 
-    __slots__ = ("simple",)
+    __slots__ = ("_stored", "simple")
 
-    def __init__(self) -> None:
+    def __init__(self, *, stored: bool = False) -> None:
         self.simple = True
+        self._stored = stored
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
         self._deep(path, depth)
@@ -226,13 +247,15 @@ class _Checker:
         except UnicodeEncodeError as exc:
             raise InvalidContextError(path, "a lone surrogate is not text") from exc
 
-    @staticmethod
-    def _integer(value: int, path: str) -> int:
-        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+    def _integer(self, value: int, path: str) -> int | float:
+        if -MAX_INTEGER < value < MAX_INTEGER:
+            return int(value)
+        if not self._stored and abs(value) != MAX_INTEGER:
             raise InvalidContextError(
                 path, "an integer beyond 2^53 loses digits in JSON; store it as a string"
             )
-        return int(value)
+        self.simple = False
+        return float(value)
 
     def _float(self, value: float, path: str) -> float:
         if value != value or value in (float("inf"), float("-inf")):

@@ -6,7 +6,6 @@ lattice without filters. Equality then costs a look at four bytes a line and rea
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.canonical import parse_json
 from pmll_async.filters import MISSING, FieldPath, Filter, equality_key, lookup
 from pmll_async.growing import Column
 from pmll_async.snapshot import Snapshot
@@ -89,7 +89,7 @@ class ContextIndex:
     def _read(self, paths: list[FieldPath], first: int, stop: int) -> None:
         values: list[list[Any]] = [[] for _ in paths]
         for number, encoded in enumerate(_each(self._contexts(first, stop))):
-            context = json.loads(encoded)
+            context = parse_json(encoded)
             for path, column in zip(paths, values, strict=True):
                 column.append(lookup(context, path))
             if number % _YIELD_EVERY == 0:

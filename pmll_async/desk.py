@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pmll_async.errors import twin
+from pmll_async.jobs import Jobs
 from pmll_async.lines import MemoryLine
 from pmll_async.protocols import SMALL_PRODUCT
 from pmll_async.reader import Question, Reader
@@ -39,12 +41,13 @@ class QueryDesk:
     def __init__(
         self,
         reader: Reader,
+        jobs: Jobs,
         newest: Callable[[], Snapshot],
         dim: int,
     ) -> None:
-        self._reader, self._newest, self._dim = reader, newest, dim
+        self._reader, self._jobs, self._newest, self._dim = reader, jobs, newest, dim
         self._spent = 0
-        self._loop = asyncio.get_running_loop()
+        self._loop = jobs.loop
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._idle: asyncio.Event = asyncio.Event()
@@ -88,10 +91,9 @@ class QueryDesk:
 
     async def _answer_here(self, question: Question, snapshot: Snapshot) -> list[MemoryLine]:
         [hits] = self._reader.rank(snapshot, [question])
-        if not self._reader.has_all(snapshot, hits):
-            read = self._reader.ranked_lines
-            return await self._loop.run_in_executor(None, read, snapshot, hits)
-        lines = self._reader.ranked_lines(snapshot, hits)
+        lines = self._reader.kept_lines(snapshot, hits)
+        if lines is None:
+            return await self._jobs.run(self._reader.ranked_lines, snapshot, hits)
         # However quick the answers are, a caller that asks in a loop lets others have their turn.
         await asyncio.sleep(0)
         return lines
@@ -103,7 +105,7 @@ class QueryDesk:
             self._busy = False
             self._idle.set()
             return
-        job = self._loop.run_in_executor(None, self._answer, batch)
+        job = self._jobs.start(self._answer, batch)
         job.add_done_callback(lambda done: self._deliver(batch, done))
 
     def _answer(self, batch: list[_Waiting]) -> None:
@@ -125,6 +127,8 @@ class QueryDesk:
             answer = waiting.answer if error is None else error
             if isinstance(answer, list):
                 waiting.future.set_result(answer)
+            elif isinstance(answer, Exception):
+                waiting.future.set_exception(twin(answer))
             else:
-                waiting.future.set_exception(answer or RuntimeError("no answer was made"))
+                waiting.future.set_exception(RuntimeError("no answer was made"))
         self._start()

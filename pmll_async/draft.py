@@ -196,7 +196,7 @@ class Draft:
         """The line that the anchor names in this state, None if this batch made it."""
         if anchor in self._lines:
             return None
-        line = self._snapshot.timeline.find(anchor)
+        line = self._snapshot.find(anchor)
         if not self._ledger.is_present(line):
             raise LineNotFoundError(anchor)
         return line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _KEY_LENGTH: Final = 512
+_SHOWN: Final = 80
 
 
 class Encoder:
@@ -73,9 +75,19 @@ class Encoder:
 
 def number(value: Any, what: str) -> float:
     """A finite float of an int or float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInputError(f"{what} must be a finite number, not {value!r}")
-    return float(value)
+    try:
+        checked = math.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        checked = math.nan
+    if not math.isfinite(checked):
+        raise InvalidInputError(f"{what} must be a finite number, not {_shown(value)}")
+    # -0.0 would read back as 0.0.
+    return checked + 0.0
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def optional_seconds(value: Any, what: str) -> float | None:
@@ -85,9 +97,15 @@ def optional_seconds(value: Any, what: str) -> float | None:
 
 def count(value: Any, what: str, least: int) -> int:
     """A whole number of at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise InvalidInputError(f"{what} must be a whole number from {least} on, not {value!r}")
-    return int(value)
+    try:
+        checked = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        checked = -1
+    if checked < least:
+        raise InvalidInputError(
+            f"{what} must be a whole number from {least} on, not {_shown(value)}"
+        )
+    return checked
 
 
 def fraction(value: Any, what: str, least: float = 0.0) -> float:

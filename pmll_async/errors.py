@@ -42,6 +42,15 @@ class PmllError(Exception):
     stored: int | None = None
 
 
+def twin(error: Exception) -> Exception:
+    """An equal error for another caller, so that notes and tracebacks are each one's own."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__, copy.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return copy
+
+
 class InvalidInputError(PmllError, ValueError):
     """An argument cannot be used; nothing was read or written."""
 

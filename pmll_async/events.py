@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from pmll_async.errors import InvalidInputError
 from pmll_async.lines import Kind
 from pmll_async.records import (
     DecayRecord,
@@ -129,6 +130,8 @@ class EventStream:
                 return self._events.popleft()
             if self._ended:
                 raise StopAsyncIteration
+            if not self._hub.has(self):
+                raise InvalidInputError("enter the stream first: async with lattice.events() as e")
             self._changed.clear()
             await self._changed.wait()
 
@@ -158,6 +161,10 @@ class EventHub:
         self._streams.append(stream)
         if self._ended:
             stream.end()
+
+    def has(self, stream: EventStream) -> bool:
+        """Whether the stream is told what is committed."""
+        return stream in self._streams
 
     def remove(self, stream: EventStream) -> None:
         """Tell it no more."""

@@ -57,7 +57,7 @@ class Column(Generic[Number]):
 
 
 class AnchorMap:
-    """Finds lines by anchor, of equal anchors the newest below a limit.
+    """Finds lines by anchor. Several have the same after a rollback and the same put again.
 
     Over the column of all anchors (uint64, by line). What came in bulk is found through its sorted
     order, made when first asked for; what came since through a dict.
@@ -86,20 +86,16 @@ class AnchorMap:
         else:
             self._recent[anchor] = [*(known if isinstance(known, list) else [known]), line]
 
-    def find(self, anchor: str, limit: int) -> int | None:
-        """The newest line below `limit` with this anchor."""
+    def find(self, anchor: str, limit: int) -> list[int]:
+        """The lines below `limit` with this anchor, the newest first; nearly always one at most."""
         number = int(anchor, 16)
-        known = self._recent.get(number)
-        if isinstance(known, int):
-            if known < limit:
-                return known
-        elif known is not None:
-            lines = [line for line in known if line < limit]
-            if lines:
-                return lines[-1]
-        return self._find_in_bulk(np.uint64(number), limit)
+        known = self._recent.get(number, [])
+        lines = [known] if isinstance(known, int) else known
+        if not lines or self._in_bulk:
+            lines = [*self._find_in_bulk(np.uint64(number)), *lines]
+        return [line for line in reversed(lines) if line < limit]
 
-    def _find_in_bulk(self, number: np.uint64, limit: int) -> int | None:
+    def _find_in_bulk(self, number: np.uint64) -> list[int]:
         if len(self._order) < self._in_bulk:
             with self._sorting:
                 self._order = np.argsort(self._anchors.view()[: self._in_bulk], kind="stable")
@@ -107,6 +103,5 @@ class AnchorMap:
         anchors = self._anchors.view()[: len(order)]
         first = np.searchsorted(anchors, number, sorter=order)
         stop = np.searchsorted(anchors, number, side="right", sorter=order)
-        below = order[first:stop]
-        below = below[below < limit]
-        return int(below[-1]) if len(below) else None
+        found: list[int] = order[first:stop].tolist()
+        return found

@@ -79,6 +79,7 @@ class Lattice(Readable):
         self._hasher = Hasher(integrity_key)
         self._opening = asyncio.Lock()
         self._open: Opened | None = None
+        self._loading: Abandonable[Loaded] | None = None
         self._closed = False
         self._following = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -142,10 +143,17 @@ class Lattice(Readable):
             if self._closed:
                 raise LatticeClosedError
             if self._open is None:
-                job = Abandonable(self._load, self._store.close)
-                self._open = assemble(await job.run(), self._concert, self._limits, self._clock)
+                await self._settled()
+                self._loading = Abandonable(self._load, self._store.close)
+                loaded = await self._loading.run()
+                self._open = assemble(loaded, self._concert, self._limits, self._clock)
             self._usable()
         return self
+
+    async def _settled(self) -> None:
+        """Wait until an opening that was cancelled has given the store back."""
+        if self._loading is not None:
+            await self._loading.settled()
 
     def _load(self) -> Loaded:
         return load(self._store, self._index, self._shape, self._hasher)
@@ -157,11 +165,15 @@ class Lattice(Readable):
         self._closed = True
         async with self._opening:
             opened = self._open
-        if opened is None:
-            return
-        await opened.services.desk.drained()
-        await opened.trace.close()
-        opened.hub.end()
+            if opened is None:
+                await self._settled()
+                return
+        try:
+            await opened.services.desk.drained()
+            await opened.services.jobs.close()
+            await opened.trace.close()
+        finally:
+            opened.hub.end()
 
     def _usable(self) -> Opened:
         if self._closed:
@@ -304,7 +316,7 @@ class Lattice(Readable):
         Lines after it stay readable with `get`, off the chain; their idempotency keys are free.
         """
         opened = self._writable()
-        revision = self._snapshot().timeline.revision_at(point)
+        revision = self._snapshot().revision_at(point)
         await opened.trace.commit(RollbackProposal(revision))
 
     async def _recorded_race(self, opened: Opened, key: str | None) -> RaceOutcome | None:
@@ -322,8 +334,9 @@ class Lattice(Readable):
     async def _outcome(self, opened: Opened, n: int, record: Record | None) -> RaceOutcome:
         services = opened.services
         if record is None:
-            record = await services.blocking(services.reader.record, n)
-        return outcome_of(services.reader, self._snapshot(), n, record)
+            record = await services.jobs.run(services.reader.record, n)
+        # Not `self._snapshot()`: a race that was accepted has its answer also while closing.
+        return outcome_of(services.reader, services.ledger.snapshot, n, record)
 
     # --- the rest of the front door ------------------------------------------------------------
 
@@ -356,7 +369,7 @@ class Lattice(Readable):
     def at(self, point: Point) -> LatticeView:
         """The lattice just after the record of an anchor, a revision, or a moment (datetime)."""
         snapshot = self._snapshot()
-        return LatticeView(self._services, snapshot.timeline.revision_at(point))
+        return LatticeView(self._services, snapshot.revision_at(point))
 
     def lock(self, name: str = "") -> asyncio.Lock:
         """A fair lock by name, for read-modify-write sequences between tasks."""
@@ -378,7 +391,7 @@ class Lattice(Readable):
         if self._store.read_only and isinstance(self._store, SupportsFollow):
             services = self._services()
             async with self._following:
-                await services.blocking(_follow, self._store, services.ledger)
+                await services.jobs.run(_follow, self._store, services.ledger)
         return self._snapshot()
 
     def _pinned(self, _: Snapshot) -> Snapshot | None:

@@ -56,7 +56,7 @@ class Ledger:
 
     def is_present(self, line: int) -> bool:
         """Whether the newest state has the line, if only as a forgotten one."""
-        return bool(self.snapshot.alive[line]) or line in self._state.forgotten
+        return self._state.has(line)
 
     def extend(self, block: Block) -> None:
         """Take in the records behind the newest and show the new state."""
@@ -148,17 +148,17 @@ class Ledger:
             alive=np.ones(len(block.kinds), dtype=np.bool_),
         )
         state.keys.update((use.key, use) for use in block.key_uses)
-        state.apply(self._resolved(block.marks), self._timeline(block.stop))
+        state.apply(self._resolved(block.marks, state), self._timeline(block.stop))
 
-    def _resolved(self, marks: Iterable[Mark]) -> list[tuple[Mark, int]]:
-        return [(mark, self._line_of(mark)) for mark in marks if mark.kind != "rollback"]
+    def _resolved(self, marks: Iterable[Mark], state: State) -> list[tuple[Mark, int]]:
+        return [(mark, self._line_of(mark, state)) for mark in marks if mark.kind != "rollback"]
 
-    def _line_of(self, mark: Mark) -> int:
-        limit = int(self._line_starts.view()[mark.n])
-        line = self._by_anchor.find(mark.anchor, limit)
-        if line is None:
-            raise ValueError(f"record {mark.n} names {mark.anchor}, which no line has")
-        return line
+    def _line_of(self, mark: Mark, state: State) -> int:
+        lines = self._by_anchor.find(mark.anchor, int(self._line_starts.view()[mark.n]))
+        for line in lines:
+            if state.has(line):
+                return line
+        raise ValueError(f"record {mark.n} names {mark.anchor}, which no line has then")
 
     # --- states --------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Ledger:
         )
         state.keys = {use.key: use for use in key_uses if any(a <= use.n < b for a, b in spans)}
         marks = [mark for span in spans for mark in self._marks_within(*span)]
-        state.apply(self._resolved(marks), timeline)
+        state.apply(self._resolved(marks, state), timeline)
         return state
 
     def _strengths_at_birth(self, count: int) -> Float64:

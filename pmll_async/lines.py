@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,27 +25,38 @@ from pmll_async.canonical import (
     canonical_json,
     decode_context,
     encode_context,
+    reencode_context,
 )
 from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError
-from pmll_async.vectors import to_vector
+from pmll_async.vectors import finite_norm, to_key, to_vector
 
 Kind = Literal["line", "note", "branch"]
 
 
 def _load_vector(values: ArrayLike) -> Float32:
-    if isinstance(values, np.ndarray) and values.dtype == np.float32 and not values.flags.writeable:
-        return values
     return to_vector(values, "vector", None)
 
 
+def _load_key(values: ArrayLike) -> Float32:
+    return to_key(values, "key", None)[0]
+
+
+def _load_value(values: ArrayLike | None) -> Float32 | None:
+    if values is None:
+        return None
+    vector = to_vector(values, "value", None)
+    finite_norm(vector, "value")
+    return vector
+
+
 def _load_context(context: Any) -> FrozenDict:
-    # A stored line may hold the framework's key, so reading one back must be allowed.
-    return _checked(StampedContext(context) if isinstance(context, Mapping) else context)
+    return decode_context(reencode_context(context))
 
 
 def _checked(context: Any) -> FrozenDict:
-    frozen = decode_context(encode_context(context))
+    # How large it may be is the lattice's to say.
+    frozen = decode_context(encode_context(context, max_bytes=sys.maxsize))
     return StampedContext(frozen) if isinstance(context, StampedContext) else frozen
 
 
@@ -53,9 +65,14 @@ Vector = Annotated[
     BeforeValidator(_load_vector),
     PlainSerializer(lambda vector: vector.tolist(), return_type=list[float]),
 ]
-OptionalVector = Annotated[
+GivenKey = Annotated[
+    SkipValidation[Float32],
+    BeforeValidator(_load_key),
+    PlainSerializer(lambda vector: vector.tolist(), return_type=list[float]),
+]
+GivenValue = Annotated[
     SkipValidation[Float32 | None],
-    BeforeValidator(lambda values: None if values is None else _load_vector(values)),
+    BeforeValidator(_load_value),
     PlainSerializer(lambda vector: None if vector is None else vector.tolist()),
 ]
 Context = Annotated[
@@ -89,6 +106,16 @@ class _Value(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self.content_digest)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        # Pickle loses that an array may not be written to.
+        for part in self.__dict__.values():
+            if isinstance(part, np.ndarray):
+                part.flags.writeable = False
 
 
 def _part_bytes(part: Any) -> bytes:
@@ -161,8 +188,8 @@ class Candidate(_Value):
     `InvalidVectorError` or `InvalidContextError` for what can be no line in any lattice.
     """
 
-    key: Vector
-    value: OptionalVector = None
+    key: GivenKey
+    value: GivenValue = None
     context: GivenContext = FrozenDict()
     timestamp: float | None = None
     confidence: float = 1.0

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
@@ -20,6 +20,7 @@ from pmll_async.errors import (
     WrongEventLoopError,
 )
 from pmll_async.events import EventHub
+from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits
 from pmll_async.protocols import Clock, Index, Store, StoreHeader
@@ -102,7 +103,12 @@ class Opened:
         """Refuse another event loop and a forked child."""
         if self.pid != os.getpid():
             raise LatticeClosedError("this lattice belongs to the parent process; open one here")
-        if asyncio.get_running_loop() is not self.services.loop:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # In a thread without a loop: what only looks at a snapshot is safe there.
+            return
+        if loop is not self.services.jobs.loop:
             raise WrongEventLoopError
 
 
@@ -110,13 +116,13 @@ def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> 
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger
     reader = Reader(loaded.store, loaded.index, concert, limits.cached_lines)
-    hub = EventHub()
+    hub, jobs = EventHub(), Jobs()
     return Opened(
         services=Services(
             reader=reader,
-            desk=QueryDesk(reader, lambda: ledger.snapshot, header.dim),
+            desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim),
+            jobs=jobs,
             ledger=ledger,
-            loop=asyncio.get_running_loop(),
             dim=header.dim,
             value_dim=header.value_dim,
         ),
@@ -143,10 +149,12 @@ class Abandonable(Generic[Result]):
         self._job, self._undo = job, undo
         self._lock = threading.Lock()
         self._done = self._abandoned = False
+        self._running: asyncio.Future[Any] | None = None
 
     async def run(self) -> Result:
         """The job's result, from a worker thread."""
-        running = asyncio.get_running_loop().run_in_executor(None, self._work)
+        loop = asyncio.get_running_loop()
+        running = self._running = loop.run_in_executor(None, self._work)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -154,8 +162,13 @@ class Abandonable(Generic[Result]):
                 self._abandoned = True
                 undo_now = self._done
             if undo_now:
-                asyncio.get_running_loop().run_in_executor(None, self._undo)
+                self._running = loop.run_in_executor(None, self._undo)
             raise
+
+    async def settled(self) -> None:
+        """Wait until an abandoned job is undone."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
 
     def _work(self) -> Result:
         result = self._job()

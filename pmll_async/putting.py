@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import aclosing
 from typing import Final
 
 from pmll_async.encoding import Encoder
@@ -25,11 +26,25 @@ async def put_many(
 ) -> int:
     """See `Lattice.put_many`."""
     stored = 0
+    batch: list[PutProposal] = []
+
+    async def commit() -> None:
+        nonlocal stored
+        stored += await trace.commit(GroupProposal(tuple(batch)))
+        batch.clear()
+        if progress is not None:
+            progress(stored)
+
     try:
-        async for puts in _batches(_encoded(candidates, encoder), size):
-            stored += await trace.commit(GroupProposal(puts))
-            if progress is not None:
-                progress(stored)
+        async with aclosing(_each(candidates)) as each:
+            async for number, candidate in each:
+                batch.append(_encoded(candidate, number, encoder))
+                if len(batch) == size:
+                    await commit()
+                elif number % _YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+        if batch:
+            await commit()
     # Any error must carry how far it came, whoever raised it, and goes on unchanged.
     except Exception as exc:
         exc.add_note(f"put_many: {stored} lines are stored")
@@ -39,35 +54,16 @@ async def put_many(
     return stored
 
 
-async def _batches(
-    puts: AsyncIterator[PutProposal], size: int
-) -> AsyncIterator[tuple[PutProposal, ...]]:
-    batch: list[PutProposal] = []
-    async for put in puts:
-        batch.append(put)
-        if len(batch) == size:
-            yield tuple(batch)
-            batch = []
-    if batch:
-        yield tuple(batch)
+def _encoded(candidate: object, number: int, encoder: Encoder) -> PutProposal:
+    if not isinstance(candidate, Candidate):
+        kind = type(candidate).__name__
+        raise InvalidInputError(f"candidate {number} is a {kind}, not a Candidate")
+    return encoder.put(candidate)
 
 
-async def _encoded(
-    candidates: Iterable[Candidate] | AsyncIterable[Candidate], encoder: Encoder
-) -> AsyncIterator[PutProposal]:
-    async for number, candidate in _numbered(candidates):
-        if not isinstance(candidate, Candidate):
-            raise InvalidInputError(
-                f"candidate {number} is a {type(candidate).__name__}, not a Candidate"
-            )
-        yield encoder.put(candidate)
-        if number % _YIELD_EVERY == 0:
-            await asyncio.sleep(0)
-
-
-async def _numbered(
+async def _each(
     candidates: Iterable[Candidate] | AsyncIterable[Candidate],
-) -> AsyncIterator[tuple[int, Candidate]]:
+) -> AsyncGenerator[tuple[int, Candidate], None]:
     number = 0
     if isinstance(candidates, AsyncIterable):
         async for candidate in candidates:

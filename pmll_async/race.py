@@ -86,11 +86,13 @@ async def judge_all(
 ) -> list[float | Exception]:
     """Each candidate's score, or what its judging raised; awaitable scores are awaited together."""
     given = [_judged(judge, candidate, view) for candidate in candidates]
-    scores: list[float | Exception] = [0.0] * len(given)
+    scores: list[float | Exception] = [_not_judged() for _ in given]
 
     async def settle(place: int, score: Awaitable[float]) -> None:
         try:
             scores[place] = await score
+        except asyncio.CancelledError as exc:
+            scores[place] = _own_fault(exc)
         # A judge is the user's code: what it raises is this candidate's failure and no other's.
         except Exception as exc:  # noqa: BLE001
             scores[place] = exc
@@ -109,9 +111,9 @@ def _judged(
 ) -> float | Exception | Awaitable[float]:
     try:
         return judge(candidate, view)
-    # See `settle`.
-    except Exception as exc:  # noqa: BLE001
-        return exc
+    # See `settle`; a function that is not awaited cannot be cancelled either.
+    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001
+        return exc if isinstance(exc, Exception) else _uncalled(exc)
 
 
 def _as_candidate(result: object) -> Candidate | Exception:
@@ -130,16 +132,22 @@ def _scored(
         return failure(name, score)
     try:
         number = float(score)
-    except (TypeError, ValueError) as exc:
+    # Whatever a judge returned may do what it likes when it is turned into a number.
+    except Exception as exc:  # noqa: BLE001
         return failure(name, exc)
     if not math.isfinite(number):
         return failure(name, ValueError(f"the score is {number}"))
-    return Entry(name, result, number)
+    # -0.0 would read back from the log as 0.0.
+    return Entry(name, result, number + 0.0)
 
 
 def failure(name: str, error: BaseException) -> CandidateFailure:
     """A failed candidate as a value that can be stored."""
-    message = _clean(str(error))[:_MESSAGE_LENGTH]
+    try:
+        message = _clean(str(error))[:_MESSAGE_LENGTH]
+    # An exception of the user's may not even be able to say what it is.
+    except Exception as exc:  # noqa: BLE001
+        message = f"its message raised {type(exc).__name__}"
     return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 
@@ -197,9 +205,7 @@ class _Runners(Generic[ViewT]):
         try:
             result: object = await self._candidates[number](self._view)
         except asyncio.CancelledError as exc:
-            if _is_cancelled():
-                raise
-            result = RuntimeError(f"raised {type(exc).__name__} without being cancelled")
+            result = _own_fault(exc)
         # A candidate is the user's code: whatever it raises is its own failure and no other's.
         except Exception as exc:  # noqa: BLE001
             result = exc
@@ -215,6 +221,17 @@ class _Runners(Generic[ViewT]):
             _log.warning("race.ignores_cancellation", candidate=name, seconds=STUBBORN_SECONDS)
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _own_fault(error: asyncio.CancelledError) -> Exception:
+    """What a cancellation that nobody asked for counts as; one that was asked for goes through."""
+    # Within a task group every real cancellation shows as a cancelled scope around the task.
+    if anyio.current_effective_deadline() == -math.inf:
+        raise error
+    return _uncalled(error)
+
+
+def _uncalled(error: BaseException) -> Exception:
+    return RuntimeError(f"raised {type(error).__name__} without being cancelled")
+
+
+def _not_judged() -> Exception:
+    return RuntimeError("was not judged")

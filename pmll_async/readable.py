@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -15,10 +14,11 @@ from pmll_async.concert import Float32, weighted_bias
 from pmll_async.desk import QueryDesk
 from pmll_async.errors import LineNotFoundError
 from pmll_async.filters import Filter, parse
+from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
 from pmll_async.lines import MemoryLine
 from pmll_async.reader import Question, Reader
-from pmll_async.snapshot import Snapshot
+from pmll_async.snapshot import Ints, Snapshot
 from pmll_async.vectors import to_key
 
 if TYPE_CHECKING:
@@ -37,14 +37,10 @@ class Services:
 
     reader: Reader
     desk: QueryDesk
+    jobs: Jobs
     ledger: Ledger
-    loop: asyncio.AbstractEventLoop
     dim: int
     value_dim: int
-
-    async def blocking(self, function: Callable[..., Result], *args: object) -> Result:
-        """Run what may block in a worker thread."""
-        return await self.loop.run_in_executor(None, function, *args)
 
 
 class Readable(ABC):
@@ -132,11 +128,10 @@ class Readable(ABC):
         now: float | None = None,
     ) -> Float32:
         """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,), or zeros."""
+        value_dim = self._services().value_dim
         lines = await self.query(query_vec, k, where=where, branches=branches, now=now)
         return weighted_bias(
-            [line.weight for line in lines],
-            [line.value for line in lines],
-            self._services().value_dim,
+            [line.weight for line in lines], [line.value for line in lines], value_dim
         )
 
     async def get(self, anchor: str) -> MemoryLine:
@@ -144,8 +139,8 @@ class Readable(ABC):
         services = self._services()
         wanted = encoding.anchor(anchor)
         snapshot = await self._ready()
-        line = snapshot.timeline.find(wanted)
-        return await services.blocking(services.reader.line, snapshot, line)
+        line = snapshot.find(wanted)
+        return await services.jobs.run(services.reader.line, snapshot, line)
 
     async def find(self, idempotency_key: str) -> MemoryLine:
         """The line stored under the key; of a race the winner. `LineNotFoundError` without one."""
@@ -154,15 +149,15 @@ class Readable(ABC):
         snapshot = await self._ready()
         use = snapshot.key_use(idempotency_key)
         line = int(snapshot.timeline.line_starts[use.n])
-        return await services.blocking(services.reader.line, snapshot, line)
+        return await services.jobs.run(services.reader.line, snapshot, line)
 
     async def branches(self, anchor: str) -> list[MemoryLine]:
         """The losers of the race that the line won, best first; empty if it won none."""
         services = self._services()
         wanted = encoding.anchor(anchor)
         snapshot = await self._ready()
-        losers = snapshot.losers(snapshot.timeline.find(wanted))
-        return await services.blocking(_lines, services.reader, snapshot, iter(losers), len(losers))
+        losers = snapshot.losers(snapshot.find(wanted))
+        return await services.jobs.run(_lines, services.reader, snapshot, losers)
 
     def rewind(
         self,
@@ -187,7 +182,7 @@ class _Rewind(AsyncIterator[MemoryLine]):
     def __init__(
         self,
         services: Callable[[], Services],
-        ready: Callable[[], object],
+        ready: Callable[[], Awaitable[Snapshot]],
         where: Filter | None,
         limit: int | None,
         start: str | None,
@@ -195,7 +190,8 @@ class _Rewind(AsyncIterator[MemoryLine]):
         self._services, self._ready = services, ready
         self._where, self._limit, self._start = where, limit, start
         self._snapshot: Snapshot | None = None
-        self._numbers: Iterator[int] = iter(())
+        self._numbers: Sequence[int] | Ints = ()
+        self._fetched = 0
         self._batch: list[MemoryLine] = []
 
     async def __anext__(self) -> MemoryLine:
@@ -209,28 +205,22 @@ class _Rewind(AsyncIterator[MemoryLine]):
         return self._batch.pop()
 
     async def _begin(self, services: Services) -> None:
-        snapshot: Snapshot = await self._ready()  # type: ignore[misc]  # a bound async method
+        snapshot = await self._ready()
         start = None
         if self._start is not None:
-            start = snapshot.position(snapshot.timeline.find(self._start))
+            start = snapshot.position(snapshot.find(self._start))
             if start is None:
                 raise LineNotFoundError(self._start)
-        self._numbers = await services.blocking(services.reader.chain, snapshot, self._where, start)
-        self._snapshot = snapshot
+        numbers = await services.jobs.run(services.reader.chain, snapshot, self._where, start)
+        self._numbers, self._snapshot = numbers[: self._limit], snapshot
 
     async def _fetch(self, services: Services) -> None:
-        count = _REWIND_BATCH if self._limit is None else min(_REWIND_BATCH, self._limit)
-        if self._limit is not None:
-            self._limit -= count
-        batch = await services.blocking(
-            _lines, services.reader, self._snapshot, self._numbers, count
-        )
+        # Nothing moves on before the lines are here: a cancelled call may be made again.
+        wanted = self._numbers[self._fetched : self._fetched + _REWIND_BATCH]
+        batch = await services.jobs.run(_lines, services.reader, self._snapshot, wanted)
+        self._fetched += len(wanted)
         self._batch = batch[::-1]
 
 
-def _lines(
-    reader: Reader, snapshot: Snapshot, numbers: Iterator[int], count: int
-) -> list[MemoryLine]:
-    return [
-        reader.line(snapshot, int(number)) for _, number in zip(range(count), numbers, strict=False)
-    ]
+def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:
+    return [reader.line(snapshot, int(number)) for number in numbers]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from pmll_async.canonical import FrozenDict, decode_context
 from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.context_index import ContextIndex
-from pmll_async.errors import CorruptionError
+from pmll_async.errors import CorruptionError, StoreError
 from pmll_async.filters import Filter
 from pmll_async.lines import MemoryLine
 from pmll_async.protocols import Hit, Index, RankQuery, Store
 from pmll_async.records import LineRecord, Record
-from pmll_async.snapshot import Snapshot
+from pmll_async.snapshot import Ints, Snapshot
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,23 +99,29 @@ class Reader:
         self, snapshot: Snapshot, questions: Sequence[Question]
     ) -> list[list[MemoryLine] | Exception]:
         """The lines for each question; one that meets damage fails alone."""
+        prepared = [_tried(self._rank_query, snapshot, question) for question in questions]
+        queries = [query for query in prepared if isinstance(query, RankQuery)]
+        hits = iter(self._index.rank(snapshot.columns, queries))
         answers: list[list[MemoryLine] | Exception] = []
-        for hits in self.rank(snapshot, questions):
-            try:
-                answers.append(self.ranked_lines(snapshot, hits))
-            except CorruptionError as exc:
-                answers.append(exc)
+        for query in prepared:
+            if isinstance(query, Exception):
+                answers.append(query)
+            else:
+                answers.append(_tried(self.ranked_lines, snapshot, next(hits)))
             # Offers the interpreter lock to the event loop between two questions.
             time.sleep(0)
         return answers
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
         """The lines of hits, seen by their query."""
-        return [self._seen(snapshot, hit) for hit in hits]
+        return [self._seen(snapshot, hit, self._stored) for hit in hits]
 
-    def has_all(self, snapshot: Snapshot, hits: Iterable[Hit]) -> bool:
-        """Whether `ranked_lines` would read nothing from the store."""
-        return all(self._cache.get(int(snapshot.ranked_lines[hit.row])) for hit in hits)
+    def kept_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine] | None:
+        """The same without reading from the store; None if one of them is not kept."""
+        try:
+            return [self._seen(snapshot, hit, self._kept) for hit in hits]
+        except KeyError:
+            return None
 
     def _rank_query(self, snapshot: Snapshot, question: Question) -> RankQuery:
         concert = self.concert
@@ -159,17 +168,18 @@ class Reader:
             lines.append(self._as_stored(snapshot, line, stored, entry.strength))
         return lines
 
-    def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Iterator[int]:
+    def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Ints:
         """Line numbers of the chain from position `start` backwards, those that match."""
         lines = snapshot.chain if start is None else snapshot.chain[: start + 1]
         if where is not None:
             lines = lines[self._contexts.mask(snapshot, where)[lines]]
-        return iter(lines[::-1])
+        return lines[::-1]
 
-    def _seen(self, snapshot: Snapshot, hit: Hit) -> MemoryLine:
+    def _seen(
+        self, snapshot: Snapshot, hit: Hit, find: Callable[[Snapshot, int], StoredLine]
+    ) -> MemoryLine:
         line = int(snapshot.ranked_lines[hit.row])
-        stored, strength = self._stored(snapshot, line), float(snapshot.strengths[line])
-        return _build(snapshot, line, stored, strength, hit)
+        return _build(snapshot, line, find(snapshot, line), float(snapshot.strengths[line]), hit)
 
     def _as_stored(
         self, snapshot: Snapshot, line: int, stored: StoredLine, strength: float
@@ -183,6 +193,12 @@ class Reader:
         )
         own = Hit(-1, stored.similarity, recency, weight if len(stored.key) else 0.0)
         return _build(snapshot, line, stored, strength, own)
+
+    def _kept(self, _: Snapshot, line: int) -> StoredLine:
+        stored = self._cache.get(line)
+        if stored is None:
+            raise KeyError(line)
+        return stored
 
     def _stored(self, snapshot: Snapshot, line: int) -> StoredLine:
         stored = self._cache.get(line)
@@ -198,6 +214,13 @@ class Reader:
         if place >= len(record.lines) or record.lines[place].anchor != snapshot.anchor(line):
             raise CorruptionError(self._store.path, 0, "holds another line than was stored", n)
         return _decoded(record.lines[place], record.t)
+
+
+def _tried(function: Callable[..., Result], *args: object) -> Result | Exception:
+    try:
+        return function(*args)
+    except StoreError as exc:
+        return exc
 
 
 def _build(

@@ -7,7 +7,6 @@ key, value and context replaced by their digests for `L_n`.
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -22,18 +21,17 @@ from pmll_async.anchors import (
     leaf_digest,
 )
 from pmll_async.canonical import (
-    StampedContext,
     canonical_json,
     canonical_number,
     canonical_string,
-    encode_context,
+    parse_json,
+    reencode_context,
 )
 from pmll_async.concert import exact_norm
 from pmll_async.lines import CandidateFailure, CandidateScore, Kind
 
 Fields = dict[str, str]
 EffectKind = Literal["decay", "revise", "forget"]
-_ANY_SIZE: Final = 1 << 62
 
 
 class LineContent(NamedTuple):
@@ -425,7 +423,7 @@ def _decode_line(
     value = _unbase64(fields["value"]) if "value" in fields else key
     if value == key and "value" in fields:
         raise ValueError("a value that equals its key is left out")
-    context = encode_context(StampedContext(fields["ctx"]), max_bytes=_ANY_SIZE)
+    context = reencode_context(fields["ctx"])
     vector = np.frombuffer(key, dtype="<f4")
     anchor, prev = fields["anchor"], fields["prev"]
     if not (is_anchor(anchor) and is_anchor(prev)):
@@ -472,7 +470,7 @@ _DECODERS: Final[dict[Any, Callable[[Mapping[str, Any], Hasher], Record]]] = {
 
 def parse_object(text: bytes | str) -> dict[str, Any]:
     """The JSON object of one log line."""
-    fields = json.loads(text)
+    fields = parse_json(text)
     if not isinstance(fields, dict):
         raise RecordFormatError("not a JSON object")
     return fields

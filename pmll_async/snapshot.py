@@ -48,28 +48,8 @@ class Timeline:
         """Lines so far, branches and what is off the chain included."""
         return len(self.kinds)
 
-    def find(self, anchor: str) -> int:
-        """The newest line with this anchor; `LineNotFoundError` without one."""
-        line = self.by_anchor.find(anchor, self.line_count) if is_anchor(anchor) else None
-        if line is None:
-            raise LineNotFoundError(str(anchor))
-        return line
-
-    def revision_at(self, point: Point) -> int:
-        """The revision that `point` names: the state just after that record."""
-        if isinstance(point, str):
-            if point == ROOT_ANCHOR:
-                return 0
-            return int(self.records[self.find(point)]) + 1
-        if isinstance(point, datetime):
-            return self._revision_by(point)
-        if isinstance(point, bool) or not isinstance(point, int):
-            raise InvalidInputError(f"a point is an anchor, a revision or a datetime: {point!r}")
-        if not 0 <= point <= self.revision:
-            raise InvalidInputError(f"there is no revision {point}; the newest is {self.revision}")
-        return point
-
-    def _revision_by(self, moment: datetime) -> int:
+    def revision_by(self, moment: datetime) -> int:
+        """The revision after the newest record committed at or before the moment."""
         if moment.tzinfo is None:
             raise InvalidInputError(f"{moment!r} has no time zone; give one, such as timezone.utc")
         by_then = np.flatnonzero(self.times <= moment.timestamp())
@@ -105,6 +85,35 @@ class Snapshot:
         """The commit time of the newest record; 0 before the first."""
         return float(self.timeline.times[-1]) if self.revision else 0.0
 
+    def find(self, anchor: str) -> int:
+        """The line that this anchor names; `LineNotFoundError` without one.
+
+        Of several the one that this state has, else the newest.
+        """
+        timeline = self.timeline
+        lines = timeline.by_anchor.find(anchor, timeline.line_count) if is_anchor(anchor) else []
+        if not lines:
+            raise LineNotFoundError(str(anchor))
+        return next((line for line in lines if self.has(line)), lines[0])
+
+    def has(self, line: int) -> bool:
+        """Whether the line is part of this state, if only as a forgotten one on the chain."""
+        return bool(self.alive[line]) or self.position(line) is not None
+
+    def revision_at(self, point: Point) -> int:
+        """The revision that `point` names: the state just after that record."""
+        if isinstance(point, str):
+            if point == ROOT_ANCHOR:
+                return 0
+            return int(self.timeline.records[self.find(point)]) + 1
+        if isinstance(point, datetime):
+            return self.timeline.revision_by(point)
+        if isinstance(point, bool) or not isinstance(point, int):
+            raise InvalidInputError(f"a point is an anchor, a revision or a datetime: {point!r}")
+        if not 0 <= point <= self.revision:
+            raise InvalidInputError(f"there is no revision {point}; the newest is {self.revision}")
+        return point
+
     def position(self, line: int) -> int | None:
         """The line's place on the chain, None off it."""
         place = int(np.searchsorted(self.chain, line))
@@ -122,8 +131,8 @@ class Snapshot:
         """Whether the anchor is on the chain."""
         if not is_anchor(anchor):
             return False
-        line = self.timeline.by_anchor.find(str(anchor), self.timeline.line_count)
-        return line is not None and self.position(line) is not None
+        lines = self.timeline.by_anchor.find(str(anchor), self.timeline.line_count)
+        return any(self.position(line) is not None for line in lines)
 
     def key_use(self, key: str) -> KeyUse:
         """Who holds the idempotency key in this state."""

@@ -72,6 +72,10 @@ class State:
         dormant = (kinds[ranked] == BRANCH) & (strengths[ranked] < DORMANT_BELOW)
         self.live.extend(alive[ranked] & ~dormant)
 
+    def has(self, line: int) -> bool:
+        """Whether the line is part of this state, if only as a forgotten one."""
+        return bool(self.alive.view()[line]) or line in self.forgotten
+
     def apply(self, marks: Sequence[tuple[Mark, int]], timeline: Timeline) -> None:
         """The effects of marks on their lines, in order."""
         if not marks:

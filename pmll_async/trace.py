@@ -20,7 +20,7 @@ import structlog
 from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
 from pmll_async.draft import Answer, Draft
-from pmll_async.errors import LatticeClosedError, PmllError, StoreError
+from pmll_async.errors import LatticeClosedError, PmllError, StoreError, twin
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits
 from pmll_async.proposals import ForgetProposal, Proposal, RollbackProposal
@@ -99,8 +99,9 @@ class Trace:
     async def close(self) -> None:
         """Finish accepted tickets, close the store and end the thread; later calls wait for it."""
         if self._closing is None:
-            self._closing = self._loop.create_future()
-            self._submit(Ticket(None, self._closing))
+            closing = self._loop.create_future()
+            self._submit(Ticket(None, closing))
+            self._closing = closing
         # Waiting must not be able to cancel what other callers wait for, too.
         await asyncio.wait([self._closing])
         # The thread is on its last lines; joining it would block the loop.
@@ -109,11 +110,12 @@ class Trace:
         self._closing.result()
 
     def _submit(self, ticket: Ticket) -> None:
-        self._queue.put(ticket)
         if self._thread is None:
             # A daemon: a process that forgets to close must still be able to end.
-            self._thread = threading.Thread(target=self._run, name="pmll-trace", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="pmll-trace", daemon=True)
+            thread.start()
+            self._thread = thread
+        self._queue.put(ticket)
 
     # --- in the thread -------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class Trace:
         # Whatever went wrong, the callers must learn it and the thread must go on.
         except Exception as exc:  # noqa: BLE001
             for ticket in tickets:
-                ticket.error = ticket.error or exc
+                ticket.error = ticket.error or twin(exc)
             records = []
         self._call(self._settle, tickets, first, records)
 

@@ -50,7 +50,7 @@ class LatticeView(Readable):
     async def _ready(self) -> Snapshot:
         if self._drawn is None:
             services = self._services()
-            self._drawn = await services.blocking(services.ledger.at, self._revision)
+            self._drawn = await services.jobs.run(services.ledger.at, self._revision)
         return self._drawn
 
     def _pinned(self, snapshot: Snapshot) -> Snapshot | None:

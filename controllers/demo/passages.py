@@ -10,13 +10,14 @@ from itertools import takewhile
 from typing import Final
 
 _UNDERLINE: Final = re.compile(r"([*=\-~^])\1+")
-_LISTED: Final = re.compile(r"[*\[]|\d+\.")
+_NO_TERM: Final = re.compile(r"[*\[>]|\d+\.|.*::=")
 _LEVELS: Final = {"*": 0, "=": 1, "-": 2, "~": 3, "^": 4}
 # A paragraph or two: long enough to answer, short enough to be read, and for its words to matter.
 _SHORTEST: Final = 200
 _FULL: Final = 600
 _LONGEST: Final = 1_600
-_POSTSCRIPTS: Final = ("Changed in version", "New in version", "Added in version", "See also")
+_FOOTNOTES: Final = "-[ Footnotes ]-"
+_POSTSCRIPTS: Final = ("Changed in", "New in", "Added in", "Deprecated", "See also", "Note:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Passage:
     @property
     def title(self) -> str:
         """The heading as one line."""
-        return " › ".join(self.heading)
+        return " > ".join(self.heading)
 
     @property
     def key(self) -> str:
@@ -55,38 +56,72 @@ def passages(topics: Mapping[str, str]) -> list[Passage]:
 
 
 def _cut(topic: str, text: str) -> Iterator[Passage]:
-    piece: list[str] = []
-    heading: tuple[str, ...] = ()
-    for here, block in _blocks(text):
-        if _ends_before(piece, heading, here, block.lstrip()):
-            yield Passage(topic, heading, _dedented(piece))
-            piece = []
-        heading = _common(heading, here) if piece else here
-        piece.append(block)
-    if piece:
-        yield Passage(topic, heading, _dedented(piece))
+    """The pieces, a remainder of a line or two joined to the piece before it."""
+    last: _Piece | None = None
+    for piece in _pieces(text.partition(_FOOTNOTES)[0]):
+        if last is not None and piece.size <= _SHORTEST and last.size + piece.size <= _LONGEST:
+            last = _Piece(_common(last.heading, piece.heading), last.blocks + piece.blocks)
+            continue
+        if last is not None:
+            yield Passage(topic, last.heading, last.text)
+        last = piece
+    if last is not None:
+        yield Passage(topic, last.heading, last.text)
 
 
-def _ends_before(
-    piece: list[str], heading: tuple[str, ...], here: tuple[str, ...], block: str
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    heading: tuple[str, ...]
+    blocks: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.blocks))
+
+    @property
+    def text(self) -> str:
+        lines = "\n\n".join(self.blocks).split("\n")
+        margin = min(_indent(line) for line in lines if line.strip())
+        return "\n".join(line[margin:] for line in lines)
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    piece: _Piece | None = None
+    for heading, block in _blocks(text):
+        if piece is None or _ends_before(piece, heading, block.lstrip()):
+            if piece is not None:
+                yield piece
+            piece = _Piece(heading, (block,))
+        else:
+            piece = _Piece(_common(piece.heading, heading), (*piece.blocks, block))
+    if piece is not None:
+        yield piece
+
+
+def _ends_before(piece: _Piece, heading: tuple[str, ...], block: str) -> bool:
     """Whether the piece is complete without the next block."""
-    size = sum(map(len, piece))
-    if not piece or size + len(block) > _LONGEST:
-        return bool(piece)
-    if here[: len(heading)] != heading:
-        return size > _SHORTEST
-    return size > _FULL and not piece[-1].endswith(":") and not block.startswith(_POSTSCRIPTS)
+    if piece.size + len(block) > _LONGEST:
+        return True
+    if heading[: len(piece.heading)] != piece.heading:
+        return piece.size > _SHORTEST
+    unfinished = piece.blocks[-1].endswith(":") or block.startswith(_POSTSCRIPTS)
+    return piece.size > _FULL and not unfinished
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(one, other)))
+    return tuple(
+        a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    )
 
 
 def _blocks(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Paragraphs, each with the headings and defined terms that it stands under."""
+    """Paragraphs, each with the headings and defined terms that it stands under.
+
+    A term on a line of its own comes with the first paragraph of its definition.
+    """
     titles: dict[int, str] = {}
     terms: list[tuple[int, str]] = []
+    held = ""
     blocks = [block.strip("\n") for block in re.split(r"\n[ \t]*\n", text) if block.strip()]
     for block, following in zip(blocks, [*blocks[1:], ""], strict=True):
         lines = block.split("\n")
@@ -99,23 +134,22 @@ def _blocks(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
         terms = [term for term in terms if term[0] < _indent(block)]
         if _defines(lines, following):
             terms.append((_indent(block), lines[0].strip()))
-        yield (*titles.values(), *(name for _, name in terms)), block
+            if len(lines) == 1:
+                held += f"{block}\n\n"
+                continue
+        yield (*titles.values(), *(name for _, name in terms)), held + block
+        held = ""
 
 
 def _defines(lines: list[str], following: str) -> bool:
     """Whether the first line is a term, with its definition indented below."""
-    rest = lines[1] if len(lines) > 1 else following
-    alone = len(lines) == 1 or _indent(lines[1]) > _indent(lines[0])
     first = lines[0].strip()
-    listed = first.endswith((":", ",", ";")) or _LISTED.match(first)
-    return alone and not listed and _indent(rest) > _indent(lines[0])
+    if first.endswith((":", ",", ";", ".")) or _NO_TERM.match(first):
+        return False
+    if len(lines) == 1:
+        return _indent(following) > _indent(lines[0])
+    return _indent(lines[1]) > _indent(lines[0])
 
 
 def _indent(block: str) -> int:
     return len(block) - len(block.lstrip(" "))
-
-
-def _dedented(piece: list[str]) -> str:
-    margin = min(_indent(line) for block in piece for line in block.split("\n") if line.strip())
-    text = "\n\n".join(piece)
-    return "\n".join(line[margin:] for line in text.split("\n"))

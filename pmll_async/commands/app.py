@@ -129,7 +129,7 @@ def _print_version(wanted: bool) -> None:
         try:
             sys.stdout.write(f"pmll {version('pmll-async')}\n")
         except PackageNotFoundError:
-            sys.stdout.write("pmll, run from its sources\n")
+            sys.stdout.write("pmll (run from its sources)\n")
         raise typer.Exit
 
 

@@ -91,7 +91,7 @@ class _Pause:
             signal.signal(signal.SIGINT, self._interrupted)
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+        signal.signal(signal.SIGINT, self._previous or signal.SIG_DFL)
 
     def lines(self, file: BinaryIO) -> Iterator[bytes]:
         """The lines of the file, and between them the place where Ctrl-C is heard."""

@@ -6,30 +6,31 @@ row by row in float64 (`concert.exact_dots`), so that batching cannot change a b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.indexes.selection import (
+    NOT_A_COSINE,
+    Best,
+    Near,
+    Rows,
+    best_hits,
+    first_largest,
+)
 from pmll_async.indexes.terms import Terms
 from pmll_async.protocols import SMALL_PRODUCT, Columns, Hit, RankQuery
-
-Rows = NDArray[np.int64]
 
 BLOCK_ROWS: Final = 8192
 GATHER_SHARE: Final = 8
 """A filter that leaves fewer than 1/8 of the rows is answered from those rows alone."""
-_CHUNK: Final = 64
-_NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
-_NO_COSINES: Final[Float32] = np.empty(0, dtype=np.float32)
-_LEAST: Final = np.float32(-2.0)
 _EXACT_ROWS: Final = 2048
 _SAFE_NORM: Final = 2.0**40
-"""Keys are scaled by a power of two, which loses nothing, only if their length is beyond this."""
+"""Beyond this length, or below its reciprocal, a key is not left to float32 products."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,17 +42,6 @@ class _Block:
     reciprocals: Float32
 
 
-@dataclass(slots=True, eq=False)
-class _Best:
-    """The rows that may be among one query's best so far."""
-
-    k: int
-    rows: list[Rows] = field(default_factory=list)
-    weights: list[Float32] = field(default_factory=list)
-    borderline: list[Rows] = field(default_factory=list)
-    threshold: float = -math.inf
-
-
 class ExactIndex:
     """Ranks by the full weight over all keys; the oracle's order at the speed of one product."""
 
@@ -61,10 +51,12 @@ class ExactIndex:
         self._blocks: list[_Block] = []
         self._margin = 1e-5
         self._terms: Terms | None = None
+        self._extreme: dict[int, Float32] = {}
 
     def open(self, dim: int) -> None:
         """See `Index.open`."""
         self._dim, self._count, self._blocks, self._terms = dim, 0, [], None
+        self._extreme = {}
         # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
         self._margin = 1e-5 * max(1.0, dim / 1024)
 
@@ -77,13 +69,13 @@ class ExactIndex:
                 self._blocks.append(self._new_block())
             stop = min(BLOCK_ROWS, start + len(keys) - done)
             step = slice(done, done + stop - start)
-            _fill(self._blocks[-1], slice(start, stop), keys[step], norms[step])
+            self._fill(self._blocks[-1], slice(start, stop), keys[step], norms[step])
             done += stop - start
             self._count += stop - start
 
     def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
         """See `Index.rank`."""
-        best = [_Best(min(query.k, columns.count)) for query in queries]
+        best = [self._best(query, columns.count) for query in queries]
         narrow = [_is_narrow(query, columns.count) for query in queries]
         wide = [i for i, is_narrow in enumerate(narrow) if not is_narrow]
         if wide and columns.count:
@@ -99,18 +91,45 @@ class ExactIndex:
         """See `Index.nearest`."""
         units = _unit_rows(keys, norms)
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
-        near = _Near()
+        near = Near()
+        eligible = columns.live & columns.chain
         for first, block in self._upto(columns.count):
             cosines = _cosines(block, units)
-            eligible = columns.live[first : first + len(block.norms)]
-            eligible = eligible & columns.chain[first : first + len(block.norms)]
-            if not eligible.all():
-                cosines[:, ~eligible] = -np.inf
+            self._hide_extreme(cosines, first)
+            span = slice(first, first + len(block.norms))
+            if not eligible[span].all():
+                cosines[:, ~eligible[span]] = -np.inf
             np.maximum(highest, cosines.max(axis=1), out=highest)
             near.add(cosines, highest - self._margin, first)
         owners, rows = near.within(highest - self._margin)
+        if self._extreme:
+            forced = self._forced(eligible)
+            owners = np.append(owners, np.repeat(np.arange(len(keys)), len(forced)))
+            rows = np.append(rows, np.tile(forced, len(keys)))
         exact = self._exact_cosines(owners, rows, keys, norms)
-        return _first_largest(len(keys), owners, rows, exact)
+        return first_largest(len(keys), owners, rows, exact)
+
+    def _fill(self, block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
+        block.keys[span], block.norms[span] = keys, norms
+        extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
+        if extreme.any():
+            # Their float32 products overflow or vanish, so that none selects them: see `_forced`.
+            for place in np.flatnonzero(extreme).tolist():
+                self._extreme[self._count + place] = keys[place].copy()
+            block.keys[span][extreme] = 0.0
+            norms = np.where(extreme, 1.0, norms)
+        block.reciprocals[span] = 1.0 / norms
+
+    def _forced(self, eligible: NDArray[np.bool_]) -> Rows:
+        """The eligible rows of extreme length: few, and always scored exactly."""
+        rows = [row for row in self._extreme if row < len(eligible) and eligible[row]]
+        return np.array(rows, dtype=np.int64)
+
+    def _hide_extreme(self, cosines: Float32, first: int) -> None:
+        """Give rows of extreme length a cosine under every floor."""
+        for row in self._extreme:
+            if first <= row < first + cosines.shape[-1]:
+                cosines[..., row - first] = NOT_A_COSINE
 
     # --- scanning ------------------------------------------------------------------------------
 
@@ -128,7 +147,7 @@ class ExactIndex:
             block, rows = self._blocks[number], min(BLOCK_ROWS, count - first)
             yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
 
-    def _scan(self, columns: Columns, queries: list[RankQuery], best: list[_Best]) -> None:
+    def _scan(self, columns: Columns, queries: list[RankQuery], best: list[Best]) -> None:
         units = _unit_rows(
             np.array([query.vector for query in queries]),
             np.array([query.norm for query in queries]),
@@ -143,37 +162,56 @@ class ExactIndex:
                 mask = masks[i]
                 if mask is not None:
                     np.putmask(weights, ~mask[span], -np.inf)
-                self._offer(best[i], weights, cosines[i], query, first)
+                best[i].offer(weights, cosines[i], first)
+        if self._extreme:
+            for query, mask, found in zip(queries, masks, best, strict=True):
+                eligible = columns.live if query.branches else columns.live & columns.chain
+                found.borderline.append(self._forced(eligible if mask is None else eligible & mask))
 
     def _products(self, count: int, units: Float32) -> Iterator[tuple[int, Float32]]:
         """Float32 cosines (queries, rows) from row `first` on: of one query all at once."""
         if len(units) > 1:
             # Newest first: with a weight on recency the threshold is then high from the start.
             for first, block in self._upto(count):
-                yield first, _cosines(block, units)
+                cosines = _cosines(block, units)
+                self._hide_extreme(cosines, first)
+                yield first, cosines
             return
         whole = np.empty((1, count), dtype=np.float32)
         for first, block in self._upto(count):
             part = whole[0, first : first + len(block.norms)]
             _product(block.keys, units[0], out=part)
             part *= block.reciprocals
+        self._hide_extreme(whole, 0)
         yield 0, whole
 
-    def _gather(self, columns: Columns, query: RankQuery, best: _Best) -> None:
+    def _best(self, query: RankQuery, count: int) -> Best:
+        return Best(
+            k=min(query.k, count),
+            floor=query.floor if query.floor > -1.0 or self._extreme else None,
+            margin=self._margin,
+            slack=2 * self._margin * query.concert.margin,
+        )
+
+    def _gather(self, columns: Columns, query: RankQuery, best: Best) -> None:
         rows = _known(query, columns)
         if not len(rows):
             return
         keys, _, reciprocals = self._take(rows)
+        extreme = np.array([row in self._extreme for row in rows.tolist()], dtype=np.bool_)
+        keys[extreme] = 0.0
         [unit] = _unit_rows(query.vector[None], np.array([query.norm]))
         cosines = keys @ unit
         cosines *= reciprocals
+        cosines[extreme] = NOT_A_COSINE
         terms = self._terms_of(columns, query)
         weights = cosines * terms.slope[rows] + terms.base(query, rows)
-        found = _Best(best.k)
-        self._offer(found, weights, cosines, query, 0)
+        found = self._best(query, columns.count)
+        found.offer(weights, cosines, 0)
         best.threshold, best.weights = found.threshold, found.weights
         best.rows = [rows[part] for part in found.rows]
         best.borderline = [rows[part] for part in found.borderline]
+        best.borderline.append(rows[extreme])
 
     def _terms_of(self, columns: Columns, query: RankQuery) -> Terms:
         """Kept from query to query while the state is the same."""
@@ -182,34 +220,13 @@ class ExactIndex:
             self._terms = terms = Terms(columns, query.concert, branches=query.branches)
         return terms
 
-    def _offer(
-        self, best: _Best, weights: Float32, cosines: Float32, query: RankQuery, first: int
-    ) -> None:
-        if query.floor > -1.0:
-            # Rows that may or may not reach the floor neither set the threshold nor get lost.
-            out = cosines < query.floor + self._margin
-            maybe = np.flatnonzero(out & (cosines >= query.floor - self._margin))
-            if len(maybe):
-                best.borderline.append(maybe[weights[maybe] > -np.inf] + first)
-            np.putmask(weights, out, -np.inf)
-        slack = self._slack(query)
-        cut = max(best.threshold, _lower_bound(weights, best.k))
-        rows = np.flatnonzero(weights >= cut - slack if cut > -np.inf else weights > -np.inf)
-        if not len(rows):
-            return
-        best.rows.append(rows + first)
-        best.weights.append(weights[rows])
-        known = np.concatenate(best.weights)
-        if len(known) >= best.k > 0:
-            best.threshold = float(np.partition(known, len(known) - best.k)[len(known) - best.k])
-
     # --- exact scores --------------------------------------------------------------------------
 
     def _rescore(
-        self, columns: Columns, queries: Sequence[RankQuery], best: list[_Best]
+        self, columns: Columns, queries: Sequence[RankQuery], best: list[Best]
     ) -> list[list[Hit]]:
         """The hits of each query, from the exact scores of all rows that may be among its best."""
-        chosen = [_chosen(found, self._slack(q)) for q, found in zip(queries, best, strict=True)]
+        chosen = [found.chosen() for found in best]
         cosines = self._exact_cosines(
             np.repeat(np.arange(len(queries)), [len(rows) for rows in chosen]),
             np.concatenate(chosen),
@@ -218,13 +235,12 @@ class ExactIndex:
         )
         hits, start = [], 0
         for query, rows in zip(queries, chosen, strict=True):
-            hits.append(_hits(columns, query, rows, cosines[start : start + len(rows)]))
+            hits.append(best_hits(columns, query, rows, cosines[start : start + len(rows)]))
             start += len(rows)
         return hits
 
     def _exact_cosines(self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64) -> Float64:
         """The cosine of each row (m,) with its owner's vector, a few megabytes at a time."""
-        vectors, norms = _safe(vectors, norms)
         parts = []
         for start in range(0, len(rows), _EXACT_ROWS):
             span = slice(start, start + _EXACT_ROWS)
@@ -233,14 +249,12 @@ class ExactIndex:
             parts.append(clamp_cosine(dots, lengths, norms[owners[span]]))
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _slack(self, query: RankQuery) -> float:
-        return 2 * self._margin * query.concert.margin
-
     def _take(self, rows: Rows) -> tuple[Float32, Float64, Float32]:
         """Keys (m, dim), lengths (m,) and reciprocals (m,) of the rows, in their order."""
         if not len(rows) or rows.max() < BLOCK_ROWS:
             block = self._blocks[0] if self._blocks else self._new_block()
-            return block.keys[rows], block.norms[rows], block.reciprocals[rows]
+            keys = self._unhidden(block.keys[rows], rows)
+            return keys, block.norms[rows], block.reciprocals[rows]
         keys = np.empty((len(rows), self._dim), dtype=np.float32)
         norms = np.empty(len(rows), dtype=np.float64)
         reciprocals = np.empty(len(rows), dtype=np.float32)
@@ -251,93 +265,20 @@ class ExactIndex:
             keys[here] = block.keys[at]
             norms[here] = block.norms[at]
             reciprocals[here] = block.reciprocals[at]
-        return keys, norms, reciprocals
+        return self._unhidden(keys, rows), norms, reciprocals
 
-
-def _chosen(best: _Best, slack: float) -> Rows:
-    """The rows that may be among the best, each once."""
-    pieces = zip(best.rows, best.weights, strict=True)
-    rows = [rows[weights >= best.threshold - slack] for rows, weights in pieces]
-    rows += best.borderline
-    return np.concatenate(rows) if rows and best.k else _NO_ROWS
-
-
-def _hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:
-    """The best k of the rows, in order, by their exact weights."""
-    concert = query.concert
-    taken = zip(
-        rows.tolist(),
-        cosines.tolist(),
-        columns.timestamps[rows].tolist(),
-        columns.strengths[rows].tolist(),
-        columns.novelties[rows].tolist(),
-        strict=True,
-    )
-    hits = []
-    for row, similarity, timestamp, strength, novelty in taken:
-        if similarity >= query.floor:
-            recency = concert.recency(timestamp, query.now)
-            weight = concert.weight(
-                strength=strength, recency=recency, similarity=similarity, novelty=novelty
-            )
-            hits.append(Hit(row, similarity, recency, weight))
-    hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
-    return hits[: query.k]
-
-
-class _Near:
-    """Rows that were within the margin of the largest cosine known when they were seen."""
-
-    def __init__(self) -> None:
-        self._owners, self._rows, self._cosines = [_NO_ROWS], [_NO_ROWS], [_NO_COSINES]
-
-    def add(self, cosines: Float32, cuts: Float32, first: int) -> None:
-        """Those of one block (queries, rows) that reach their query's cut."""
-        found = np.flatnonzero(cosines >= np.maximum(cuts, _LEAST)[:, None])
-        owners, rows = np.divmod(found, cosines.shape[1])
-        self._owners.append(owners)
-        self._rows.append(rows + first)
-        self._cosines.append(cosines.ravel()[found])
-
-    def within(self, cuts: Float32) -> tuple[Rows, Rows]:
-        """Owners and rows of those that reach the final cuts."""
-        owners, rows = np.concatenate(self._owners), np.concatenate(self._rows)
-        reach = np.concatenate(self._cosines) >= cuts[owners]
-        return owners[reach], rows[reach]
-
-
-def _first_largest(
-    count: int, owners: Rows, rows: Rows, cosines: Float64
-) -> list[tuple[float, int] | None]:
-    """For each owner its largest cosine and the first row that has it."""
-    answers: list[tuple[float, int] | None] = [None] * count
-    for owner, row, cosine in zip(owners.tolist(), rows.tolist(), cosines.tolist(), strict=True):
-        known = answers[owner]
-        if known is None or cosine > known[0] or (cosine == known[0] and row < known[1]):
-            answers[owner] = (cosine, row)
-    return answers
-
-
-def _fill(block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
-    block.keys[span], block.norms[span] = _safe(keys, norms)
-    block.reciprocals[span] = 1.0 / block.norms[span]
-
-
-def _safe(vectors: Float32, norms: Float64) -> tuple[Float32, Float64]:
-    """Vectors (m, dim) at lengths that float32 products can carry.
-
-    Those that are too long or too short are scaled by a power of two, which changes no cosine.
-    """
-    extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
-    if not extreme.any():
-        return vectors, norms
-    exponents = np.where(extreme, -np.frexp(norms)[1], 0)
-    return np.ldexp(vectors, exponents[:, None]), np.ldexp(norms, exponents)
+    def _unhidden(self, keys: Float32, rows: Rows) -> Float32:
+        if self._extreme:
+            for place, row in enumerate(rows.tolist()):
+                keys[place] = self._extreme.get(row, keys[place])
+        return keys
 
 
 def _unit_rows(vectors: Float32, norms: Float64) -> Float32:
-    vectors, norms = _safe(vectors, norms)
-    return vectors * (1.0 / norms).astype(np.float32)[:, None]
+    """Vectors (m, dim) at length 1; lengths that float32 cannot carry are divided in float64."""
+    if norms.max(initial=1.0) <= _SAFE_NORM and norms.min(initial=1.0) >= 1 / _SAFE_NORM:
+        return vectors * (1.0 / norms).astype(np.float32)[:, None]
+    return (vectors / norms[:, None]).astype(np.float32)
 
 
 def _product(keys: Float32, unit: Float32, out: Float32) -> None:
@@ -382,15 +323,3 @@ def _mask(query: RankQuery, count: int) -> NDArray[np.bool_] | None:
     mask = np.zeros(count, dtype=np.bool_)
     mask[query.rows[: int(np.searchsorted(query.rows, count))]] = True
     return mask
-
-
-def _lower_bound(weights: Float32, k: int) -> float:
-    """A number that at least k weights reach, -inf if there are not so many chunks.
-
-    The k-th largest of the maxima of chunks is one, and costs a third of a partition.
-    """
-    chunks = len(weights) // _CHUNK
-    if not 0 < k <= chunks:
-        return -math.inf
-    tops = weights[: chunks * _CHUNK].reshape(chunks, _CHUNK).max(axis=1)
-    return float(np.partition(tops, chunks - k)[chunks - k])

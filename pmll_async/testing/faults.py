@@ -33,7 +33,7 @@ class GatedStore:
         self.batches: list[int] = []
         self._gate = threading.Event()
         self._gate.set()
-        self._arrived = threading.Semaphore(0)
+        self._arrived = threading.Event()
         self._before: list[BaseException] = []
         self._after: list[BaseException] = []
 
@@ -41,6 +41,7 @@ class GatedStore:
 
     def hold(self) -> None:
         """Let every append from now on wait."""
+        self._arrived.clear()
         self._gate.clear()
 
     def release(self) -> None:
@@ -48,8 +49,8 @@ class GatedStore:
         self._gate.set()
 
     def wait_for_append(self, timeout: float = _PATIENCE) -> None:
-        """Block until one more append has come to the gate than was waited for before."""
-        if not self._arrived.acquire(timeout=timeout):
+        """Block until an append has come to the gate since it was held."""
+        if not self._arrived.wait(timeout):
             raise TimeoutError(f"no append within {timeout} seconds")
 
     def fail_next(self, error: BaseException, *, stored: bool = False) -> None:
@@ -83,7 +84,7 @@ class GatedStore:
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         """See `Store.append`; waits and fails as told."""
-        self._arrived.release()
+        self._arrived.set()
         if not self._gate.wait(_PATIENCE):
             raise TimeoutError(f"the gate was held for {_PATIENCE} seconds")
         if self._before:

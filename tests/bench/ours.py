@@ -83,7 +83,7 @@ class OurRace:
 
     async def open(self, folder: Path) -> None:
         make = importlib.import_module("pmll_async.lines").Candidate
-        self._run_race: Any = importlib.import_module("pmll_async.race").run_race
+        self._race: Any = importlib.import_module("pmll_async.race")
         ready = [make(key=line.key, name=f"candidate {line.number}") for line in data.lines(0, 64)]
         self._functions = [trivial_candidate(candidate) for candidate in ready]
 
@@ -91,8 +91,11 @@ class OurRace:
         """Nothing to close."""
 
     async def race(self, count: int) -> None:
-        heat = await self._run_race(None, self._functions[:count], score=confidence)
+        heat = await self._race.run_race(None, self._functions[:count], score=self._scores)
         assert len(heat.entries) == count
+
+    async def _scores(self, candidates: Sequence[object]) -> Any:
+        return await self._race.judge_all(confidence, candidates, None)
 
 
 def trivial_candidate(ready: object) -> Callable[[object], Awaitable[object]]:
@@ -104,6 +107,6 @@ def trivial_candidate(ready: object) -> Callable[[object], Awaitable[object]]:
     return candidate
 
 
-def confidence(candidate: Any) -> float:
+def confidence(candidate: Any, view: object) -> float:
     """A trivial judge."""
     return float(candidate.confidence)

@@ -47,8 +47,8 @@ QUICK = Sizes(
     killed=100,
     ticking=0.2,
     budget=0.1,
-    rounds=2,
-    imports=2,
+    rounds=1,
+    imports=1,
 )
 
 
@@ -107,7 +107,7 @@ def within(seconds: float) -> Requirement:
 
 
 def spaced(number: int) -> str:
-    """A number with thin groups, as in "10 000"."""
+    """A number in groups of three digits, as in "10 000"."""
     return f"{number:,}".replace(",", " ")
 
 

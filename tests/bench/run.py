@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.hosts import Host, SubjectError, hosts, reason, silence
 from tests.bench.lines import OK, Line, Measured, read
-from tests.bench.rows import Plan
+from tests.bench.rows import Plan, spaced
 from tests.bench.scratch import scratch
 from tests.bench.subjects import PEERS, missing, subject_class
 from tests.bench.workloads import Place
@@ -48,7 +48,7 @@ class Bench:
         if module := missing(name):
             return f"not installed ({module})"
         if plan.filled and plan.params.lines > subject_class(name).capacity:
-            return f"not measured: {plan.params.lines} lines are too many to wait for"
+            return f"not measured: {spaced(plan.params.lines)} lines are too many to wait for"
         try:
             base = (
                 await self._base(name, plan.params.lines)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def bench(file: Path, *options: str) -> list[dict[str, Any]]:
-    """The lines of a quick run, which takes its own process: it patches and silences that process."""
+    """The lines of a quick run, in a process of its own, which it silences."""
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file), *options]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     lines: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["lines"]

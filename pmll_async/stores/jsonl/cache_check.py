@@ -70,13 +70,21 @@ class CacheCheck:
                 self._check_block(_Run(0, None))
             if not self._live:
                 self._check_end(records)
-        self._files.close()
         return self.findings
+
+    def close(self) -> None:
+        """Close what it read."""
+        self._files.close()
 
     def _read_blocks(self) -> list[CachedBlock]:
         if self._header is None:
             return []
-        return read_headers(self._files, self._header.store_id, self._header.dim)
+        blocks = read_headers(self._files, self._header.store_id, self._header.dim)
+        size = self._size()
+        return [block for block in blocks if block.end <= size]
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def _check_block(self, run: _Run) -> None:
         block = self._blocks[self._next]
@@ -103,7 +111,7 @@ class CacheCheck:
         end, stop = (self._blocks[-1].end, self._blocks[-1].stop) if self._blocks else (0, 0)
         if stop > records:
             self._find("torn", 0, records, "it holds records that the log does not have")
-        size = self._path.stat().st_size if self._path.exists() else 0
+        size = self._size()
         if size > end:
             raw = self._files.read(CACHE, HEADER_BYTES, end)
             header = parse_header(raw, end, self._header.store_id if self._header else "")

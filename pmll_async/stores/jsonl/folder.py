@@ -84,8 +84,12 @@ def write_synced(path: Path, data: bytes) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """The file with these bytes, durably; after a crash it holds the old bytes or the new ones."""
     temporary = path.with_name(path.name + ".tmp")
-    write_synced(temporary, data)
-    temporary.rename(path)
+    try:
+        write_synced(temporary, data)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -141,7 +145,6 @@ class Manifest:
 def read_store(folder: Path) -> StoreHeader:
     """The header of `store.json`; `FormatError` if a later version made the store."""
     fields = _read_object(folder / STORE)
-    _require_known(folder, fields)
     with _shaped(folder / STORE):
         return StoreHeader(
             dim=int(fields["dim"]),
@@ -172,7 +175,6 @@ def write_store(folder: Path, header: StoreHeader) -> None:
 def read_manifest(folder: Path, store_id: str) -> Manifest:
     """The manifest of the store with this id; of any store when the id is empty."""
     fields = _read_object(folder / MANIFEST)
-    _require_known(folder, fields)
     with _shaped(folder / MANIFEST):
         manifest = Manifest(
             store=str(fields["store"]),
@@ -197,11 +199,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        return decode_object(path.read_bytes())
+        fields = decode_object(path.read_bytes())
     except FileNotFoundError as exc:
         raise CorruptionError(str(path), 0, "the file is missing") from exc
     except BadFrameError as exc:
         raise CorruptionError(str(path), 0, str(exc)) from exc
+    with _shaped(path):
+        version, features = int(fields["format"]), list(fields.get("requires", ()))
+    if version != FORMAT:
+        raise FormatError(str(path.parent), f"format {version}")
+    if features:
+        raise FormatError(str(path.parent), f"the feature {features[0]!r}")
+    return fields
 
 
 @contextmanager
@@ -210,10 +219,3 @@ def _shaped(path: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         raise CorruptionError(str(path), 0, f"not what it should hold: {exc}") from exc
-
-
-def _require_known(folder: Path, fields: dict[str, Any]) -> None:
-    if fields.get("format") != FORMAT:
-        raise FormatError(str(folder), f"format {fields.get('format')}")
-    for feature in fields.get("requires", ()):
-        raise FormatError(str(folder), f"the feature {feature!r}")

@@ -7,9 +7,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError
 from pmll_async.stores.jsonl.cache import Cache, CachedBlock
@@ -103,8 +100,8 @@ class Loader:
         self._check_digests(plan.manifest)
         return plan
 
-    def _adopt(self, block: Block, ends: NDArray[np.int64]) -> Block:
-        self._log.extend(array("q", ends.tobytes()))
+    def _adopt(self, block: Block, ends: array[int]) -> Block:
+        self._log.extend(ends)
         self._log.digest = self._log.digests[block.stop] = block.digest
         self._handed = block.stop
         return block

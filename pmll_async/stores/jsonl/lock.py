@@ -52,11 +52,6 @@ class WriterLock:
         self._prefix = b""
         self._before = b""
 
-    @property
-    def foreign(self) -> bool:
-        """Whether fork has brought us into another process than the one that locked."""
-        return self._pid != os.getpid()
-
     def acquire(self, timeout: float) -> None:
         """Lock the store, waiting up to `timeout` seconds for another writer to leave."""
         deadline = time.monotonic() + max(timeout, _GRACE)
@@ -84,7 +79,7 @@ class WriterLock:
         if self._fd < 0:
             return
         try:
-            if not self.foreign:
+            if self._pid == os.getpid():
                 os.pwrite(self._fd, self._before, 0)
                 os.ftruncate(self._fd, len(self._before))
                 # Children of fork share the open file: closing it alone would not unlock it.
@@ -125,9 +120,11 @@ def read_holder(folder: Path) -> Holder | None:
         return None
 
 
-def _parse(line: bytes) -> Holder | None:
+def _parse(content: bytes) -> Holder | None:
+    # A crash between writing and cutting may leave the end of a longer line behind the new one.
+    line, newline, _ = content.partition(b"\n")
     try:
-        return Holder(**decode_object(line))
+        return Holder(**decode_object(line + newline))
     except (BadFrameError, TypeError):
         return None
 

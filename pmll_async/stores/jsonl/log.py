@@ -98,7 +98,7 @@ class Log:
 
         `digest` must be that before the first one; it and `digests` are carried along.
         """
-        head = self.head_at(first)
+        head = self.head_at(first) if first < stop else ROOT_ANCHOR
         while first < stop:
             segment = self.table.at(self._places[first])
             end = self._run(first, min(stop, first + most), segment.stop)

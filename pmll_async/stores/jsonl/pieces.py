@@ -9,9 +9,10 @@ length of each context, both uint32, and then the contexts.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Piece:
     """
 
     block: Block
-    ends: NDArray[np.int64]
+    ends: array[int]
     contexts: Sequence[bytes]
     last: int
     checksum: bytes
@@ -65,9 +66,9 @@ class Piece:
 
 def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
     """The piece of records that are written as these lines from a place in the log on."""
-    ends = place + np.cumsum([len(line) for line in lines], dtype=np.int64)
+    ends = array("q", accumulate(map(len, lines), initial=place))[1:]
     contexts = [line.content.context for record in records for line in record.lines]
-    last = int(ends[-1]) - len(lines[-1])
+    last = ends[-1] - len(lines[-1])
     return Piece(block, ends, contexts, last, checksum_text(lines[-1]))
 
 
@@ -77,7 +78,7 @@ def join(pieces: Sequence[Piece]) -> Piece:
         return pieces[0]
     return Piece(
         join_blocks([piece.block for piece in pieces]),
-        np.concatenate([piece.ends for piece in pieces]),
+        array("q", chain.from_iterable(piece.ends for piece in pieces)),
         list(chain.from_iterable(piece.contexts for piece in pieces)),
         pieces[-1].last,
         pieces[-1].checksum,
@@ -107,7 +108,7 @@ def difference(one: Piece, other: Piece) -> str:
     for name in ("first", "digest", "marks", "key_uses"):
         if getattr(one.block, name) != getattr(other.block, name):
             return name
-    if not np.array_equal(one.ends, other.ends) or one.last != other.last:
+    if one.ends != other.ends or one.last != other.last:
         return "places"
     if one.checksum != other.checksum:
         return "checksum"
@@ -122,7 +123,7 @@ def encode_columns(piece: Piece) -> bytes:
     block = piece.block
     parts = [_raw(getattr(block, name), kind) for name, kind in (*_BY_RECORD, *_BY_LINE)]
     parts += [_raw(getattr(block, name), kind) for name, kind in _BY_VECTOR]
-    parts += [_raw(piece.ends, "<i8"), _raw(block.kinds, "|u1")]
+    parts += [_raw(np.array(piece.ends), "<i8"), _raw(block.kinds, "|u1")]
     uses = [asdict(use) | {"content": use.content.hex()} for use in block.key_uses]
     extra = {"marks": [asdict(mark) for mark in block.marks], "key_uses": uses}
     return b"".join([*parts, json.dumps(extra, separators=(",", ":")).encode()])
@@ -142,13 +143,13 @@ def encode_contexts(piece: Piece) -> bytes:
 
 def decode_columns(
     section: bytes, sizes: Sizes, first: int, digest: bytes, keys: NDArray[Any]
-) -> tuple[Block, NDArray[np.int64]]:
+) -> tuple[Block, array[int]]:
     """The block and where its records end; `ValueError` for what is no such section."""
     reader = _Reader(section)
     columns = {name: reader.take(kind, sizes.records) for name, kind in _BY_RECORD}
     columns |= {name: reader.take(kind, sizes.lines) for name, kind in _BY_LINE}
     columns |= {name: reader.take(kind, sizes.vectors) for name, kind in _BY_VECTOR}
-    ends = reader.take("<i8", sizes.records)
+    ends = array("q", reader.take("<i8", sizes.records).astype(np.int64).tobytes())
     columns["kinds"] = reader.take("|u1", sizes.lines)
     extra = json.loads(reader.rest())
     marks = tuple(Mark(**mark) for mark in extra["marks"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,8 @@ def mend(folder: Path, log: Log, plan: Plan) -> Recovery:
         torn = _move_torn(folder, table, log.stop)
         table = plain_table(folder)
     if unproven:
-        _move_unproven(folder, table, log.place_of(plan.proven))
+        listed = {entry.file for entry in plan.manifest.segments}
+        _move_unproven(folder, table, log.place_of(plan.proven), listed)
         table = plain_table(folder)
     log.table = table
     # What the cache covers was not digested again at the ends of the segments.
@@ -78,20 +80,20 @@ def _move_torn(folder: Path, table: Table, place: int) -> Recovery:
     return Recovery(moved_bytes=table.stop - place, source=at.file, moved_to=target)
 
 
-def _move_unproven(folder: Path, table: Table, place: int) -> None:
+def _move_unproven(folder: Path, table: Table, place: int, listed: Container[str]) -> None:
     """Write everything from a place on into a new segment, synced, before it is called durable.
 
-    What a failed fdatasync was to write reads back from memory as if it were on disk; only writing
-    it again and syncing that tells.
+    `listed` segments stay, if empty, while the manifest names them. What a failed fdatasync was
+    to write reads back from memory as if it were on disk; only writing and syncing it again tells.
     """
     later = [segment for segment in table.segments if segment.stop > place]
     pieces = [(folder / s.file, max(0, place - s.base), s.size) for s in later]
     _copy(pieces, folder / segment_name(next_number(folder)))
     for segment in reversed(table.segments):
-        if segment.base >= place:
+        if segment.base >= place and segment.file not in listed:
             (folder / segment.file).unlink()
         elif segment.stop > place:
-            _cut(folder / segment.file, place - segment.base)
+            _cut(folder / segment.file, max(0, place - segment.base))
     sync_folder(folder)
 
 

@@ -14,6 +14,7 @@ from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
 from pmll_async.errors import (
     CorruptionError,
+    InvalidInputError,
     ReadOnlyStoreError,
     StoreError,
     StoreLockedError,
@@ -73,6 +74,8 @@ class JsonlStore:
         segment_bytes: int = SEGMENT_BYTES,
         cache_records: int = CACHE_RECORDS,
     ) -> None:
+        if sync not in ("group", "os"):
+            raise InvalidInputError(f'sync is "group" or "os", not {sync!r}')
         self._folder = Path(path)
         self._sync: Sync = sync
         self._read_only = read_only
@@ -171,9 +174,10 @@ class JsonlStore:
         with translated(self._folder), ExitStack() as stack:
             if session.lock is not None:
                 stack.callback(session.lock.release)
-            if session.pid == os.getpid():
-                # A child of fork may have inherited a lock that is held for ever.
-                stack.callback(session.files.close)
+            if session.pid != os.getpid():
+                # A child of fork writes nothing, and waits for no reader that it has not got.
+                return
+            stack.callback(session.files.close)
             stack.callback(session.cache.close)
             if session.writer is not None:
                 stack.callback(session.writer.close)

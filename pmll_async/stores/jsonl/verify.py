@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,15 +69,12 @@ class _Verification:
         self._table = self._locate()
 
     def report(self) -> Report:
-        cache = CacheCheck(self._folder, self._header, live=self._live)
-        log = LogCheck(self._manifest, self._header, self._hasher, cache)
-        for segment, offset, line in self._table.lines(self._folder, 0):
-            log.line(segment, offset, line)
-            if self._progress is not None:
-                self._progress(segment.base + offset + len(line), self._table.stop)
-        self._judge(log)
+        with closing(CacheCheck(self._folder, self._header, live=self._live)) as cache:
+            log = LogCheck(self._manifest, self._header, self._hasher, cache)
+            self._read_through(log)
+            self._judge(log)
+            self._findings += cache.finish(log.keep.n)
         keep = log.keep
-        self._findings += cache.finish(keep.n)
         severities = {finding.severity for finding in self._findings}
         return Report(
             findings=tuple(self._findings),
@@ -87,6 +84,12 @@ class _Verification:
             digest=keep.digest.hex() if keep.digest else "",
             status="damaged" if "damage" in severities else "torn" if severities else "clean",
         )
+
+    def _read_through(self, log: LogCheck) -> None:
+        for segment, offset, line in self._table.lines(self._folder, 0):
+            log.line(segment, offset, line)
+            if self._progress is not None:
+                self._progress(segment.base + offset + len(line), self._table.stop)
 
     def _judge(self, log: LogCheck) -> None:
         """Tell torn from damaged, as opening would, and leave alone what is being written."""
@@ -117,7 +120,8 @@ class _Verification:
                 return holder
             # A writer may be writing it this moment.
             time.sleep(_PAUSE)
-        self._findings.append(Finding("damage", LOCK, 0, None, "it is not what a writer writes"))
+        # It is not synced, so that a crash may leave anything in it; the next writer makes it anew.
+        self._findings.append(Finding("torn", LOCK, 0, None, "it is not what a writer writes"))
         return None
 
     def _read_header(self) -> StoreHeader | None:

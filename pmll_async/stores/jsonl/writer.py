@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -65,7 +64,7 @@ class Writer:
         lines = [encode_frame(record, n, self._durable) for n, record in enumerate(records, first)]
         self._write(b"".join(lines))
         piece = piece_of(records, block, lines, place)
-        self._log.extend(array("q", piece.ends.tobytes()))
+        self._log.extend(piece.ends)
         self._log.digest = block.digest
         if self._mode == "group":
             self._confirm()
@@ -82,9 +81,9 @@ class Writer:
         self._confirm()
 
     def close(self) -> None:
-        """Leave everything durable and listed, unless the disk is in doubt or fork came between."""
+        """Leave everything durable and listed, unless the disk is in doubt."""
         try:
-            if not self._stopped and not self._lock.foreign:
+            if not self._stopped:
                 self.sync()
                 self._cache.flush(self._durable)
                 self._list()
@@ -92,8 +91,6 @@ class Writer:
             os.close(self._fd)
 
     def _check(self) -> None:
-        if self._lock.foreign:
-            raise StoreError(f"{self._folder} was opened before fork; open it in this process")
         if self._stopped:
             raise DurabilityUnknownError(str(self._folder))
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class AiosqliteNumpy:
-    """One commit a put with `synchronous=FULL`; the product runs in a worker thread."""
+    """One commit a put with `synchronous=FULL`; products run in one worker thread."""
 
     name: ClassVar[str] = "aiosqlite+numpy"
     requires: ClassVar[tuple[str, ...]] = ("aiosqlite",)
@@ -40,6 +41,8 @@ class AiosqliteNumpy:
         await self._connection.execute("PRAGMA synchronous=FULL")
         await self._connection.executescript(SCHEMA)
         self._writing = asyncio.Lock()
+        # Products in several threads at once fight for the threads of BLAS and come out slower.
+        self._thread = ThreadPoolExecutor(max_workers=1)
         rows = await self._connection.execute_fetchall("SELECT key FROM lines ORDER BY id")
         self._count = len(rows)
         self._keys: npt.NDArray[np.float32] = np.empty(
@@ -49,6 +52,7 @@ class AiosqliteNumpy:
             self._keys[place] = np.frombuffer(key, np.float32)
 
     async def close(self) -> None:
+        self._thread.shutdown()
         await self._connection.close()
 
     async def put(self, line: Line) -> None:
@@ -75,7 +79,9 @@ class AiosqliteNumpy:
 
     async def query(self, vector: Vector, k: int, where: Where | None = None) -> int:
         among = None if where is None else await self._matching(where)
-        places = await asyncio.to_thread(best, self._keys[: self._count], vector, k, among)
+        loop = asyncio.get_running_loop()
+        keys = self._keys[: self._count]
+        places = await loop.run_in_executor(self._thread, best, keys, vector, k, among)
         marks = ",".join("?" * len(places))
         ids = [int(place) + 1 for place in places]
         rows = await self._connection.execute_fetchall(

@@ -20,7 +20,7 @@ class LangGraph:
 
     name: ClassVar[str] = "langgraph"
     requires: ClassVar[tuple[str, ...]] = ("langgraph.store.sqlite.aio", "sqlite_vec")
-    capacity: ClassVar[int] = 20_000
+    capacity: ClassVar[int] = 200_000
     lists: ClassVar[bool] = True
     imports: ClassVar[str] = "import langgraph.store.sqlite.aio"
 

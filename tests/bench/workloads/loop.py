@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import cast
 
 from tests.bench import clock, data
-from tests.bench.data import Line
+from tests.bench.data import Line, Vector
 from tests.bench.subjects import Subject, SupportsPut, SupportsQuery, SupportsRace
 from tests.bench.workloads import Figures, Params, Place
 from tests.bench.workloads.puts import ready
@@ -52,19 +52,21 @@ class Ticker:
     async def round(self, number: int) -> Figures:
         # Made before the ticker runs: making them would hold the loop.
         lines = iter(ready(self._subject, self._next, self._params.operations))
+        vectors = data.queries(data.CLUSTERS)
         self._next += self._params.operations
         done = asyncio.Event()
         gc.collect()
         async with asyncio.TaskGroup() as group:
             if isinstance(self._subject, SupportsPut) and isinstance(self._subject, SupportsQuery):
                 for task in range(self._params.tasks):
-                    group.create_task(self._work(task, lines, done))
+                    group.create_task(self._work(task, lines, vectors, done))
             late = await clock.ticker(self._params.seconds)
             done.set()
         return {"seconds": max(late), "ticks": float(len(late))}
 
-    async def _work(self, task: int, lines: Iterator[Line], done: asyncio.Event) -> None:
-        vectors = data.queries(data.CLUSTERS)
+    async def _work(
+        self, task: int, lines: Iterator[Line], vectors: Sequence[Vector], done: asyncio.Event
+    ) -> None:
         number = task
         while not done.is_set():
             if (line := next(lines, None)) is not None:

@@ -1,0 +1,44 @@
+"""What every test may ask for: a clock that it moves itself, and an unopened store of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pmll_async.protocols import Store
+from pmll_async.stores.memory import MemoryStore
+
+try:
+    from pmll_async.stores.jsonl import JsonlStore
+except ImportError:
+    STORES = ["memory"]
+else:
+    STORES = ["memory", "jsonl"]
+
+
+class ManualClock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=STORES)
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Makes stores, all on the same bytes for JSONL and each of its own in memory."""
+    if request.param == "memory":
+        return MemoryStore
+    return lambda: JsonlStore(tmp_path / "memory")

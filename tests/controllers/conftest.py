@@ -1,0 +1,39 @@
+"""A lattice for the controllers' tests, and a watch over what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from pmll_async import Lattice, Limits
+from pmll_async.stores.memory import MemoryStore
+
+
+@pytest.fixture
+async def lattice() -> AsyncIterator[Lattice]:
+    ticks = count(1_000)
+    async with Lattice(MemoryStore(), dim=2, clock=lambda: float(next(ticks))) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks() -> Iterator[None]:
+    """A blocking call of the packages on a running loop raises `BlockingError`."""
+    # The first model that is built looks for pydantic's plugins, once in a process.
+    Limits()
+    with blockbuster_ctx(["pmll_async", "controllers"]):
+        yield
+
+
+@pytest.fixture(autouse=True)
+async def nothing_leaks() -> AsyncIterator[None]:
+    """No task and no trace thread outlives a test."""
+    before = asyncio.all_tasks()
+    yield
+    assert not asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]

@@ -1,0 +1,218 @@
+"""The event stream: what it tells, and what leaving it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+from controller_support import PATIENCE, journal, phases, plan, proposing, steps
+
+from controllers import (
+    Acted,
+    Continue,
+    Done,
+    Event,
+    Outcome,
+    Plan,
+    Planned,
+    Reflected,
+    RTMController,
+    RunEnded,
+    RunExistsError,
+    RunStarted,
+    RunStream,
+    StepContext,
+    Verdict,
+)
+from pmll_async import Lattice, NoWinnerError
+
+
+def twice(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+    return Continue("more") if ctx.cycle == 0 else Done("enough")
+
+
+async def forever(ctx: StepContext[Any]) -> Plan[Any]:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+async def read_into(seen: list[Event], run: RunStream) -> None:
+    async for event in run:
+        seen.append(event)  # noqa: PERF401  # what came before an error counts
+
+
+async def ends(lattice: Lattice, run_id: str) -> list[str]:
+    """The statuses of the run's own entries."""
+    return [
+        str(status)
+        for *_, stage, status in phases(await journal(lattice, run_id))
+        if stage == "run"
+    ]
+
+
+async def test_events_tell_every_phase_once_it_is_durable(lattice: Lattice) -> None:
+    controller = RTMController(lattice, **steps(reflect=twice))
+    seen: list[Event] = []
+    async with controller.stream("tell", run_id="r") as run:
+        async for event in run:
+            assert event.anchor in lattice
+            seen.append(event)
+    kinds = [RunStarted, Planned, Acted, Reflected, Planned, Acted, Reflected, RunEnded]
+    assert [type(event) for event in seen] == kinds
+    assert {event.run_id for event in seen} == {run.run_id} == {"r"}
+    assert [event.cycle for event in seen] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert [event.anchor for event in seen] == [e.anchor for e in await journal(lattice, "r")]
+    last = seen[-1]
+    assert isinstance(last, RunEnded)
+    assert run.result is last.result
+    assert last.result.status == "done"
+
+
+async def test_a_race_without_a_winner_is_told(lattice: Lattice) -> None:
+    def act(ctx: StepContext[Any], plan: Plan[Any]) -> Any:
+        raise RuntimeError
+
+    controller = RTMController(lattice, **steps(act=[act]))
+    async with controller.stream("tell", run_id="r") as run:
+        acted = [event async for event in run if isinstance(event, Acted)]
+    assert isinstance(acted[0].outcome, NoWinnerError)
+    assert acted[0].anchor == (await journal(lattice, "r"))[2].anchor
+
+
+async def test_nothing_is_lost_on_a_slow_reader(lattice: Lattice) -> None:
+    newest = 0
+
+    def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        nonlocal newest
+        newest = ctx.cycle
+        return Continue()
+
+    controller = RTMController(lattice, **steps(reflect=reflect), max_cycles=60)
+    async with controller.stream("tell", run_id="r") as run:
+        cycles = []
+        async for event in run:
+            await lattice.get(event.anchor)
+            # The run waits for its reader when the buffer is full.
+            assert newest - event.cycle <= 64 // 3 + 2
+            cycles.append(event.cycle)
+        assert cycles == [0, *sorted([*range(60)] * 3), 59]
+        assert run.result is not None
+        assert run.result.cycles == 60
+    assert len(await journal(lattice, "r")) == 2 + 3 * 60
+
+
+@pytest.mark.parametrize("kind", [RunStarted, Planned, Acted, Reflected])
+async def test_leaving_early_cancels_the_run_and_says_so(
+    lattice: Lattice, kind: type[Event]
+) -> None:
+    controller = RTMController(lattice, **steps(reflect=lambda *_: Continue()), max_cycles=10_000)
+    async with controller.stream("leave", run_id="r") as run:
+        async for event in run:
+            if isinstance(event, kind):
+                break
+    assert await ends(lattice, "r") == ["started", "cancelled"]
+    assert run.result is not None
+    assert run.result.status == "cancelled"
+    assert run.result.anchor == lattice.head
+
+
+async def test_a_run_whose_goal_was_reached_is_done_however_one_leaves(lattice: Lattice) -> None:
+    async with RTMController(lattice, **steps()).stream("leave", run_id="r") as run:
+        async for event in run:
+            if isinstance(event, Reflected):
+                break
+    assert await ends(lattice, "r") == ["started", "done"]
+    assert run.result is not None
+    assert run.result.status == "done"
+
+
+async def test_an_unread_stream_can_be_left(lattice: Lattice) -> None:
+    async with RTMController(lattice, **steps(plan=forever)).stream("leave", run_id="r"):
+        pass
+    assert await ends(lattice, "r") == ["started", "cancelled"]
+
+
+async def test_an_error_in_the_block_is_raised_as_it_is(lattice: Lattice) -> None:
+    with pytest.raises(KeyError, match="mine") as caught:
+        async with RTMController(lattice, **steps(plan=forever)).stream("raise", run_id="r"):
+            raise KeyError("mine")
+    assert caught.value.__cause__ is None
+    assert await ends(lattice, "r") == ["started", "cancelled"]
+
+
+async def test_an_exception_group_in_the_block_is_raised_as_it_is(lattice: Lattice) -> None:
+    group = ExceptionGroup("mine", [KeyError("a"), KeyError("b")])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with RTMController(lattice, **steps(plan=forever)).stream("raise"):
+            raise group
+    assert caught.value is group
+
+
+async def test_a_failed_step_ends_the_events_and_is_raised_once(lattice: Lattice) -> None:
+    def broken(ctx: StepContext[Any]) -> Plan[Any]:
+        raise ZeroDivisionError("mine")
+
+    seen: list[Event] = []
+    async with RTMController(lattice, **steps(plan=broken)).stream("fail", run_id="r") as run:
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            await read_into(seen, run)
+        assert [event async for event in run] == []
+    assert [type(event) for event in seen] == [RunStarted, RunEnded]
+    assert run.result is not None
+    assert isinstance(run.result.error, ZeroDivisionError)
+    assert await ends(lattice, "r") == ["started", "failed"]
+
+
+async def test_cancelling_the_reader_cancels_the_run(lattice: Lattice) -> None:
+    reading = asyncio.Event()
+
+    async def read() -> None:
+        async with RTMController(lattice, **steps(plan=forever)).stream("wait", run_id="r") as run:
+            async for _ in run:
+                reading.set()
+
+    task = asyncio.create_task(read())
+    await reading.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await ends(lattice, "r") == ["started", "cancelled"]
+
+
+async def test_a_time_limit_around_the_block_cancels_the_run(lattice: Lattice) -> None:
+    with anyio.CancelScope() as scope:
+        async with RTMController(lattice, **steps(plan=forever)).stream("wait", run_id="r") as run:
+            async for _ in run:
+                scope.cancel()
+    assert scope.cancelled_caught
+    assert await ends(lattice, "r") == ["started", "cancelled"]
+
+
+async def test_a_known_run_id_is_refused_at_the_door(lattice: Lattice) -> None:
+    controller = RTMController(lattice, **steps())
+    await controller.run("first", run_id="r")
+    with pytest.raises(RunExistsError):
+        async with controller.stream("second", run_id="r"):
+            pytest.fail("the block was entered")
+
+
+async def test_a_lattice_that_closes_meanwhile_ends_the_run(lattice: Lattice) -> None:
+    going, closed = asyncio.Event(), asyncio.Event()
+
+    async def act(ctx: StepContext[Any], plan: Plan[Any]) -> Any:
+        going.set()
+        await closed.wait()
+        return await proposing(1, 0)(ctx, plan)
+
+    with anyio.fail_after(PATIENCE):
+        async with RTMController(lattice, plan=plan, act=[act], reflect=twice).stream("x") as run:
+            await going.wait()
+            await lattice.aclose()
+            closed.set()
+            with pytest.raises(RuntimeError, match="closed"):
+                async for _ in run:
+                    pass
+    assert run.result is not None
+    assert (run.result.status, run.result.anchor) == ("failed", "")

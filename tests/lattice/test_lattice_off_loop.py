@@ -1,0 +1,176 @@
+"""Nothing that reads a store or looks at every line happens on the event loop's thread.
+
+The fixtures of this folder do the looking: the store and the index fail on a loop's thread, and
+`blockbuster` fails what the package itself calls there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from blockbuster import BlockingError
+from lattice_support import (
+    DIM,
+    Gate,
+    GuardedIndex,
+    SpyStore,
+    axis,
+    must_be_off_loop,
+    near,
+    proposing,
+)
+
+from pmll_async import Candidate, CorruptionError, Lattice, Limits
+from pmll_async.protocols import Clock
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every product counts as a large one."""
+    monkeypatch.setattr("pmll_async.desk.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("lattice_support.SMALL_PRODUCT", -1)
+
+
+async def test_the_guards_themselves_find_what_blocks(store: SpyStore) -> None:
+    with pytest.raises(AssertionError, match="event loop"):
+        must_be_off_loop("this")
+    with pytest.raises(AssertionError, match=r"Store\.read"):
+        store.read(0)
+    code = compile("def nap(sleep): sleep(0)", "pmll_async/nap.py", "exec")
+    space: dict[str, object] = {}
+    exec(code, space)
+    assert callable(space["nap"])
+    with pytest.raises(BlockingError):
+        _from_the_package()
+
+
+def _from_the_package() -> None:
+    from pmll_async import reader
+    from pmll_async.reader import time as theirs
+
+    assert theirs is time
+    reader.Reader.answer(_Nothing(), None, [None])  # type: ignore[arg-type]
+
+
+class _Nothing:
+    def rank(self, *_: object) -> list[list[object]]:
+        return [[]]
+
+    def ranked_lines(self, *_: object) -> list[object]:
+        return []
+
+
+async def use_everything(lattice: Lattice) -> None:
+    """Every call once, with filters and views, warm and cold."""
+    head = await lattice.put(axis(0), None, {"topic": "a"}, idempotency_key="k")
+    await lattice.put_many([Candidate(key=near(0, c / 20)) for c in range(20)])
+    await lattice.note({"topic": "b"})
+    racers = [proposing(Candidate(key=axis(i))) for i in range(3)]
+    outcome = await lattice.race(racers, query=axis(0), idempotency_key="r")
+    await lattice.race(racers, idempotency_key="r")
+    await lattice.decay(head, 0.5)
+    await lattice.forget(outcome.losers[0].anchor)
+    for where in (None, {"topic": "a"}):
+        for view in (lattice, lattice.at(5), lattice.at(lattice.revision)):
+            await view.query(axis(0), where=where)
+            await view.bias_vector(axis(0), where=where)
+            assert [line async for line in view.rewind(where=where)]
+    await asyncio.gather(*(lattice.query(axis(i % DIM)) for i in range(32)))
+    await lattice.find("k")
+    await lattice.branches(outcome.winner.anchor)
+    await lattice.rollback(3)
+
+
+async def test_no_call_blocks_the_loop_of_a_small_lattice(lattice: Lattice) -> None:
+    async with lattice:
+        await use_everything(lattice)
+
+
+@pytest.mark.usefixtures("large")
+async def test_no_call_blocks_the_loop_of_a_large_lattice(lattice: Lattice) -> None:
+    async with lattice:
+        await use_everything(lattice)
+
+
+@pytest.mark.parametrize("cached", [0, 1, 4096])
+async def test_no_call_blocks_the_loop_however_few_lines_are_kept(
+    store: SpyStore, clock: Clock, cached: int
+) -> None:
+    limits = Limits(cached_lines=cached)
+    async with Lattice(store, dim=DIM, clock=clock, index=GuardedIndex(), limits=limits) as lattice:
+        await use_everything(lattice)
+
+
+async def test_a_line_dropped_from_the_cache_meanwhile_is_not_read_on_the_loop(
+    lattice: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lattice:
+        await lattice.put(axis(0))
+        await lattice.query(axis(0))
+        reader = lattice._open.services.reader  # type: ignore[union-attr]
+        known = getattr(reader, "has_all", None)
+        if known is None:
+            return
+
+        def has_all_then_drop(*args: object) -> bool:
+            has = bool(known(*args))
+            reader._cache._lines.clear()
+            return has
+
+        monkeypatch.setattr(reader, "has_all", has_all_then_drop)
+        assert len(await lattice.query(axis(0))) == 1
+
+
+@pytest.mark.usefixtures("large")
+async def test_queries_that_wait_together_are_one_product(
+    lattice: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    rank = GuardedIndex.rank
+
+    def counting(index: GuardedIndex, columns: object, queries: list[object]) -> object:
+        sizes.append(len(queries))
+        return rank(index, columns, queries)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GuardedIndex, "rank", counting)
+    async with lattice:
+        await lattice.put(axis(0))
+        alone = await lattice.query(near(0, 0.5), k=1)
+        together = await asyncio.gather(*(lattice.query(near(0, 0.5), k=1) for _ in range(20)))
+        assert all(lines == alone for lines in together)
+        assert sizes == [1, 20]
+
+
+@pytest.mark.usefixtures("large")
+async def test_a_query_that_meets_damage_fails_alone(lattice: Lattice, store: SpyStore) -> None:
+    def damage() -> None:
+        raise CorruptionError("file", 7, "is damaged")
+
+    async with lattice:
+        await lattice.put(axis(0), None, {"topic": "a"})
+        await lattice.query(axis(0))
+        store.before["contexts"] = damage
+        filtered, plain = await asyncio.gather(
+            lattice.query(axis(0), where={"topic": "a"}),
+            lattice.query(axis(0)),
+            return_exceptions=True,
+        )
+        assert isinstance(filtered, CorruptionError)
+        assert isinstance(plain, list)
+        assert len(plain) == 1
+
+
+async def test_the_loop_turns_while_the_store_writes(lattice: Lattice, store: SpyStore) -> None:
+    gate = Gate()
+    async with lattice:
+        await lattice.put(axis(0))
+        store.before["append"] = gate
+        writing = asyncio.create_task(lattice.put(axis(1)))
+        await gate.arrival()
+        assert len(await lattice.query(axis(0))) == 1, "readers need no lock"
+        assert len(lattice) == 1
+        gate.open()
+        await writing
+        assert len(lattice) == 2

@@ -1,0 +1,106 @@
+"""What the README shows works, prints what it says, and points to what is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+from cli_support import ROOT, TIMEOUT, environment, pmll
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = ["README.md", "docs/format.md"]
+
+
+class Example(NamedTuple):
+    """A Python block, and the output that is shown below it."""
+
+    title: str
+    code: str
+    output: str | None
+
+
+def examples() -> list[Example]:
+    found = []
+    blocks = list(FENCED.finditer(README))
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        if block[1] == "python":
+            title = re.findall(r"^## (.*)$", README[: block.start()], re.MULTILINE)[-1]
+            shown = following is not None and following[1] == "text"
+            found.append(Example(title, block[2], following[2] if following and shown else None))
+    return found
+
+
+def links() -> list[tuple[str, str]]:
+    found = []
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        targets = re.findall(r"\]\(([^)#]+)\)", text)
+        found += [(name, target) for target in targets if "://" not in target]
+    return found
+
+
+def commands() -> list[list[str]]:
+    blocks = [block for block in FENCED.findall(README) if "pmll " in block[1] and not block[0]]
+    return [shlex.split(line) for _, text in blocks for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.title)
+def test_each_block_runs_in_an_empty_folder(example: Example, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(example.code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment(PYTHONIOENCODING="utf-8"),
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+    if example.output is not None:
+        assert done.stdout == example.output
+
+
+def test_some_blocks_show_their_output() -> None:
+    assert sum(example.output is not None for example in examples()) >= 2
+
+
+@pytest.mark.parametrize(("document", "target"), links())
+def test_each_link_leads_somewhere(document: str, target: str) -> None:
+    assert (ROOT / document).parent.joinpath(target).exists()
+
+
+def test_each_command_shown_is_there() -> None:
+    listed = pmll("--help").stdout
+    shown = commands()
+    assert len(shown) >= 6
+    for program, command, *_ in shown:
+        assert program == "pmll"
+        assert f"\n  {command} " in listed or command == "demo"
+
+
+def test_each_make_target_shown_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+    assert {"demo", "test"} <= targets
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
+
+
+def test_the_benchmark_table_has_its_place() -> None:
+    assert README.count("<!-- benchmarks -->") == README.count("<!-- /benchmarks -->") == 1
+
+
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    picture = ET.parse(ROOT / "docs" / "flow.svg").getroot()
+    names = [element.tag.rpartition("}")[2] for element in picture]
+    assert names[:2] == ["title", "desc"]
+    assert "prefers-color-scheme: dark" in ET.tostring(picture, encoding="unicode")

@@ -21,6 +21,7 @@ from pmll_async.errors import InvalidVectorError as InvalidVectorError
 from pmll_async.errors import LatticeClosedError as LatticeClosedError
 from pmll_async.errors import LineErasedError as LineErasedError
 from pmll_async.errors import LineNotFoundError as LineNotFoundError
+from pmll_async.errors import MalformedExportError as MalformedExportError
 from pmll_async.errors import NotNovelError as NotNovelError
 from pmll_async.errors import NoWinnerError as NoWinnerError
 from pmll_async.errors import PmllError as PmllError
@@ -83,6 +84,7 @@ __all__ = [
     "LineForgotten",
     "LineNotFoundError",
     "LinePut",
+    "MalformedExportError",
     "MemoryLine",
     "NoWinnerError",
     "NotNovelError",

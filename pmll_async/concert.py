@@ -71,7 +71,7 @@ def exact_dots(rows: Float32, vectors: Float32) -> Float64:
     The same bits in any batching: products of float32 numbers are exact in float64, and numpy adds
     each row pairwise in an order that depends on `dim` alone.
     """
-    products = np.multiply(rows, vectors, dtype=np.float64)
+    products = np.multiply(rows, vectors, dtype=np.float64, order="C")
     return np.add.reduce(products, axis=-1)  # type: ignore[no-any-return]  # ufunc stubs say Any
 
 

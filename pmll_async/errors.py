@@ -7,7 +7,8 @@
     │   ├── DimensionMismatchError
     │   ├── InvalidVectorError
     │   ├── InvalidContextError
-    │   └── InvalidFilterError
+    │   ├── InvalidFilterError
+    │   └── MalformedExportError
     ├── LineNotFoundError (LookupError)
     ├── LineErasedError (LookupError)
     ├── StaleAnchorError
@@ -93,6 +94,17 @@ class InvalidFilterError(InvalidInputError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"where filter at {path or 'its root'}: {reason}")
+
+
+class MalformedExportError(InvalidInputError):
+    """Line `line` of an export, counted from 1, is not what an export has there.
+
+    `stored` is how many records were in the store by then.
+    """
+
+    def __init__(self, line: int, reason: str, stored: int = 0) -> None:
+        self.line, self.reason, self.stored = line, reason, stored
+        super().__init__(f"line {line} of the export: {reason}")
 
 
 class LineNotFoundError(PmllError, LookupError):

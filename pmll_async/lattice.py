@@ -28,13 +28,7 @@ from pmll_async.indexes.exact import ExactIndex
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Candidate, Limits, RaceOutcome
 from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
-from pmll_async.proposals import (
-    DecayProposal,
-    ForgetProposal,
-    PutProposal,
-    RaceProposal,
-    RollbackProposal,
-)
+from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
 from pmll_async.putting import put_many
 from pmll_async.race import CandidateFunction, Judge
@@ -295,7 +289,8 @@ class Lattice(Readable):
             opened.services, opened.encoder, self._concert, view, snapshot, vector, judge
         )
         proposal = await course.run(candidates, strength, seconds)
-        return await self._commit_race(opened, proposal.under(prev, key))
+        n, record = await opened.trace.commit(proposal.under(prev, key))
+        return await self._outcome(opened, n, record)
 
     async def decay(self, anchor: str, factor: float) -> None:
         """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
@@ -326,10 +321,6 @@ class Lattice(Readable):
         if not use.race:
             raise ConflictError(use.key, use.anchor)
         return await self._outcome(opened, use.n, None)
-
-    async def _commit_race(self, opened: Opened, proposal: RaceProposal) -> RaceOutcome:
-        n, record = await opened.trace.commit(proposal)
-        return await self._outcome(opened, n, record)
 
     async def _outcome(self, opened: Opened, n: int, record: Record | None) -> RaceOutcome:
         services = opened.services

@@ -155,6 +155,8 @@ class Abandonable(Generic[Result]):
         """The job's result, from a worker thread."""
         loop = asyncio.get_running_loop()
         running = self._running = loop.run_in_executor(None, self._work)
+        # Marks an error as seen: its caller may be gone.
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -171,6 +173,8 @@ class Abandonable(Generic[Result]):
             await asyncio.wait([self._running])
 
     def _work(self) -> Result:
+        if self._abandoned:
+            raise LatticeClosedError("opening was cancelled before it began")
         result = self._job()
         with self._lock:
             self._done = True

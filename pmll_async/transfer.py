@@ -16,18 +16,15 @@ import numpy as np
 
 from pmll_async.anchors import ROOT_DIGEST, Hasher, fold, is_anchor
 from pmll_async.columns import Block
-from pmll_async.errors import DimensionMismatchError, FormatError, InvalidInputError, WrongKeyError
-from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records import (
-    Record,
-    RollbackRecord,
-    UnknownOperationError,
-    anchors_hold,
-    decode_record,
-    encode_record,
-    leaf,
-    parse_object,
+from pmll_async.errors import (
+    DimensionMismatchError,
+    FormatError,
+    MalformedExportError,
+    WrongKeyError,
 )
+from pmll_async.parsing import UnknownOperationError, decode_record, parse_object
+from pmll_async.protocols import Store, StoreHeader
+from pmll_async.records import Record, RollbackRecord, anchors_hold, encode_record, leaf
 
 Progress = Callable[[int, int], None]
 """Told after each record how many are done, and how many there are."""
@@ -44,17 +41,6 @@ _NOT_OURS: Final = (
     TypeError,
     ValueError,
 )
-
-
-class MalformedExportError(InvalidInputError):
-    """Line `line` of an export, counted from 1, is not what an export has there.
-
-    `stored` is how many records were in the store by then.
-    """
-
-    def __init__(self, line: int, reason: str, stored: int = 0) -> None:
-        self.line, self.reason, self.stored = line, reason, stored
-        super().__init__(f"line {line} of the export: {reason}")
 
 
 @dataclass(frozen=True, slots=True)

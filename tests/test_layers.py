@@ -28,15 +28,41 @@ LAYERS: dict[int, set[str]] = {
         "filters",
         "growing",
         "lines",
+        "parsing",
         "records",
         "vectors",
     },
     1: {"protocols"},
     2: {"stores", "indexes", "integrity", "text.hashing"},
-    3: {"ledger", "race", "snapshot", "trace"},
-    4: {"", "events", "lattice", "locks", "views", "working"},
+    3: {
+        "context_index",
+        "draft",
+        "encoding",
+        "ledger",
+        "novelty",
+        "proposals",
+        "race",
+        "snapshot",
+        "states",
+        "trace",
+    },
+    4: {
+        "",
+        "desk",
+        "events",
+        "jobs",
+        "lattice",
+        "opening",
+        "putting",
+        "racing",
+        "readable",
+        "reader",
+        "transfer",
+        "views",
+        "working",
+    },
     5: {"text"},
-    6: {"cli", "servers"},
+    6: {"cli", "commands", "servers"},
     7: {"testing"},
 }
 
@@ -47,10 +73,10 @@ STRANGERS: tuple[frozenset[str], ...] = (
 )
 
 # Everything else takes the store that it is handed.
-BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
-ENVIRONMENT_READERS = {"cli", "servers"}
+BACKEND_CHOOSERS = {"lattice", "cli", "commands", "servers", "testing"}
+ENVIRONMENT_READERS = {"cli", "commands", "servers"}
 # Where users, and so the controllers, import from.
-PUBLIC_MODULES = {"pmll_async", "pmll_async.text"}
+PUBLIC_MODULES = {"pmll_async", "pmll_async.stores.jsonl.verify", "pmll_async.text"}
 
 FILE_LINES = 400
 FUNCTION_LINES = 60

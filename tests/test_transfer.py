@@ -21,10 +21,11 @@ from pmll_async import (
 )
 from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
+from pmll_async.errors import MalformedExportError
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.transfer import MalformedExportError, export_records, import_records
+from pmll_async.transfer import export_records, import_records
 
 PLAIN = Hasher()
 KEY = b"a secret"

@@ -75,6 +75,8 @@ class ExactIndex:
 
     def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
         """See `Index.rank`."""
+        if not queries:
+            return []
         best = [self._best(query, columns.count) for query in queries]
         narrow = [_is_narrow(query, columns.count) for query in queries]
         wide = [i for i, is_narrow in enumerate(narrow) if not is_narrow]

@@ -22,7 +22,7 @@ from lattice_support import (
     proposing,
 )
 
-from pmll_async import Candidate, CorruptionError, Lattice, Limits
+from pmll_async import Candidate, CorruptionError, Lattice, Limits, StoreError
 from pmll_async.protocols import Clock
 
 
@@ -55,8 +55,14 @@ def _from_the_package() -> None:
 
 
 class _Nothing:
+    def __init__(self) -> None:
+        self._index = self
+
+    def _rank_query(self, *_: object) -> object:
+        raise StoreError
+
     def rank(self, *_: object) -> list[list[object]]:
-        return [[]]
+        return []
 
     def ranked_lines(self, *_: object) -> list[object]:
         return []

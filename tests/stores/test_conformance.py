@@ -9,8 +9,9 @@ import google_crc32c
 import pytest
 
 from pmll_async.anchors import Hasher
+from pmll_async.parsing import decode_record, parse_object
 from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records import Record, decode_record, encode_record, parse_object
+from pmll_async.records import Record, encode_record
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import StoreSuite
 

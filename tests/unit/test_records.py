@@ -19,6 +19,7 @@ from pmll_async.canonical import StampedContext, encode_context
 from pmll_async.columns import Block
 from pmll_async.concert import exact_norm
 from pmll_async.lines import CandidateFailure, CandidateScore
+from pmll_async.parsing import RecordFormatError, UnknownOperationError, decode_record, parse_object
 from pmll_async.records import (
     DecayRecord,
     ForgetRecord,
@@ -27,14 +28,10 @@ from pmll_async.records import (
     PutRecord,
     RaceRecord,
     Record,
-    RecordFormatError,
     RollbackRecord,
-    UnknownOperationError,
     anchors_hold,
-    decode_record,
     encode_record,
     leaf,
-    parse_object,
 )
 from pmll_async.testing import ChainBuilder
 

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pmll_async.anchors import ROOT_DIGEST, Hasher, fold
+from pmll_async.parsing import UnknownOperationError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import (
-    Record,
-    RollbackRecord,
-    UnknownOperationError,
-    anchors_hold,
-    leaf,
-)
+from pmll_async.records import Record, RollbackRecord, anchors_hold, leaf
 from pmll_async.stores.jsonl.cache_check import CacheCheck
 from pmll_async.stores.jsonl.findings import Finding
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest

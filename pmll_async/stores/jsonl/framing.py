@@ -15,14 +15,8 @@ import google_crc32c
 import numpy as np
 
 from pmll_async.anchors import Hasher
-from pmll_async.records import (
-    Record,
-    RecordFormatError,
-    UnknownOperationError,
-    decode_record,
-    encode_record,
-    parse_object,
-)
+from pmll_async.parsing import RecordFormatError, UnknownOperationError, decode_record, parse_object
+from pmll_async.records import Record, encode_record
 
 _TRAILER: Final = len(b',"c":"00000000"}\n')
 _NUMBER: Final = rb"(0|[1-9][0-9]{0,17})"

@@ -13,14 +13,9 @@ from typing import Final
 from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
 from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError, FormatError, StoreError
+from pmll_async.parsing import UnknownOperationError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import (
-    LineRecord,
-    Record,
-    RollbackRecord,
-    UnknownOperationError,
-    anchors_hold,
-)
+from pmll_async.records import LineRecord, Record, RollbackRecord, anchors_hold
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
 from pmll_async.stores.jsonl.framing import (

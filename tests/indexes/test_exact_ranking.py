@@ -175,7 +175,7 @@ def test_extreme_magnitudes(dim: int) -> None:
 
 @pytest.mark.parametrize(("large", "small"), [(1e30, 1e-12), (3e38, 1e-30), (1e15, 1e-38)])
 def test_components_of_very_different_size(large: float, small: float) -> None:
-    # Their cosines with the second axis are tiny and differ; rounding either away changes the order.
+    # Tiny cosines with the second axis, all different; rounding one away changes the order.
     keys = np.array([[large, small * n] for n in (1, 2, 3, 5)], dtype=np.float32)
     land = landscape(10, 4, 2)
     columns = replace(land.columns, live=np.ones(4, np.bool_), chain=np.ones(4, np.bool_))

@@ -51,10 +51,12 @@ def _from_the_package() -> None:
     from pmll_async.reader import time as theirs
 
     assert theirs is time
-    reader.Reader.answer(_Nothing(), None, [None])  # type: ignore[arg-type]
+    reader.Reader.answer(_Nothing(), _Nothing(), [None])  # type: ignore[arg-type]
 
 
 class _Nothing:
+    columns = None
+
     def __init__(self) -> None:
         self._index = self
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pmll_async.errors import twin
@@ -32,7 +32,7 @@ class _Waiting:
     question: Question
     snapshot: Snapshot | None
     future: asyncio.Future[list[MemoryLine]]
-    answer: list[MemoryLine] | Exception | None = None
+    answer: list[MemoryLine] | Exception = field(default_factory=list)
 
 
 class QueryDesk:
@@ -62,8 +62,8 @@ class QueryDesk:
         if not self._busy:
             self._busy = True
             self._idle.clear()
-            # Not at once: what other tasks ask in this turn of the loop joins the batch.
-            self._loop.call_soon(self._start)
+            # What comes while this is under way makes the next batch.
+            self._start()
         return await waiting.future
 
     async def drained(self) -> None:
@@ -106,9 +106,19 @@ class QueryDesk:
             self._idle.set()
             return
         job = self._jobs.start(self._answer, batch)
-        job.add_done_callback(lambda done: self._deliver(batch, done))
+        job.add_done_callback(lambda _: self._start())
 
     def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            self._answer_all(batch)
+        # Whatever went wrong, those who wait must learn it.
+        except Exception as exc:  # noqa: BLE001
+            for waiting in batch:
+                waiting.answer = waiting.answer or exc
+        # Straight to the loop: the job's own future would take two more of its turns.
+        self._loop.call_soon_threadsafe(_hand_out, batch)
+
+    def _answer_all(self, batch: list[_Waiting]) -> None:
         newest = self._newest()
         by_state: dict[int, tuple[Snapshot, list[_Waiting]]] = {}
         for waiting in batch:
@@ -119,16 +129,12 @@ class QueryDesk:
             for waiting, answer in zip(group, answers, strict=True):
                 waiting.answer = answer
 
-    def _deliver(self, batch: list[_Waiting], job: asyncio.Future[None]) -> None:
-        error = job.exception()
-        for waiting in batch:
-            if waiting.future.done():
-                continue
-            answer = waiting.answer if error is None else error
-            if isinstance(answer, list):
-                waiting.future.set_result(answer)
-            elif isinstance(answer, Exception):
-                waiting.future.set_exception(twin(answer))
-            else:
-                waiting.future.set_exception(RuntimeError("no answer was made"))
-        self._start()
+
+def _hand_out(batch: list[_Waiting]) -> None:
+    for waiting in batch:
+        if waiting.future.done():
+            continue
+        if isinstance(waiting.answer, Exception):
+            waiting.future.set_exception(twin(waiting.answer))
+        else:
+            waiting.future.set_result(waiting.answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,15 +96,16 @@ def optional_seconds(value: Any, what: str) -> float | None:
     return None if value is None else number(value, what)
 
 
-def count(value: Any, what: str, least: int) -> int:
-    """A whole number of at least `least`."""
+def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
+    """A whole number from `least` to `most`."""
     try:
         checked = -1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         checked = -1
-    if checked < least:
+    if not least <= checked <= most:
+        upper = "on" if most == sys.maxsize else f"to {most}"
         raise InvalidInputError(
-            f"{what} must be a whole number from {least} on, not {_shown(value)}"
+            f"{what} must be a whole number from {least} {upper}, not {_shown(value)}"
         )
     return checked
 

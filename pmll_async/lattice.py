@@ -30,7 +30,7 @@ from pmll_async.lines import Candidate, Limits, RaceOutcome
 from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
 from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.putting import put_many
+from pmll_async.putting import MOST_IN_A_BATCH, put_many
 from pmll_async.race import CandidateFunction, Judge
 from pmll_async.racing import Racecourse, outcome_of
 from pmll_async.readable import Readable, Services
@@ -244,11 +244,12 @@ class Lattice(Readable):
     ) -> int:
         """Store candidates in batches, each whole or not at all; returns how many lines are new.
 
-        Memory stays bounded by one batch. `progress` is told the number stored so far after each.
+        `batch` is at most 4096; memory stays bounded by one batch. `progress` is told the number
+        stored so far after each.
         An error stops it, says how many are stored in its notes, and a `PmllError` in `.stored`.
         """
         opened = self._writable()
-        size = encoding.count(batch, "batch", 1)
+        size = encoding.count(batch, "batch", 1, MOST_IN_A_BATCH)
         return await put_many(candidates, opened.encoder, opened.trace, size, progress)
 
     async def race(

@@ -12,7 +12,6 @@ from pmll_async.protocols import Columns, Index
 from pmll_async.records import LineContent
 
 _MARGIN: Final = 2e-5
-_ALONE: Final[Float32] = np.full((1, 1), -2.0, dtype=np.float32)
 
 
 class Nearest(NamedTuple):
@@ -38,8 +37,8 @@ class BatchNovelty:
         self._norms: Float64 = np.array([c.norm for c in contents], dtype=np.float64)
         self._stored = index.nearest(columns, self._keys, self._norms) if contents else []
         self._margin = _MARGIN * max(1.0, dim / 1024)
-        self._cosines = self._mutual() if len(contents) > 1 else _ALONE
-        self._highest = self._cosines.max(axis=1, initial=-2.0).tolist()
+        self._cosines: Float32 | None = None
+        self._highest: list[float] = []
         self._joined: list[int] = []
 
     def joined(self, place: int) -> None:
@@ -59,13 +58,20 @@ class BatchNovelty:
         """The nearest line for the content at `place`; similarity 0 where nothing is before it."""
         stored = self._stored[place]
         best = Nearest(stored[0], row=stored[1]) if stored else None
-        if self._joined and (
-            best is None or self._highest[place] >= best.similarity - self._margin
-        ):
-            sibling = self._nearest_sibling(place)
-            if best is None or sibling.similarity > best.similarity:
-                best = sibling
+        if self._joined:
+            cosines = self._among_themselves()
+            if best is None or self._highest[place] >= best.similarity - self._margin:
+                sibling = self._nearest_sibling(place, cosines)
+                if best is None or sibling.similarity > best.similarity:
+                    best = sibling
         return best or Nearest()
+
+    def _among_themselves(self) -> Float32:
+        """Computed when first needed: a race alone never compares its candidates."""
+        if self._cosines is None:
+            self._cosines = self._mutual()
+            self._highest = self._cosines.max(axis=1, initial=-2.0).tolist()
+        return self._cosines
 
     def _mutual(self) -> Float32:
         """Float32 cosines of each content with those before it, -2 elsewhere."""
@@ -74,9 +80,9 @@ class BatchNovelty:
         cosines[np.triu_indices(len(units))] = -2.0
         return cosines
 
-    def _nearest_sibling(self, place: int) -> Nearest:
+    def _nearest_sibling(self, place: int, mutual: Float32) -> Nearest:
         joined = np.array(self._joined)
-        cosines = self._cosines[place, joined]
+        cosines = mutual[place, joined]
         near = joined[cosines >= cosines.max() - self._margin]
         exact = clamp_cosine(
             exact_dots(self._keys[near], self._keys[place]),

@@ -104,12 +104,13 @@ class Reader:
         hits = iter(self._index.rank(snapshot.columns, queries))
         answers: list[list[MemoryLine] | Exception] = []
         for query in prepared:
+            if answers:
+                # Offers the interpreter lock to the event loop between two questions.
+                time.sleep(0)
             if isinstance(query, Exception):
                 answers.append(query)
             else:
                 answers.append(_tried(self.ranked_lines, snapshot, next(hits)))
-            # Offers the interpreter lock to the event loop between two questions.
-            time.sleep(0)
         return answers
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:

@@ -110,7 +110,10 @@ class Record:
         return None
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002
-        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes contents."""
+        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes contents.
+
+        Puts, nearly all of a log, are written directly instead: see `_put_json`.
+        """
         return {"op": f'"{self.op}"', "t": canonical_number(self.t)}
 
 
@@ -137,12 +140,6 @@ class PutRecord(Record):
     def idempotency_key(self) -> str | None:
         """The caller's key."""
         return self.key
-
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """See `Record.fields`."""
-        fields = {"op": '"put"', "t": canonical_number(self.t)}
-        fields |= _line_fields(self.line, contents)
-        return _common_fields(fields, self.revises, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,19 +267,42 @@ def _leaf_json(record: Record) -> str:
 def _put_leaf_json(put: PutRecord) -> str:
     """What sorting the fields of a put gives; half the time of it, on every put's way."""
     line, digests = put.line, put.line.content.digests.hex()
-    key = "" if put.key is None else f'"idempotency_key":{canonical_string(put.key)},'
-    revises = f'"revises":{_strings(put.revises)},' if put.revises else ""
-    novelty = similarity = timestamp = ""
-    if line.kind != "note":
-        novelty = f'"novelty":{canonical_number(line.novelty)},'
-        similarity = f'"similarity":{canonical_number(line.similarity)},'
-    if line.timestamp is not None:
-        timestamp = f'"timestamp":{canonical_number(line.timestamp)},'
+    t, similarity, novelty, timestamp, revises, key = _put_texts(put)
     return (
         f'{{"anchor":"{line.anchor}","ctx":"{digests[128:]}",{key}"key":"{digests[:64]}",{novelty}'
         f'"op":"put","prev":"{line.prev_anchor}",{revises}{similarity}'
-        f'"t":{canonical_number(put.t)},{timestamp}"value":"{digests[64:128]}"}}'
+        f'"t":{t},{timestamp}"value":"{digests[64:128]}"}}'
     )
+
+
+def _put_json(put: PutRecord) -> str:
+    """What joining the fields of a put gives, likewise."""
+    line, content = put.line, put.line.content
+    t, similarity, novelty, timestamp, revises, key = _put_texts(put)
+    value = "" if content.value == content.key else f'"value":"{_base64(content.value)}",'
+    tail = f"{similarity}{novelty}{timestamp}{revises}{key}"[:-1]
+    comma = "," if tail else ""
+    return (
+        f'"op":"put","t":{t},"key":"{_base64(content.key)}",{value}'
+        f'"ctx":{content.context.decode()},"anchor":"{line.anchor}","prev":"{line.prev_anchor}"'
+        f"{comma}{tail}"
+    )
+
+
+def _put_texts(put: PutRecord) -> tuple[str, str, str, str, str, str]:
+    """The time, and the fields that a put may lack, each with a comma behind it."""
+    line = put.line
+    similarity = novelty = timestamp = revises = key = ""
+    if line.kind != "note":
+        similarity = f'"similarity":{canonical_number(line.similarity)},'
+        novelty = f'"novelty":{canonical_number(line.novelty)},'
+    if line.timestamp is not None:
+        timestamp = f'"timestamp":{canonical_number(line.timestamp)},'
+    if put.revises:
+        revises = f'"revises":{_strings(put.revises)},'
+    if put.key is not None:
+        key = f'"idempotency_key":{canonical_string(put.key)},'
+    return canonical_number(put.t), similarity, novelty, timestamp, revises, key
 
 
 def encode_record(record: Record, frame: str) -> str:
@@ -290,9 +310,10 @@ def encode_record(record: Record, frame: str) -> str:
 
     The closing brace is left to the caller, who may add a checksum.
     """
-    fields = record.fields(_contents)
     group = f'"g":{record.following},' if record.following else ""
-    return f"{{{frame}{group}" + _joined(fields)
+    if isinstance(record, PutRecord):
+        return f"{{{frame}{group}{_put_json(record)}"
+    return f"{{{frame}{group}{_joined(record.fields(_contents))}"
 
 
 def _contents(content: LineContent) -> Fields:

@@ -116,7 +116,8 @@ class Snapshot:
 
     def position(self, line: int) -> int | None:
         """The line's place on the chain, None off it."""
-        place = int(np.searchsorted(self.chain, line))
+        # A number of another type would have the whole chain copied to compare it.
+        place = int(np.searchsorted(self.chain, np.int32(line)))
         return place if place < len(self.chain) and self.chain[place] == line else None
 
     def kind(self, line: int) -> Kind:

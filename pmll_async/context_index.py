@@ -7,20 +7,17 @@ lattice without filters. Equality then costs a look at four bytes a line and rea
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.breathing import Breather
 from pmll_async.canonical import parse_json
 from pmll_async.filters import MISSING, FieldPath, Filter, equality_key, lookup
 from pmll_async.growing import Column
 from pmll_async.snapshot import Snapshot
-
-_YIELD_EVERY: Final = 64
-"""Contexts parsed between two offers of the interpreter lock to the event loop's thread."""
 
 Contexts = Callable[[int, int], Iterator[Sequence[bytes]]]
 """`Store.contexts`: the contexts of the lines of records first … stop - 1."""
@@ -88,12 +85,12 @@ class ContextIndex:
 
     def _read(self, paths: list[FieldPath], first: int, stop: int) -> None:
         values: list[list[Any]] = [[] for _ in paths]
-        for number, encoded in enumerate(_each(self._contexts(first, stop))):
+        breathe = Breather()
+        for encoded in _each(self._contexts(first, stop)):
             context = parse_json(encoded)
             for path, column in zip(paths, values, strict=True):
                 column.append(lookup(context, path))
-            if number % _YIELD_EVERY == 0:
-                time.sleep(0)
+            breathe()
         for path, column in zip(paths, values, strict=True):
             self._columns[path].extend(column)
             self._covered[path] = stop

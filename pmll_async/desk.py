@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from pmll_async.breathing import WAKE_AT_ONCE
 from pmll_async.errors import twin
 from pmll_async.jobs import Jobs
 from pmll_async.lines import MemoryLine
@@ -116,7 +117,7 @@ class QueryDesk:
             for waiting in batch:
                 waiting.answer = waiting.answer or exc
         # Straight to the loop: the job's own future would take two more of its turns.
-        self._loop.call_soon_threadsafe(_hand_out, batch)
+        self._loop.call_soon_threadsafe(self._hand_out, batch)
 
     def _answer_all(self, batch: list[_Waiting]) -> None:
         newest = self._newest()
@@ -129,12 +130,13 @@ class QueryDesk:
             for waiting, answer in zip(group, answers, strict=True):
                 waiting.answer = answer
 
-
-def _hand_out(batch: list[_Waiting]) -> None:
-    for waiting in batch:
-        if waiting.future.done():
-            continue
-        if isinstance(waiting.answer, Exception):
-            waiting.future.set_exception(twin(waiting.answer))
-        else:
-            waiting.future.set_result(waiting.answer)
+    def _hand_out(self, batch: list[_Waiting]) -> None:
+        for waiting in batch[:WAKE_AT_ONCE]:
+            if waiting.future.done():
+                continue
+            if isinstance(waiting.answer, Exception):
+                waiting.future.set_exception(twin(waiting.answer))
+            else:
+                waiting.future.set_result(waiting.answer)
+        if len(batch) > WAKE_AT_ONCE:
+            self._loop.call_soon(self._hand_out, batch[WAKE_AT_ONCE:])

@@ -6,7 +6,6 @@ What it read from the store is kept in a bounded cache, so that a line asked for
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.breathing import Breather
 from pmll_async.canonical import FrozenDict, decode_context
 from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.context_index import ContextIndex
@@ -103,10 +103,9 @@ class Reader:
         queries = [query for query in prepared if isinstance(query, RankQuery)]
         hits = iter(self._index.rank(snapshot.columns, queries))
         answers: list[list[MemoryLine] | Exception] = []
+        breathe = Breather()
         for query in prepared:
-            if answers:
-                # Offers the interpreter lock to the event loop between two questions.
-                time.sleep(0)
+            breathe()
             if isinstance(query, Exception):
                 answers.append(query)
             else:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from pmll_async.anchors import Hasher
+from pmll_async.breathing import WAKE_AT_ONCE, Breather
 from pmll_async.columns import Block
 from pmll_async.draft import Answer, Draft
 from pmll_async.errors import LatticeClosedError, PmllError, StoreError, twin
@@ -31,8 +32,6 @@ _log = structlog.get_logger("pmll.trace")
 
 SYNC_SECONDS: Final = 1.0
 """How long an acknowledged record of a store that syncs later may wait for the disk."""
-
-_BREATHE_EVERY: Final = 16
 
 _ALONE: Final = (ForgetProposal, RollbackProposal)
 """These change which lines novelty looks at, so that they get a batch of their own."""
@@ -84,6 +83,7 @@ class Trace:
         self._thread: threading.Thread | None = None
         self._closing: asyncio.Future[Any] | None = None
         self._broken: BaseException | None = None
+        self._waking = 0
         self._synced_at = time.monotonic()
         self._unsynced = False
 
@@ -106,8 +106,9 @@ class Trace:
             self._closing = closing
         # Waiting must not be able to cancel what other callers wait for, too.
         await asyncio.wait([self._closing])
-        # The thread is on its last lines; joining it would block the loop.
-        while self._thread is not None and self._thread.is_alive():  # noqa: ASYNC110
+        # The thread is on its last lines and the last callers are being woken: neither takes long,
+        # and joining would block the loop.
+        while self._waking or (self._thread is not None and self._thread.is_alive()):  # noqa: ASYNC110
             await asyncio.sleep(0)
         self._closing.result()
 
@@ -183,10 +184,9 @@ class Trace:
         draft = Draft(
             self._ledger, self._index, self._hasher, self._checked_clock, contents, self._dim
         )
-        for number, ticket in enumerate(tickets):
-            if number % _BREATHE_EVERY == _BREATHE_EVERY - 1:
-                # Offers the interpreter lock to the event loop, which would wait 5 ms for it.
-                time.sleep(0)
+        breathe = Breather()
+        for ticket in tickets:
+            breathe()
             if ticket.proposal is None:
                 continue
             try:
@@ -247,8 +247,15 @@ class Trace:
     def _settle(self, tickets: list[Ticket], first: int, records: list[Record]) -> None:
         if records:
             self._committed(first, records)
-        for ticket in tickets:
+        self._waking += len(tickets)
+        self._wake(tickets)
+
+    def _wake(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets[:WAKE_AT_ONCE]:
             ticket.settle()
+            self._waking -= 1
+        if len(tickets) > WAKE_AT_ONCE:
+            self._loop.call_soon(self._wake, tickets[WAKE_AT_ONCE:])
 
 
 def _is_alone(ticket: Ticket) -> bool:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: dict[int, set[str]] = {
     0: {
         "anchors",
+        "breathing",
         "canonical",
         "columns",
         "concert",

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.breathing import Breather
 from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
 from pmll_async.indexes.selection import (
     NOT_A_COSINE,
@@ -156,9 +157,12 @@ class ExactIndex:
         )
         masks = [_mask(query, columns.count) for query in queries]
         terms = [self._terms_of(columns, query) for query in queries]
+        breathe = Breather()
         for first, cosines in self._products(columns.count, units):
             span = slice(first, first + cosines.shape[1])
             for i, query in enumerate(queries):
+                if len(queries) > 1:
+                    breathe()
                 weights = cosines[i] * terms[i].slope[span]
                 weights += terms[i].base(query, span)
                 mask = masks[i]
@@ -236,7 +240,10 @@ class ExactIndex:
             np.array([query.norm for query in queries]),
         )
         hits, start = [], 0
+        breathe = Breather()
         for query, rows in zip(queries, chosen, strict=True):
+            if len(queries) > 1:
+                breathe()
             hits.append(best_hits(columns, query, rows, cosines[start : start + len(rows)]))
             start += len(rows)
         return hits

@@ -92,6 +92,8 @@ class ExactIndex:
         self, columns: Columns, keys: Float32, norms: Float64
     ) -> list[tuple[float, int] | None]:
         """See `Index.nearest`."""
+        if len(keys) == 1 and columns.count and not self._extreme:
+            return [self._nearest_one(columns, keys, norms)]
         units = _unit_rows(keys, norms)
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
         near = Near()
@@ -133,6 +135,22 @@ class ExactIndex:
         for row in self._extreme:
             if first <= row < first + cosines.shape[-1]:
                 cosines[..., row - first] = NOT_A_COSINE
+
+    def _nearest_one(
+        self, columns: Columns, keys: Float32, norms: Float64
+    ) -> tuple[float, int] | None:
+        """What `nearest` does, for one key at half its cost: a single put's latency."""
+        [(_, [cosines])] = self._products(columns.count, _unit_rows(keys, norms))
+        eligible = columns.live & columns.chain
+        if not eligible.all():
+            cosines[~eligible] = -np.inf
+        top = cosines.max()
+        if top == -np.inf:
+            return None
+        rows = np.flatnonzero(cosines >= top - self._margin)
+        exact = self._exact_cosines(np.zeros(len(rows), dtype=np.int64), rows, keys, norms)
+        first = int(exact.argmax())
+        return float(exact[first]), int(rows[first])
 
     # --- scanning ------------------------------------------------------------------------------
 

@@ -51,6 +51,32 @@ def _from_the_package() -> None:
     breathe()
 
 
+async def use_everything(lattice: Lattice) -> None:
+    """Every call once, with filters and views, warm and cold."""
+    head = await lattice.put(axis(0), None, {"topic": "a"}, idempotency_key="k")
+    await lattice.put_many([Candidate(key=near(0, c / 20)) for c in range(20)])
+    await lattice.note({"topic": "b"})
+    racers = [proposing(Candidate(key=axis(i))) for i in range(3)]
+    outcome = await lattice.race(racers, query=axis(0), idempotency_key="r")
+    await lattice.race(racers, idempotency_key="r")
+    await lattice.decay(head, 0.5)
+    await lattice.forget(outcome.losers[0].anchor)
+    for where in (None, {"topic": "a"}):
+        for view in (lattice, lattice.at(5), lattice.at(lattice.revision)):
+            await view.query(axis(0), where=where)
+            await view.bias_vector(axis(0), where=where)
+            assert [line async for line in view.rewind(where=where)]
+    await asyncio.gather(*(lattice.query(axis(i % DIM)) for i in range(32)))
+    await lattice.find("k")
+    await lattice.branches(outcome.winner.anchor)
+    await lattice.rollback(3)
+
+
+async def test_no_call_blocks_the_loop_of_a_small_lattice(lattice: Lattice) -> None:
+    async with lattice:
+        await use_everything(lattice)
+
+
 @pytest.mark.usefixtures("large")
 async def test_no_call_blocks_the_loop_of_a_large_lattice(lattice: Lattice) -> None:
     async with lattice:

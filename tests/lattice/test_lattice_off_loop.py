@@ -18,9 +18,10 @@ from lattice_support import (
     axis,
     must_be_off_loop,
     near,
+    proposing,
 )
 
-from pmll_async import CorruptionError, Lattice, Limits
+from pmll_async import Candidate, CorruptionError, Lattice, Limits
 from pmll_async.breathing import Breather
 from pmll_async.protocols import Clock
 

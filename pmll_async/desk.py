@@ -61,8 +61,6 @@ class QueryDesk:
         waiting = _Waiting(question, snapshot, self._loop.create_future())
         self._waiting.append(waiting)
         if not self._busy:
-            self._busy = True
-            self._idle.clear()
             # What comes while this is under way makes the next batch.
             self._start()
         return await waiting.future
@@ -107,6 +105,8 @@ class QueryDesk:
             self._idle.set()
             return
         job = self._jobs.start(self._answer, batch)
+        self._busy = True
+        self._idle.clear()
         job.add_done_callback(lambda _: self._start())
 
     def _answer(self, batch: list[_Waiting]) -> None:

@@ -157,6 +157,8 @@ def decode_context(encoded: bytes) -> FrozenDict:
 
 def reencode_context(context: Mapping[str, JsonValue]) -> bytes:
     """The canonical bytes of a context that was stored once, whatever its size and keys."""
+    if isinstance(context, dict) and _is_flat_ascii(context):
+        return _encode_plain(context).encode()
     checker = _Checker(stored=True)
     return rfc8785.dumps(checker.mapping(context, "", 1))
 

@@ -250,6 +250,8 @@ class ExactIndex:
         self, columns: Columns, queries: Sequence[RankQuery], best: list[Best]
     ) -> list[list[Hit]]:
         """The hits of each query, from the exact scores of all rows that may be among its best."""
+        if len(queries) == 1:
+            return [self._rescore_one(columns, queries[0], best[0].chosen())]
         chosen = [found.chosen() for found in best]
         cosines = self._exact_cosines(
             np.repeat(np.arange(len(queries)), [len(rows) for rows in chosen]),
@@ -265,6 +267,17 @@ class ExactIndex:
             hits.append(best_hits(columns, query, rows, cosines[start : start + len(rows)]))
             start += len(rows)
         return hits
+
+    def _rescore_one(self, columns: Columns, query: RankQuery, rows: Rows) -> list[Hit]:
+        if len(rows) > _EXACT_ROWS:
+            owners = np.zeros(len(rows), dtype=np.int64)
+            vectors, norms = query.vector[None], np.array([query.norm])
+            return best_hits(
+                columns, query, rows, self._exact_cosines(owners, rows, vectors, norms)
+            )
+        keys, lengths, _ = self._take(rows)
+        cosines = clamp_cosine(exact_dots(keys, query.vector), lengths, query.norm)
+        return best_hits(columns, query, rows, cosines)
 
     def _exact_cosines(self, owners: Rows, rows: Rows, vectors: Float32, norms: Float64) -> Float64:
         """The cosine of each row (m,) with its owner's vector, a few megabytes at a time."""

@@ -39,15 +39,15 @@ class Best:
 
     def offer(self, weights: Float32, cosines: Float32, first: int) -> None:
         """Take what may be among the best of the rows from `first` on; changes `weights`."""
-        if self.floor is not None:
+        rows = self._promising(weights)
+        if self.floor is not None and not (cosines[rows] >= self.floor + self.margin).all():
             # Rows that may or may not reach the floor neither set the threshold nor get lost.
             out = cosines < self.floor + self.margin
             maybe = np.flatnonzero(out & (cosines >= self.floor - self.margin))
             if len(maybe):
                 self.borderline.append(maybe[weights[maybe] > -np.inf] + first)
             np.putmask(weights, out, -np.inf)
-        cut = max(self.threshold, _lower_bound(weights, self.k)) - self.slack
-        rows = np.flatnonzero(weights >= cut if cut > -np.inf else weights > -np.inf)
+            rows = self._promising(weights)
         if not len(rows):
             return
         self.rows.append(rows + first)
@@ -55,6 +55,10 @@ class Best:
         known = np.concatenate(self.weights)
         if len(known) >= self.k > 0:
             self.threshold = float(np.partition(known, len(known) - self.k)[len(known) - self.k])
+
+    def _promising(self, weights: Float32) -> Rows:
+        cut = max(self.threshold, _lower_bound(weights, self.k)) - self.slack
+        return np.flatnonzero(weights >= cut if cut > -np.inf else weights > -np.inf)
 
     def chosen(self) -> Rows:
         """The rows that may be among the best, each once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ from pmll_async.snapshot import Snapshot
 
 Contexts = Callable[[int, int], Iterator[Sequence[bytes]]]
 """`Store.contexts`: the contexts of the lines of records first … stop - 1."""
+
+
+_KEPT_PATHS: Final = 64
+"""So many paths beside those of a filter keep their columns, 4 bytes a line and the values."""
 
 
 class PathColumn:
@@ -76,12 +80,16 @@ class ContextIndex:
         """Extend the columns of the paths to the snapshot's revision, one pass for each length."""
         behind: dict[int, list[FieldPath]] = {}
         for path in paths:
-            covered = self._covered.setdefault(path, 0)
+            # Those asked for last stay last, so that the first is the one to give up.
+            covered = self._covered.pop(path, 0)
+            self._covered[path] = covered
             self._columns.setdefault(path, PathColumn())
             if covered < snapshot.revision:
                 behind.setdefault(covered, []).append(path)
         for covered, group in behind.items():
             self._read(group, covered, snapshot.revision)
+        for path in [path for path in self._covered if path not in paths][:-_KEPT_PATHS]:
+            del self._columns[path], self._covered[path]
 
     def _read(self, paths: list[FieldPath], first: int, stop: int) -> None:
         values: list[list[Any]] = [[] for _ in paths]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pmll_async.breathing import WAKE_AT_ONCE
@@ -23,6 +23,8 @@ TURN_BUDGET: Final = 1 << 22
 """What may be computed on the loop's thread in one of its turns, in multiplications: 0.3 ms."""
 _QUERY_COST: Final = 1 << 20
 """What a query costs beside its product, likewise."""
+_FEW_ROWS: Final = 4096
+_FEW_HITS: Final = 32
 _BATCH: Final = 128
 
 
@@ -33,7 +35,7 @@ class _Waiting:
     question: Question
     snapshot: Snapshot | None
     future: asyncio.Future[list[MemoryLine]]
-    answer: list[MemoryLine] | Exception = field(default_factory=list)
+    answer: list[MemoryLine] | Exception | None = None
 
 
 class QueryDesk:
@@ -71,10 +73,13 @@ class QueryDesk:
 
     def _is_quick(self, question: Question, snapshot: Snapshot) -> bool:
         """Whether the answer takes less than a hop, and this turn of the loop has room for it."""
-        size = snapshot.columns.count * self._dim
+        count = snapshot.columns.count
+        size = count * self._dim
         cost = size + _QUERY_COST
         quick = (
             size <= SMALL_PRODUCT
+            and count <= _FEW_ROWS
+            and question.k <= _FEW_HITS
             and question.where is None
             and not self._busy
             and self._spent + cost <= TURN_BUDGET
@@ -115,7 +120,8 @@ class QueryDesk:
         # Whatever went wrong, those who wait must learn it.
         except Exception as exc:  # noqa: BLE001
             for waiting in batch:
-                waiting.answer = waiting.answer or exc
+                if waiting.answer is None:
+                    waiting.answer = exc
         # Straight to the loop: the job's own future would take two more of its turns.
         self._loop.call_soon_threadsafe(self._hand_out, batch)
 
@@ -134,9 +140,10 @@ class QueryDesk:
         for waiting in batch[:WAKE_AT_ONCE]:
             if waiting.future.done():
                 continue
-            if isinstance(waiting.answer, Exception):
-                waiting.future.set_exception(twin(waiting.answer))
-            else:
+            if isinstance(waiting.answer, list):
                 waiting.future.set_result(waiting.answer)
+            else:
+                error = waiting.answer or RuntimeError("no answer was made")
+                waiting.future.set_exception(twin(error))
         if len(batch) > WAKE_AT_ONCE:
             self._loop.call_soon(self._hand_out, batch[WAKE_AT_ONCE:])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pmll_async.anchors import Hasher
+from pmll_async.breathing import Breather
 from pmll_async.columns import KeyUse
 from pmll_async.concert import novelty_of
 from pmll_async.errors import (
@@ -109,7 +110,9 @@ class Draft:
         saved = self._save()
         first = len(self.records)
         try:
+            breathe = Breather()
             for put in group.puts:
+                breathe()
                 self._put(put, place)
                 place += 1 if put.content.key else 0
         except PmllError:

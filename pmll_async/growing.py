@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -59,8 +58,8 @@ class Column(Generic[Number]):
 class AnchorMap:
     """Finds lines by anchor. Several have the same after a rollback and the same put again.
 
-    Over the column of all anchors (uint64, by line). What came in bulk is found through its sorted
-    order, made when first asked for; what came since through a dict.
+    Over the column of all anchors (uint64, by line). What came in bulk, while loading, is found
+    through its sorted order, what came since through a dict.
     """
 
     def __init__(self, anchors: Column[np.uint64]) -> None:
@@ -68,11 +67,10 @@ class AnchorMap:
         self._order = np.empty(0, dtype=np.intp)
         self._in_bulk = 0
         self._recent: dict[int, list[int] | int] = {}
-        self._sorting = threading.Lock()
 
     def extend(self, first: int, stop: int) -> None:
         """Lines `first` … `stop - 1` have joined the column."""
-        if stop - first >= _SORTED_FROM and not self._recent:
+        if stop - first >= _SORTED_FROM and not self._recent and not len(self._order):
             self._in_bulk = stop
             return
         for line, anchor in enumerate(self._anchors.view()[first:stop].tolist(), first):
@@ -86,6 +84,10 @@ class AnchorMap:
         else:
             self._recent[anchor] = [*(known if isinstance(known, list) else [known]), line]
 
+    def settle(self) -> None:
+        """Sort what came in bulk; what comes later goes to the dict."""
+        self._order = np.argsort(self._anchors.view()[: self._in_bulk], kind="stable")
+
     def find(self, anchor: str, limit: int) -> list[int]:
         """The lines below `limit` with this anchor, the newest first; nearly always one at most."""
         number = int(anchor, 16)
@@ -96,10 +98,10 @@ class AnchorMap:
         return [line for line in reversed(lines) if line < limit]
 
     def _find_in_bulk(self, number: np.uint64) -> list[int]:
-        if len(self._order) < self._in_bulk:
-            with self._sorting:
-                self._order = np.argsort(self._anchors.view()[: self._in_bulk], kind="stable")
         order = self._order
+        if len(order) < self._in_bulk:
+            self.settle()
+            order = self._order
         anchors = self._anchors.view()[: len(order)]
         first = np.searchsorted(anchors, number, sorter=order)
         stop = np.searchsorted(anchors, number, side="right", sorter=order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,12 +26,11 @@ from pmll_async.errors import (
 )
 from pmll_async.events import BUFFERED_EVENTS, EventStream
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.ledger import Ledger
-from pmll_async.lines import Candidate, Limits, RaceOutcome
-from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
+from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
+from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, follow, load
 from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.putting import MOST_IN_A_BATCH, put_many
+from pmll_async.putting import put_many
 from pmll_async.race import CandidateFunction, Judge
 from pmll_async.racing import Racecourse, outcome_of
 from pmll_async.readable import Readable, Services
@@ -74,8 +74,9 @@ class Lattice(Readable):
         self._opening = asyncio.Lock()
         self._open: Opened | None = None
         self._loading: Abandonable[Loaded] | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._closed = False
-        self._following = asyncio.Lock()
+        self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
@@ -162,12 +163,11 @@ class Lattice(Readable):
             if opened is None:
                 await self._settled()
                 return
-        try:
-            await opened.services.desk.drained()
-            await opened.services.jobs.close()
-            await opened.trace.close()
-        finally:
-            opened.hub.end()
+        if self._ending is None:
+            # A task, so that no cancellation of a caller leaves the store open and locked.
+            self._ending = asyncio.ensure_future(opened.end())
+            self._ending.add_done_callback(lambda end: end.cancelled() or end.exception())
+        await asyncio.shield(self._ending)
 
     def _usable(self) -> Opened:
         if self._closed:
@@ -316,8 +316,9 @@ class Lattice(Readable):
         await opened.trace.commit(RollbackProposal(revision))
 
     async def _recorded_race(self, opened: Opened, key: str | None) -> RaceOutcome | None:
-        use = None if key is None else self._snapshot().keys.get(key)
-        if use is None:
+        snapshot = self._snapshot()
+        use = None if key is None else snapshot.keys.get(key)
+        if use is None or use.n >= snapshot.revision:
             return None
         if not use.race:
             raise ConflictError(use.key, use.anchor)
@@ -382,8 +383,7 @@ class Lattice(Readable):
     async def _ready(self) -> Snapshot:
         if self._store.read_only and isinstance(self._store, SupportsFollow):
             services = self._services()
-            async with self._following:
-                await services.jobs.run(_follow, self._store, services.ledger)
+            await services.jobs.run(follow, self._following, self._store, services.ledger)
         return self._snapshot()
 
     def _pinned(self, _: Snapshot) -> Snapshot | None:
@@ -391,8 +391,3 @@ class Lattice(Readable):
 
     def _now(self) -> float:
         return encoding.number(self._clock(), "the clock's time")
-
-
-def _follow(store: SupportsFollow, ledger: Ledger) -> None:
-    for block in store.follow():
-        ledger.extend(block)

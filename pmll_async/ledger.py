@@ -50,6 +50,14 @@ class Ledger:
         self._state = State()
         self.snapshot = self._publish()
 
+    def settle(self) -> None:
+        """Sort what loading brought, so that no later caller has to wait for it."""
+        self._by_anchor.settle()
+
+    def time_of(self, revision: int) -> float:
+        """The commit time of the record that led to the revision; 0 for the empty lattice."""
+        return float(self._times.view()[revision - 1]) if revision else 0.0
+
     def is_revised(self, line: int) -> bool:
         """Whether a line of the newest state has replaced this one."""
         return line in self._state.revised
@@ -70,8 +78,9 @@ class Ledger:
 
     def at(self, revision: int) -> Snapshot:
         """The state after `revision` records, drawn from the columns."""
-        if revision == self.snapshot.revision:
-            return self.snapshot
+        newest = self.snapshot
+        if revision == newest.revision:
+            return newest
         return self._rebuild(revision, self._key_uses).show(
             self._timeline(revision), self._ranked_to(revision), b""
         )
@@ -166,7 +175,9 @@ class Ledger:
         spans = self._lineage(revision)
         timeline, ranked = self._timeline(revision), self._ranked_to(revision)
         alive = np.zeros(timeline.line_count, dtype=np.bool_)
+        kept = np.zeros(revision, dtype=np.bool_)
         for first, stop in spans:
+            kept[first:stop] = True
             alive[timeline.line_starts[first] : timeline.line_starts[stop]] = True
         state = State()
         state.add_lines(
@@ -176,7 +187,7 @@ class Ledger:
             kinds=timeline.kinds,
             alive=alive,
         )
-        state.keys = {use.key: use for use in key_uses if any(a <= use.n < b for a, b in spans)}
+        state.keys = {use.key: use for use in key_uses if use.n < revision and kept[use.n]}
         marks = [mark for span in spans for mark in self._marks_within(*span)]
         state.apply(self._resolved(marks, state), timeline)
         return state

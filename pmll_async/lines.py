@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -241,6 +241,10 @@ class RaceOutcome(_Value):
     scores: tuple[CandidateScore, ...]
 
 
+MOST_IN_A_BATCH: Final = 4096
+"""The lines of a batch are compared with each other: so many make 64 MiB of cosines."""
+
+
 class Limits(BaseModel):
     """Bounds that keep one lattice from eating its process.
 
@@ -257,6 +261,9 @@ class Limits(BaseModel):
 
     def model_post_init(self, _: object) -> None:
         """Refuse bounds that let nothing through."""
-        for name, least in (("context_bytes", 2), ("batch_records", 1), ("batch_bytes", 1)):
-            if getattr(self, name) < least:
-                raise InvalidInputError(f"{name} must be {least} or more")
+        least = {"context_bytes": 2, "batch_records": 1, "batch_bytes": 1, "cached_lines": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InvalidInputError(f"{name} must be {bound} or more")
+        if self.batch_records > MOST_IN_A_BATCH:
+            raise InvalidInputError(f"batch_records must be {MOST_IN_A_BATCH} or less")

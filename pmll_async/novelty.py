@@ -77,7 +77,8 @@ class BatchNovelty:
         """Float32 cosines of each content with those before it, -2 elsewhere."""
         units = (self._keys / self._norms[:, None]).astype(np.float32)
         cosines: Float32 = units @ units.T
-        cosines[np.triu_indices(len(units))] = -2.0
+        for row in range(len(units)):
+            cosines[row, row:] = -2.0
         return cosines
 
     def _nearest_sibling(self, place: int, mutual: Float32) -> Nearest:

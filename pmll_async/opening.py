@@ -23,7 +23,7 @@ from pmll_async.events import EventHub
 from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits
-from pmll_async.protocols import Clock, Index, Store, StoreHeader
+from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.readable import Services
 from pmll_async.reader import Reader
 from pmll_async.trace import Trace
@@ -83,6 +83,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         ledger = Ledger(index)
         for block in store.load():
             ledger.extend(block)
+        ledger.settle()
     except BaseException:
         store.close()
         raise
@@ -110,6 +111,15 @@ class Opened:
             return
         if loop is not self.services.jobs.loop:
             raise WrongEventLoopError
+
+    async def end(self) -> None:
+        """Answer what was accepted, then close everything."""
+        try:
+            await self.services.desk.drained()
+            await self.services.jobs.close()
+            await self.trace.close()
+        finally:
+            self.hub.end()
 
 
 def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> Opened:
@@ -140,6 +150,14 @@ def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> 
         hub=hub,
         pid=os.getpid(),
     )
+
+
+def follow(lock: threading.Lock, store: SupportsFollow, ledger: Ledger) -> None:
+    """Take in what a writer elsewhere has added; blocks."""
+    # Locked here and not by the callers: one that is cancelled leaves its job running.
+    with lock:
+        for block in store.follow():
+            ledger.extend(block)
 
 
 class Abandonable(Generic[Result]):

@@ -19,7 +19,7 @@ from pmll_async.concert import Concert, Float32, Float64
 from pmll_async.records import Record
 
 Clock = Callable[[], float]
-"""Seconds since the epoch. Called in the trace's thread, once for every record that commits."""
+"""Seconds since the epoch. Called in the trace's thread for records, on the loop for queries."""
 
 
 @dataclass(frozen=True, slots=True)

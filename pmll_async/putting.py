@@ -13,8 +13,6 @@ from pmll_async.lines import Candidate
 from pmll_async.proposals import GroupProposal, PutProposal
 from pmll_async.trace import Trace
 
-MOST_IN_A_BATCH: Final = 4096
-"""Each of a batch is compared with each: so many make 64 MiB of cosines."""
 _YIELD_EVERY: Final = 16
 """Candidates encoded between two turns of the event loop: about half a millisecond."""
 

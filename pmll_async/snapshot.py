@@ -52,7 +52,8 @@ class Timeline:
         """The revision after the newest record committed at or before the moment."""
         if moment.tzinfo is None:
             raise InvalidInputError(f"{moment!r} has no time zone; give one, such as timezone.utc")
-        by_then = np.flatnonzero(self.times <= moment.timestamp())
+        # A datetime is whole microseconds: a time that rounds to it is of its moment.
+        by_then = np.flatnonzero(self.times <= moment.timestamp() + 5e-7)
         return int(by_then[-1]) + 1 if len(by_then) else 0
 
 
@@ -60,9 +61,9 @@ class Timeline:
 class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
 
-    `chain` int32: line numbers by position. `strengths` float64 and `alive` bool by line; `alive`
-    is False for forgotten lines and for those that a rollback took off. `columns` are by index row,
-    `ranked_lines` int32 gives each row's line.
+    `chain` int32: line numbers by position. By line: `strengths` float64; `present` bool, False for
+    what a rollback took off; `alive` bool, False for what was forgotten, too. `columns` are by
+    index row, and `ranked_lines` int32 gives each row's line.
     """
 
     timeline: Timeline
@@ -70,6 +71,7 @@ class Snapshot:
     head: str
     chain: Ints
     strengths: Float64
+    present: NDArray[np.bool_]
     alive: NDArray[np.bool_]
     columns: Columns
     ranked_lines: Ints
@@ -97,8 +99,8 @@ class Snapshot:
         return next((line for line in lines if self.has(line)), lines[0])
 
     def has(self, line: int) -> bool:
-        """Whether the line is part of this state, if only as a forgotten one on the chain."""
-        return bool(self.alive[line]) or self.position(line) is not None
+        """Whether the line is part of this state, if only as a forgotten one."""
+        return bool(self.present[line])
 
     def revision_at(self, point: Point) -> int:
         """The revision that `point` names: the state just after that record."""

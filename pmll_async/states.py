@@ -34,22 +34,23 @@ class RankedLines:
 class State:
     """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
 
-    By line `strengths` and `alive`; by index row `row_strengths` and `live`; `chain` line numbers
-    by position; `keys` in use; `revised` and `forgotten` lines.
+    By line `strengths`, `present` and `alive` (not forgotten); by index row `row_strengths` and
+    `live`; `chain` line numbers by position; `keys` in use; `revised` lines.
     """
 
     def __init__(self) -> None:
         self.chain = Column(np.int32)
         self.strengths, self.row_strengths = Column(np.float64), Column(np.float64)
-        self.alive, self.live = Column(np.bool_), Column(np.bool_)
+        self.present, self.alive = Column(np.bool_), Column(np.bool_)
+        self.live = Column(np.bool_)
         self.keys: dict[str, KeyUse] = {}
         self.revised: set[int] = set()
-        self.forgotten: set[int] = set()
 
     def add_line(self, line: int, *, is_ranked: bool) -> None:
         """Append one line to the chain, at full strength."""
         self.chain.append(line)
         self.strengths.append(1.0)
+        self.present.append(True)
         self.alive.append(True)
         if is_ranked:
             self.row_strengths.append(1.0)
@@ -67,6 +68,7 @@ class State:
         """Append lines; `ranked` are the places among them that have vectors."""
         self.chain.extend(chain)
         self.strengths.extend(strengths)
+        self.present.extend(alive)
         self.alive.extend(alive)
         self.row_strengths.extend(strengths[ranked])
         dormant = (kinds[ranked] == BRANCH) & (strengths[ranked] < DORMANT_BELOW)
@@ -74,7 +76,7 @@ class State:
 
     def has(self, line: int) -> bool:
         """Whether the line is part of this state, if only as a forgotten one."""
-        return bool(self.alive.view()[line]) or line in self.forgotten
+        return bool(self.present.view()[line])
 
     def apply(self, marks: Sequence[tuple[Mark, int]], timeline: Timeline) -> None:
         """The effects of marks on their lines, in order."""
@@ -85,7 +87,6 @@ class State:
         for mark, line in marks:
             if mark.kind == "forget":
                 alive[line] = False
-                self.forgotten.add(line)
             else:
                 strengths[line] = min(1.0, max(0.0, float(strengths[line]) * mark.factor))
             if mark.kind == "revise":
@@ -115,6 +116,7 @@ class State:
             head=head,
             chain=chain,
             strengths=self.strengths.view(),
+            present=self.present.view(),
             alive=self.alive.view(),
             columns=columns,
             ranked_lines=ranked.lines,

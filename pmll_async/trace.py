@@ -169,9 +169,12 @@ class Trace:
             if records:
                 self._write(records)
         # Whatever went wrong, the callers must learn it and the thread must go on.
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001
+            error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
+            if error is not exc:
+                self._broken = exc
             for ticket in tickets:
-                ticket.error = ticket.error or twin(exc)
+                ticket.error = ticket.error or twin(error)
             records = []
         self._call(self._settle, tickets, first, records)
 
@@ -211,7 +214,7 @@ class Trace:
         try:
             now = float(self._clock())
         # The clock is the user's code: what it raises is the error of this ticket alone.
-        except Exception as exc:
+        except BaseException as exc:
             raise PmllError(f"the clock raised {exc!r}") from exc
         if not abs(now) < float("inf"):
             raise PmllError(f"the clock gave {now}; it must give seconds as a finite number")
@@ -231,7 +234,7 @@ class Trace:
         try:
             self._store.close()
         # Whatever went wrong, the closing caller must learn it.
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001
             ticket.error = exc
         self._call(ticket.settle)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from pmll_async.errors import PmllError
 from pmll_async.readable import Readable, Services
 from pmll_async.snapshot import Snapshot
 
@@ -11,7 +13,8 @@ from pmll_async.snapshot import Snapshot
 class LatticeView(Readable):
     """The lattice as it was just after one record; `now` is that record's commit time unless given.
 
-    It reads from the lattice that made it and lives no longer.
+    It reads from the lattice that made it and lives no longer. An old state is drawn when it is
+    first asked for: by a query in a worker thread, by `len`, `in` and `head` at once.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class LatticeView(Readable):
         self._open_services = services
         self._revision = revision
         self._drawn = snapshot
+        self._drawing: asyncio.Future[Snapshot] | None = None
         self._given_now = now
 
     def __repr__(self) -> str:
@@ -49,12 +53,24 @@ class LatticeView(Readable):
 
     async def _ready(self) -> Snapshot:
         if self._drawn is None:
-            services = self._services()
-            self._drawn = await services.jobs.run(services.ledger.at, self._revision)
+            self._drawn = await self._draw()
         return self._drawn
+
+    async def _draw(self) -> Snapshot:
+        """The state, drawn once for all who wait for it."""
+        services = self._services()
+        if self._drawing is None:
+            self._drawing = services.jobs.start(services.ledger.at, self._revision)
+        try:
+            return await asyncio.shield(self._drawing)
+        except PmllError:
+            self._drawing = None
+            raise
 
     def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
         return snapshot
 
     def _now(self) -> float:
-        return self._snapshot().committed_at if self._given_now is None else self._given_now
+        if self._given_now is not None:
+            return self._given_now
+        return self._services().ledger.time_of(self._revision)

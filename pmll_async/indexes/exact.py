@@ -127,12 +127,12 @@ class ExactIndex:
 
     def _forced(self, eligible: NDArray[np.bool_]) -> Rows:
         """The eligible rows of extreme length: few, and always scored exactly."""
-        rows = [row for row in self._extreme if row < len(eligible) and eligible[row]]
+        rows = [row for row in list(self._extreme) if row < len(eligible) and eligible[row]]
         return np.array(rows, dtype=np.int64)
 
     def _hide_extreme(self, cosines: Float32, first: int) -> None:
         """Give rows of extreme length a cosine under every floor."""
-        for row in self._extreme:
+        for row in list(self._extreme):
             if first <= row < first + cosines.shape[-1]:
                 cosines[..., row - first] = NOT_A_COSINE
 
@@ -222,7 +222,9 @@ class ExactIndex:
         if not len(rows):
             return
         keys, _, reciprocals = self._take(rows)
-        extreme = np.array([row in self._extreme for row in rows.tolist()], dtype=np.bool_)
+        extreme = np.zeros(len(rows), dtype=np.bool_)
+        if self._extreme:
+            extreme[:] = [row in self._extreme for row in rows.tolist()]
         keys[extreme] = 0.0
         [unit] = _unit_rows(query.vector[None], np.array([query.norm]))
         cosines = keys @ unit

@@ -18,6 +18,7 @@ NOT_A_COSINE: Final = np.float32(-2.0)
 NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 _NO_COSINES: Final[Float32] = np.empty(0, dtype=np.float32)
 _CHUNK: Final = 64
+_MANY_TIES: Final = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +72,8 @@ class Best:
 def best_hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:
     """The best k of the rows, in order, by their exact weights."""
     concert = query.concert
+    if len(rows) > _MANY_TIES:
+        rows, cosines = _surely_best(columns, query, rows, cosines)
     taken = zip(
         rows.tolist(),
         cosines.tolist(),
@@ -89,6 +92,22 @@ def best_hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) 
             hits.append(Hit(row, similarity, recency, weight))
     hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
     return hits[: query.k]
+
+
+def _surely_best(
+    columns: Columns, query: RankQuery, rows: Rows, cosines: Float64
+) -> tuple[Rows, Float64]:
+    """Fewer of many rows: those whose weights, right but for the last bits, may be the best."""
+    concert = query.concert
+    with np.errstate(over="ignore"):
+        ages = np.maximum(query.now - columns.timestamps[rows], 0.0)
+    parts = concert.alpha * np.exp(-ages / concert.tau) + concert.beta * cosines
+    weights = columns.strengths[rows] * (parts + concert.gamma * columns.novelties[rows])
+    weights[cosines < query.floor] = -np.inf
+    k = min(query.k, len(rows))
+    cut = float(np.partition(weights, len(rows) - k)[len(rows) - k])
+    keep = weights >= cut - 1e-9 * concert.margin
+    return rows[keep], cosines[keep]
 
 
 class Near:
@@ -117,10 +136,11 @@ def first_largest(
 ) -> list[tuple[float, int] | None]:
     """For each owner its largest cosine and the first row that has it."""
     answers: list[tuple[float, int] | None] = [None] * count
-    for owner, row, cosine in zip(owners.tolist(), rows.tolist(), cosines.tolist(), strict=True):
-        known = answers[owner]
-        if known is None or cosine > known[0] or (cosine == known[0] and row < known[1]):
-            answers[owner] = (cosine, row)
+    order = np.lexsort((rows, -cosines, owners))
+    heads = order[np.flatnonzero(np.diff(owners[order], prepend=-1))]
+    best = zip(owners[heads].tolist(), cosines[heads].tolist(), rows[heads].tolist(), strict=True)
+    for owner, cosine, row in best:
+        answers[owner] = (cosine, row)
     return answers
 
 

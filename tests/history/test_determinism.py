@@ -19,7 +19,7 @@ from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore, ManualClock
 
 Commit = Callable[[Lattice], Awaitable[Any]]
-NO_LIMIT = 10_000
+NO_LIMIT = 4096
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ class Lattice(Readable):
         self._store = store
         self._index: Index = ExactIndex() if index is None else index
         self._shape = Shape(dim, value_dim)
-        self._concert = Concert() if concert is None else concert
-        self._limits = Limits() if limits is None else limits
+        self._concert = Concert.model_construct() if concert is None else concert
+        self._limits = Limits.model_construct() if limits is None else limits
         self._clock = clock
         self._hasher = Hasher(integrity_key)
         self._opening = asyncio.Lock()

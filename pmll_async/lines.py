@@ -27,7 +27,7 @@ from pmll_async.canonical import (
     encode_context,
     reencode_context,
 )
-from pmll_async.concert import Float32
+from pmll_async.concert import Concert, Float32
 from pmll_async.errors import InvalidInputError
 from pmll_async.vectors import finite_norm, to_key, to_vector
 
@@ -267,3 +267,12 @@ class Limits(BaseModel):
                 raise InvalidInputError(f"{name} must be {bound} or more")
         if self.batch_records > MOST_IN_A_BATCH:
             raise InvalidInputError(f"batch_records must be {MOST_IN_A_BATCH} or less")
+
+
+def build_models() -> None:
+    """Build what pydantic has put off until first use; blocks.
+
+    It looks for plugins in the file system and takes some 20 ms, which no event loop should.
+    """
+    for model in (MemoryLine, Candidate, RaceOutcome, Limits, Concert):
+        model.model_rebuild()

@@ -22,7 +22,7 @@ from pmll_async.errors import (
 from pmll_async.events import EventHub
 from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
-from pmll_async.lines import Limits
+from pmll_async.lines import Limits, build_models
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.readable import Services
 from pmll_async.reader import Reader
@@ -76,6 +76,7 @@ class Loaded:
 
 def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     """Open the store and read what it holds; blocks. On any error the store is closed again."""
+    build_models()
     header = store.open(shape.header(hasher), hasher)
     try:
         shape.check(header)
@@ -84,6 +85,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         for block in store.load():
             ledger.extend(block)
         ledger.settle()
+    # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
         store.close()
         raise

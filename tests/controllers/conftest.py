@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from blockbuster import blockbuster_ctx
 
-from pmll_async import Lattice, Limits
+from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 
 
@@ -24,8 +24,6 @@ async def lattice() -> AsyncIterator[Lattice]:
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> Iterator[None]:
     """A blocking call of the packages on a running loop raises `BlockingError`."""
-    # The first model that is built looks for pydantic's plugins, once in a process.
-    Limits()
     with blockbuster_ctx(["pmll_async", "controllers"]):
         yield
 

@@ -116,6 +116,9 @@ class ExactIndex:
 
     def _fill(self, block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
         block.keys[span], block.norms[span] = keys, norms
+        if len(norms) == 1 and 1 / _SAFE_NORM <= norms[0] <= _SAFE_NORM:
+            block.reciprocals[span.start] = 1.0 / norms[0]
+            return
         extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
         if extreme.any():
             # Their float32 products overflow or vanish, so that none selects them: see `_forced`.
@@ -148,9 +151,18 @@ class ExactIndex:
         if top == -np.inf:
             return None
         rows = np.flatnonzero(cosines >= top - self._margin)
+        if len(rows) == 1:
+            row = int(rows[0])
+            return self._cosine(row, keys[0], float(norms[0])), row
         exact = self._exact_cosines(np.zeros(len(rows), dtype=np.int64), rows, keys, norms)
         first = int(exact.argmax())
         return float(exact[first]), int(rows[first])
+
+    def _cosine(self, row: int, vector: Float32, norm: float) -> float:
+        """What `_exact_cosines` says of one row that is not of extreme length."""
+        block, place = self._blocks[row // BLOCK_ROWS], row % BLOCK_ROWS
+        dot = float(exact_dots(block.keys[place], vector))
+        return min(max(dot / (float(block.norms[place]) * norm), -1.0), 1.0)
 
     # --- scanning ------------------------------------------------------------------------------
 
@@ -318,6 +330,8 @@ class ExactIndex:
 
 def _unit_rows(vectors: Float32, norms: Float64) -> Float32:
     """Vectors (m, dim) at length 1; lengths that float32 cannot carry are divided in float64."""
+    if len(norms) == 1 and 1 / _SAFE_NORM <= norms[0] <= _SAFE_NORM:
+        return vectors * np.float32(1.0 / norms[0])
     if norms.max(initial=1.0) <= _SAFE_NORM and norms.min(initial=1.0) >= 1 / _SAFE_NORM:
         return vectors * (1.0 / norms).astype(np.float32)[:, None]
     return (vectors / norms[:, None]).astype(np.float32)

@@ -15,14 +15,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from mmap import mmap
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from pmll_async.columns import Block
-from pmll_async.concert import Float32
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, log_warning
@@ -119,19 +117,9 @@ def parse_header(raw: bytes, position: int, store_id: str) -> CachedBlock | None
     )
 
 
-def _passing(rows: int, dim: int) -> Float32:
-    """Room for keys that are copied on at once: given back to the system, not to the allocator.
-
-    The allocator would keep about a tenth of all keys of a load for itself.
-    """
-    if not rows:
-        return np.empty((0, dim), dtype="<f4")
-    return np.frombuffer(mmap(-1, 4 * rows * dim), dtype="<f4").reshape(rows, dim)
-
-
 def read_block(files: Files, header: CachedBlock, dim: int) -> tuple[Block, array[int]] | None:
     """The block of a header and where its records end; None when its bytes do not hold."""
-    keys = _passing(header.sizes.vectors, dim)
+    keys = np.empty((header.sizes.vectors, dim), dtype="<f4")
     columns = _section(files, header, 0)
     if columns is None or not files.read_into(CACHE, keys, header.section(1)):
         return None

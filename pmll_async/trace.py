@@ -205,8 +205,8 @@ class Trace:
         self._unsynced = isinstance(self._store, SupportsSync)
         try:
             self._ledger.extend(block)
+        # The log is ahead of memory now; only reading it again can mend that.
         except BaseException as exc:
-            # The log is ahead of memory now; only reading it again can mend that.
             self._broken = exc
             raise
 

@@ -147,6 +147,7 @@ async def _tell(event: Event, library: Library, commits: EventStream, teller: Te
 async def _race(event: Acted, library: Library, commits: EventStream) -> Race:
     outcome = event.outcome
     failed = [
+        # `NoWinnerError.failures` are objects to errors.py, which knows no lines.
         Entrant(str(failure.name), "failed", reason=failure.message)  # type: ignore[attr-defined]
         for failure in outcome.failures
     ]

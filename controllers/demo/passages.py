@@ -41,7 +41,7 @@ class Passage:
 
 def reference() -> Mapping[str, str]:
     """The topics of `help()`: name and text. Imported here because it takes a few megabytes."""
-    from pydoc_data.topics import topics  # noqa: PLC0415
+    from pydoc_data.topics import topics  # noqa: PLC0415  # a few megabytes, for the demo only
 
     return topics
 
@@ -108,6 +108,17 @@ def _ends_before(piece: _Piece, heading: tuple[str, ...], block: str) -> bool:
     return piece.size > _FULL and not unfinished
 
 
+def _fitting(block: str) -> Iterator[str]:
+    """The block; a table or grammar too long for a passage in parts of whole lines."""
+    lines: list[str] = []
+    for line in block.split("\n"):
+        if lines and sum(map(len, lines)) + len(line) > _LONGEST:
+            yield "\n".join(lines)
+            lines = []
+        lines.append(line)
+    yield "\n".join(lines)
+
+
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
@@ -137,8 +148,9 @@ def _blocks(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
             if len(lines) == 1:
                 held += f"{block}\n\n"
                 continue
-        yield (*titles.values(), *(name for _, name in terms)), held + block
-        held = ""
+        for part in _fitting(block):
+            yield (*titles.values(), *(name for _, name in terms)), held + part
+            held = ""
 
 
 def _defines(lines: list[str], following: str) -> bool:

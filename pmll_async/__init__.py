@@ -24,6 +24,7 @@ from pmll_async.errors import LineNotFoundError as LineNotFoundError
 from pmll_async.errors import MalformedExportError as MalformedExportError
 from pmll_async.errors import NotNovelError as NotNovelError
 from pmll_async.errors import NoWinnerError as NoWinnerError
+from pmll_async.errors import PinnedError as PinnedError
 from pmll_async.errors import PmllError as PmllError
 from pmll_async.errors import ReadOnlyStoreError as ReadOnlyStoreError
 from pmll_async.errors import StaleAnchorError as StaleAnchorError
@@ -88,6 +89,7 @@ __all__ = [
     "MemoryLine",
     "NoWinnerError",
     "NotNovelError",
+    "PinnedError",
     "PmllError",
     "Point",
     "RaceDecided",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _KEY_LENGTH: Final = 512
+_PIN_NAME_LENGTH: Final = 128
+_PIN_LENGTH: Final = 4096
 _SHOWN: Final = 80
 
 
@@ -146,10 +148,22 @@ def idempotency_key(value: Any) -> str | None:
     """A key of 1 to 512 characters that UTF-8 can carry, or None."""
     if value is None:
         return None
-    if not isinstance(value, str) or not 1 <= len(value) <= _KEY_LENGTH:
-        raise InvalidInputError(f"an idempotency_key has 1 to {_KEY_LENGTH} characters: {value!r}")
+    return _text(value, "an idempotency_key", _KEY_LENGTH)
+
+
+def pin(name: Any, value: Any) -> tuple[str, str]:
+    """The name and the value of a pin; only the value may be empty."""
+    return (
+        _text(name, "the name of a pin", _PIN_NAME_LENGTH),
+        _text(value, "the value of a pin", _PIN_LENGTH, least=0),
+    )
+
+
+def _text(value: Any, what: str, most: int, least: int = 1) -> str:
+    if not isinstance(value, str) or not least <= len(value) <= most:
+        raise InvalidInputError(f"{what} has {least} to {most} characters: {_shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        raise InvalidInputError("an idempotency_key is text; it has a lone surrogate") from exc
+        raise InvalidInputError(f"{what} is text; it has a lone surrogate") from exc
     return str(value)

@@ -14,6 +14,7 @@
     ├── StaleAnchorError
     ├── ConflictError
     ├── NotNovelError
+    ├── PinnedError (ValueError)
     ├── NoWinnerError
     ├── LatticeClosedError (RuntimeError)
     ├── WrongEventLoopError (RuntimeError)
@@ -152,6 +153,17 @@ class NotNovelError(PmllError):
         super().__init__(
             f"novelty {novelty:.6g} is under min_novelty {min_novelty:.6g}; "
             f"the nearest line is {nearest}"
+        )
+
+
+class PinnedError(PmllError, ValueError):
+    """The fact `name` is fixed as `pinned` for ever, and `given` is another value."""
+
+    def __init__(self, name: str, pinned: str, given: str) -> None:
+        self.name, self.pinned, self.given = name, pinned, given
+        super().__init__(
+            f"{name!r} is pinned to {pinned!r} here and cannot become {given!r}; "
+            f"use {pinned!r}, or a new store"
         )
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -18,7 +19,6 @@ from pmll_async import encoding
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
 from pmll_async.errors import (
-    ConflictError,
     InvalidInputError,
     LatticeClosedError,
     ReadOnlyStoreError,
@@ -32,9 +32,8 @@ from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, Rol
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
 from pmll_async.putting import put_many
 from pmll_async.race import CandidateFunction, Judge
-from pmll_async.racing import Racecourse, outcome_of
+from pmll_async.racing import Racecourse, outcome_of, recorded_outcome
 from pmll_async.readable import Readable, Services
-from pmll_async.records import Record
 from pmll_async.snapshot import Point, Snapshot
 from pmll_async.vectors import to_key
 from pmll_async.views import LatticeView
@@ -279,7 +278,7 @@ class Lattice(Readable):
         candidates = list(candidates)
         if not candidates:
             raise InvalidInputError("a race needs at least one candidate")
-        recorded = await self._recorded_race(opened, key)
+        recorded = await recorded_outcome(opened.services, self._snapshot(), key)
         if recorded is not None:
             return recorded
         snapshot = self._snapshot()
@@ -291,7 +290,7 @@ class Lattice(Readable):
         )
         proposal = await course.run(candidates, strength, seconds)
         n, record = await opened.trace.commit(proposal.under(prev, key))
-        return await self._outcome(opened, n, record)
+        return await outcome_of(opened.services, n, record)
 
     async def decay(self, anchor: str, factor: float) -> None:
         """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
@@ -315,21 +314,15 @@ class Lattice(Readable):
         revision = self._snapshot().revision_at(point)
         await opened.trace.commit(RollbackProposal(revision))
 
-    async def _recorded_race(self, opened: Opened, key: str | None) -> RaceOutcome | None:
-        snapshot = self._snapshot()
-        use = None if key is None else snapshot.keys.get(key)
-        if use is None or use.n >= snapshot.revision:
-            return None
-        if not use.race:
-            raise ConflictError(use.key, use.anchor)
-        return await self._outcome(opened, use.n, None)
+    async def pin(self, name: str, value: str) -> None:
+        """Fix a fact about this lattice for ever, such as what its key vectors were made with.
 
-    async def _outcome(self, opened: Opened, n: int, record: Record | None) -> RaceOutcome:
-        services = opened.services
-        if record is None:
-            record = await services.jobs.run(services.reader.record, n)
-        # Not `self._snapshot()`: a race that was accepted has its answer also while closing.
-        return outcome_of(services.reader, services.ledger.snapshot, n, record)
+        The same value again is nothing, another: `PinnedError`. Takes no part in digest or `at`.
+        """
+        opened = self._usable()
+        name, value = encoding.pin(name, value)
+        if not opened.pins.has(name, value):
+            await self._writable().trace.run(partial(opened.pins.add, name, value))
 
     # --- the rest of the front door ------------------------------------------------------------
 
@@ -353,6 +346,11 @@ class Lattice(Readable):
     def value_dim(self) -> int:
         """The dimensions of a value."""
         return self._usable().services.value_dim
+
+    @property
+    def pins(self) -> Mapping[str, str]:
+        """What `pin` has fixed, by name."""
+        return self._usable().pins.known
 
     @property
     def concert(self) -> Concert:

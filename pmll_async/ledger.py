@@ -60,7 +60,7 @@ class Ledger:
 
     def is_revised(self, line: int) -> bool:
         """Whether a line of the newest state has replaced this one."""
-        return line in self._state.revised
+        return bool(self._state.revised.view()[line])
 
     def is_present(self, line: int) -> bool:
         """Whether the newest state has the line, if only as a forgotten one."""

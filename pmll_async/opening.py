@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pmll_async.anchors import Hasher
@@ -92,6 +93,27 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     return Loaded(header, ledger, store, index, hasher)
 
 
+class Pins:
+    """The facts about an open store that are fixed for ever."""
+
+    def __init__(self, store: Store, header: StoreHeader) -> None:
+        self._store, self._header = store, header
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """All so far, by name; of a store open elsewhere those that it had when it was opened."""
+        return MappingProxyType(self._header.pins)
+
+    def has(self, name: str, value: str) -> bool:
+        """Whether this is fixed already; `PinnedError` if another value is."""
+        return self._header.with_pin(name, value) is self._header
+
+    def add(self, name: str, value: str) -> None:
+        """Fix a fact; blocks, in the trace's thread."""
+        self._store.pin(name, value)
+        self._header = self._header.with_pin(name, value)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
     """What an open lattice consists of."""
@@ -100,6 +122,7 @@ class Opened:
     encoder: Encoder
     trace: Trace
     hub: EventHub
+    pins: Pins
     pid: int
 
     def check_caller(self) -> None:
@@ -150,6 +173,7 @@ def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> 
             committed=hub.committed,
         ),
         hub=hub,
+        pins=Pins(loaded.store, header),
         pid=os.getpid(),
     )
 

@@ -1,13 +1,13 @@
 """The seams: what a lattice needs of a store, an index, an embedder and a clock.
 
-All store and index methods are plain blocking functions. The lattice calls `open`, `append` and
-`close` of a store from one thread at a time, and `read` and `contexts` from any thread.
+All store and index methods are plain blocking functions. The lattice calls `open`, `append`, `pin`
+and `close` of a store from one thread at a time, and `read` and `contexts` from any thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
 from pmll_async.concert import Concert, Float32, Float64
+from pmll_async.errors import PinnedError
 from pmll_async.records import Record
 
 Clock = Callable[[], float]
@@ -26,7 +27,8 @@ Clock = Callable[[], float]
 class StoreHeader:
     """What a store is, fixed when it is made: dimensions, key check, id and creation time.
 
-    `key_check` is `Hasher.check_value()`: empty in a lattice without a key.
+    `key_check` is `Hasher.check_value()`: empty in a lattice without a key. `pins` are facts that
+    are fixed later, each once.
     """
 
     dim: int
@@ -35,6 +37,15 @@ class StoreHeader:
     store_id: str = ""
     created: float = 0.0
     pins: dict[str, str] = field(default_factory=dict)
+
+    def with_pin(self, name: str, value: str) -> StoreHeader:
+        """The header with one more pin, itself if it has it; of another value: `PinnedError`."""
+        pinned = self.pins.get(name)
+        if pinned is None:
+            return replace(self, pins={**self.pins, name: value})
+        if pinned != value:
+            raise PinnedError(name, pinned, value)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,8 @@ class Recovery:
 class Store(Protocol):
     """A log of records. It numbers them from 0, keeps their order, and knows no lattice.
 
-    Opening: `open`, then `load` to its end, then `append` and `read` in any order, then `close`.
+    Opening: `open`, then `load` to its end, then `append`, `pin` and `read` in any order, then
+    `close`.
     """
 
     @property
@@ -65,7 +77,7 @@ class Store(Protocol):
 
     @property
     def read_only(self) -> bool:
-        """Whether `append` raises `ReadOnlyStoreError`."""
+        """Whether `append` and `pin` raise `ReadOnlyStoreError`."""
 
     @property
     def recovery(self) -> Recovery:
@@ -87,6 +99,12 @@ class Store(Protocol):
 
         `StoreFullError`: nothing is stored, a later call may succeed. `DurabilityUnknownError`:
         it is not known, and every later call raises it again.
+        """
+
+    def pin(self, name: str, value: str) -> None:
+        """Fix a fact about the store for ever, durably and atomically; `open` returns it from then.
+
+        The same value again is nothing, another: `PinnedError`. Other errors as of `append`.
         """
 
     def read(self, n: int) -> Record:
@@ -196,6 +214,20 @@ class Index(Protocol):
         """
 
 
+@runtime_checkable
+class SupportsCosines(Protocol):
+    """An index that can tell the cosine of every row at once."""
+
+    def cosines(
+        self, count: int, vector: Float32, norm: float, rows: NDArray[np.int64] | None = None
+    ) -> Float32:
+        """Cosines (count,) of rows 0 … count - 1 to a vector (dim,) of length `norm`.
+
+        With `rows`, each of them below `count`, (len(rows),) of those. As near as float32 comes,
+        within [-1, 1]; the same bits for a row whoever asks with whom.
+        """
+
+
 class Embedder(Protocol):
     """Turns texts into key vectors; `id` is pinned in the store."""
 
@@ -209,3 +241,27 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Vectors (len(texts), dim), none of them zero."""
+
+
+@runtime_checkable
+class AsyncEmbedder(Protocol):
+    """An embedder that waits for another machine instead of computing; runs on the loop."""
+
+    @property
+    def id(self) -> str:
+        """See `Embedder.id`."""
+
+    @property
+    def dim(self) -> int:
+        """See `Embedder.dim`."""
+
+    async def aembed(self, texts: Sequence[str]) -> Float32:
+        """Vectors (len(texts), dim), none of them zero; cancelling gives the request up."""
+
+
+@runtime_checkable
+class QuickEmbedder(Embedder, Protocol):
+    """An embedder that is done with a short text before a worker thread would have begun."""
+
+    def quick(self, texts: Sequence[str]) -> bool:
+        """Whether these take 0.1 ms or less, so that the event loop may embed them itself."""

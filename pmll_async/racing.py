@@ -11,12 +11,11 @@ import numpy as np
 
 from pmll_async.concert import Concert, Float32, clamp_cosine, exact_dots, exact_norm, novelty_of
 from pmll_async.encoding import Encoder
-from pmll_async.errors import InvalidInputError
+from pmll_async.errors import ConflictError, InvalidInputError
 from pmll_async.lines import Candidate, RaceOutcome
 from pmll_async.proposals import PutProposal, RaceEntry, RaceProposal
 from pmll_async.race import CandidateFunction, Heat, Judge, judge_all, run_race
 from pmll_async.readable import Services
-from pmll_async.reader import Reader
 from pmll_async.records import RaceRecord, Record
 from pmll_async.snapshot import Snapshot
 from pmll_async.views import LatticeView
@@ -125,11 +124,27 @@ def _proposal(heat: Heat, puts: dict[int, PutProposal], decay: float) -> RacePro
     )
 
 
-def outcome_of(reader: Reader, snapshot: Snapshot, n: int, record: Record) -> RaceOutcome:
-    """The outcome that record `n`, a race, tells of."""
+async def recorded_outcome(
+    services: Services, snapshot: Snapshot, key: str | None
+) -> RaceOutcome | None:
+    """The outcome of the race that holds the idempotency key, if there is one."""
+    use = None if key is None else snapshot.keys.get(key)
+    if use is None or use.n >= snapshot.revision:
+        return None
+    if not use.race:
+        raise ConflictError(use.key, use.anchor)
+    return await outcome_of(services, use.n)
+
+
+async def outcome_of(services: Services, n: int, record: Record | None = None) -> RaceOutcome:
+    """The outcome that record `n`, a race, tells of; it is read unless given."""
+    if record is None:
+        record = await services.jobs.run(services.reader.record, n)
     if not isinstance(record, RaceRecord):
         raise TypeError(f"record {n} is no race")
-    winner, *losers = reader.recorded(snapshot, n, record)
+    # Not the lattice's own look at its state, which is refused while closing: a race that was
+    # accepted has its answer then, too.
+    winner, *losers = services.reader.recorded(services.ledger.snapshot, n, record)
     return RaceOutcome(
         winner=winner,
         losers=tuple(losers),

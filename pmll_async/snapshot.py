@@ -62,8 +62,9 @@ class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
 
     `chain` int32: line numbers by position. By line: `strengths` float64; `present` bool, False for
-    what a rollback took off; `alive` bool, False for what was forgotten, too. `columns` are by
-    index row, and `ranked_lines` int32 gives each row's line.
+    what a rollback took off; `alive` bool, False for what was forgotten, too; `revised` bool, True
+    for what a newer line replaced. `columns` are by index row, and `ranked_lines` int32 gives each
+    row's line.
     """
 
     timeline: Timeline
@@ -73,6 +74,7 @@ class Snapshot:
     strengths: Float64
     present: NDArray[np.bool_]
     alive: NDArray[np.bool_]
+    revised: NDArray[np.bool_]
     columns: Columns
     ranked_lines: Ints
     keys: Mapping[str, KeyUse]

@@ -34,17 +34,16 @@ class RankedLines:
 class State:
     """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
 
-    By line `strengths`, `present` and `alive` (not forgotten); by index row `row_strengths` and
-    `live`; `chain` line numbers by position; `keys` in use; `revised` lines.
+    By line `strengths`, `present`, `alive` (not forgotten) and `revised`; by index row
+    `row_strengths` and `live`; `chain` line numbers by position; `keys` in use.
     """
 
     def __init__(self) -> None:
         self.chain = Column(np.int32)
         self.strengths, self.row_strengths = Column(np.float64), Column(np.float64)
         self.present, self.alive = Column(np.bool_), Column(np.bool_)
-        self.live = Column(np.bool_)
+        self.revised, self.live = Column(np.bool_), Column(np.bool_)
         self.keys: dict[str, KeyUse] = {}
-        self.revised: set[int] = set()
 
     def add_line(self, line: int, *, is_ranked: bool) -> None:
         """Append one line to the chain, at full strength."""
@@ -52,6 +51,7 @@ class State:
         self.strengths.append(1.0)
         self.present.append(True)
         self.alive.append(True)
+        self.revised.append(False)
         if is_ranked:
             self.row_strengths.append(1.0)
             self.live.append(True)
@@ -70,6 +70,7 @@ class State:
         self.strengths.extend(strengths)
         self.present.extend(alive)
         self.alive.extend(alive)
+        self.revised.extend(np.zeros(len(alive), dtype=np.bool_))
         self.row_strengths.extend(strengths[ranked])
         dormant = (kinds[ranked] == BRANCH) & (strengths[ranked] < DORMANT_BELOW)
         self.live.extend(alive[ranked] & ~dormant)
@@ -84,13 +85,14 @@ class State:
             return
         strengths, row_strengths = self.strengths.own(), self.row_strengths.own()
         alive, live = self.alive.own(), self.live.own()
+        revised = [line for mark, line in marks if mark.kind == "revise"]
+        if revised:
+            self.revised.own()[revised] = True
         for mark, line in marks:
             if mark.kind == "forget":
                 alive[line] = False
             else:
                 strengths[line] = min(1.0, max(0.0, float(strengths[line]) * mark.factor))
-            if mark.kind == "revise":
-                self.revised.add(line)
             row = timeline.ranked[line]
             if row >= 0:
                 dormant = timeline.kinds[line] == BRANCH and strengths[line] < DORMANT_BELOW
@@ -118,6 +120,7 @@ class State:
             strengths=self.strengths.view(),
             present=self.present.view(),
             alive=self.alive.view(),
+            revised=self.revised.view(),
             columns=columns,
             ranked_lines=ranked.lines,
             keys=self.keys,

@@ -42,10 +42,11 @@ Committed = Callable[[int, list[Record]], None]
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A proposal on its way, and where its caller waits. Without a proposal it asks to close."""
+    """A proposal or a job on its way, and where its caller waits; without either it is to close."""
 
     proposal: Proposal | None
     future: asyncio.Future[Any]
+    job: Callable[[], None] | None = None
     answer: Answer = None
     error: BaseException | None = None
 
@@ -92,11 +93,11 @@ class Trace:
 
         Cancelling the wait before the ticket is taken withdraws it.
         """
-        if self._closing is not None:
-            raise LatticeClosedError
-        ticket = Ticket(proposal, self._loop.create_future())
-        self._submit(ticket)
-        return await ticket.future
+        return await self._answer(Ticket(proposal, self._loop.create_future()))
+
+    async def run(self, job: Callable[[], None]) -> None:
+        """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
+        await self._answer(Ticket(None, self._loop.create_future(), job))
 
     async def close(self) -> None:
         """Finish accepted tickets, close the store and end the thread; later calls wait for it."""
@@ -112,6 +113,12 @@ class Trace:
             await asyncio.sleep(0)
         self._closing.result()
 
+    async def _answer(self, ticket: Ticket) -> Any:
+        if self._closing is not None:
+            raise LatticeClosedError
+        self._submit(ticket)
+        return await ticket.future
+
     def _submit(self, ticket: Ticket) -> None:
         if self._thread is None:
             # A daemon: a process that forgets to close must still be able to end.
@@ -124,12 +131,12 @@ class Trace:
 
     def _run(self) -> None:
         while True:
-            batch = self._take()
-            if batch and batch[0].proposal is None:
-                self._close_store(batch[0])
-                return
-            wanted = [ticket for ticket in batch if not ticket.future.cancelled()]
-            if wanted:
+            wanted = [ticket for ticket in self._take() if not ticket.future.cancelled()]
+            if wanted and wanted[0].proposal is None:
+                self._do(wanted[0])
+                if wanted[0].job is None:
+                    return
+            elif wanted:
                 self._commit(wanted)
             self._sync_later()
 
@@ -179,10 +186,7 @@ class Trace:
         self._call(self._settle, tickets, first, records)
 
     def _decide(self, tickets: list[Ticket]) -> list[Record]:
-        if self._broken is not None:
-            raise StoreError(
-                f"an earlier failure stopped this lattice: {self._broken!r}; reopen it"
-            )
+        self._check()
         contents = [c for t in tickets if t.proposal is not None for c in t.proposal.contents]
         draft = Draft(
             self._ledger, self._index, self._hasher, self._checked_clock, contents, self._dim
@@ -197,6 +201,12 @@ class Trace:
             except PmllError as exc:
                 ticket.error = exc
         return draft.records
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise StoreError(
+                f"an earlier failure stopped this lattice: {self._broken!r}; reopen it"
+            )
 
     def _write(self, records: list[Record]) -> None:
         snapshot = self._ledger.snapshot
@@ -230,10 +240,15 @@ class Trace:
         except (StoreError, OSError) as exc:
             _log.error("trace.sync_failed", error=repr(exc))
 
-    def _close_store(self, ticket: Ticket) -> None:
+    def _do(self, ticket: Ticket) -> None:
+        """The job, or closing the store."""
         try:
-            self._store.close()
-        # Whatever went wrong, the closing caller must learn it.
+            if ticket.job is None:
+                self._store.close()
+            else:
+                self._check()
+                ticket.job()
+        # Whatever went wrong, the caller must learn it and the thread must come to its end.
         except BaseException as exc:  # noqa: BLE001
             ticket.error = exc
         self._call(ticket.settle)

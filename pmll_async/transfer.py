@@ -135,7 +135,8 @@ def import_records(
 
     The store is new, or holds the beginning of the same export, as an earlier import that was
     interrupted leaves it; then this one goes on there. Opens and closes it. Returns how many
-    records were added.
+    records were added. The store has the export's pins in the end; with another value of one
+    nothing is written: `PinnedError`.
 
     Atomic groups stay whole. Memory is bounded by one batch or group, and about 100 bytes a line.
     Raises `MalformedExportError`, and `WrongKeyError` without the key of a keyed export.
@@ -153,6 +154,8 @@ def import_records(
             if progress is not None:
                 progress(intake.records, header.records)
         intake.finish()
+        for name, value in header.pins.items():
+            store.pin(name, value)
         return intake.added
     finally:
         store.close()
@@ -163,6 +166,8 @@ def _same_shape(stored: StoreHeader, header: ExportHeader) -> None:
         raise DimensionMismatchError("a key of the export", stored.dim, header.dim)
     if stored.value_dim != header.value_dim:
         raise DimensionMismatchError("a value of the export", stored.value_dim, header.value_dim)
+    for name, value in header.pins.items():
+        stored.with_pin(name, value)
 
 
 def _header(line: str | bytes) -> ExportHeader:

@@ -82,6 +82,21 @@ def test_info_for_people(folder: Path) -> None:
     assert not any(line.endswith(" ") for line in done.stdout.splitlines())
 
 
+async def test_info_shows_pins(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    async with Lattice.open(path, dim=DIM) as lattice:
+        await lattice.pin("embedder", "e1")
+        await lattice.pin("\x1b[2J", "\x9b1m")
+    assert json.loads(pmll("info", path, "--json").stdout)["pins"] == {
+        "embedder": "e1",
+        "\x1b[2J": "\x9b1m",
+    }
+    shown = pmll("info", path).stdout
+    assert re.search(r"^pin embedder +e1$", shown, re.MULTILINE)
+    assert r"pin \u001b[2J" in shown
+    assert r"\u009b1m" in shown
+
+
 def test_info_of_an_empty_lattice(tmp_path: Path) -> None:
     done = pmll("info", make_long_lattice(tmp_path / "empty", 0))
     assert "last commit  none yet\n" in done.stdout

@@ -16,6 +16,7 @@ from pmll_async import (
     DimensionMismatchError,
     FormatError,
     Lattice,
+    PinnedError,
     StoreFullError,
     WrongKeyError,
 )
@@ -134,6 +135,33 @@ def test_pins_and_the_time_of_making_move(tmp_path: Path) -> None:
     lines = list(export_records(pinned, PLAIN))
     import_records(lines, JsonlStore(tmp_path / "copy"), PLAIN)
     assert exported(tmp_path / "copy") == lines
+
+
+async def test_pins_of_a_lattice_move_into_a_store_made_before(tmp_path: Path) -> None:
+    async with Lattice.open(tmp_path / "memory", dim=DIM) as lattice:
+        await lattice.put(vector(0))
+        await lattice.pin("embedder", "e1")
+        await lattice.pin("lang", "é")
+    lines = exported(tmp_path / "memory")
+    async with Lattice.open(tmp_path / "copy", dim=DIM):
+        pass
+    made = JsonlStore(tmp_path / "copy")
+    for records in (1, 0):
+        assert import_records(lines, made, PLAIN) == records
+        async with Lattice.open(tmp_path / "copy", read_only=True) as copy:
+            assert copy.pins == {"embedder": "e1", "lang": "é"}
+
+
+async def test_a_store_with_another_pin_is_refused_and_left_alone(
+    lines: list[str], tmp_path: Path
+) -> None:
+    async with Lattice.open(tmp_path / "other", dim=DIM) as other:
+        await other.pin("embedder", "e2")
+    before = exported(tmp_path / "other")
+    pinned = edited(lines, 1, pins={"lang": "x", "embedder": "e1"})
+    with pytest.raises(PinnedError, match="'e2'"):
+        import_records(pinned, JsonlStore(tmp_path / "other"), PLAIN)
+    assert exported(tmp_path / "other") == before
 
 
 def test_progress_is_told_on_both_ways(folder: Path) -> None:

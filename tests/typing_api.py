@@ -105,6 +105,8 @@ async def reads(where: Where) -> None:
     assert_type((len(lattice), lattice.head in lattice), tuple[int, bool])
     assert_type((lattice.dim, lattice.value_dim), tuple[int, int])
     assert_type(lattice.recovery, Recovery)
+    await lattice.pin("embedder", "e1")
+    assert_type(lattice.pins, Mapping[str, str])
 
 
 def facts(line: MemoryLine) -> Sequence[float]:

@@ -61,7 +61,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(printable(value)))
+        table.add_row(printable(name), Text(printable(value)))
     return table
 
 

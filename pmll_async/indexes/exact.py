@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pmll_async.breathing import Breather
 from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.indexes.products import SAFE_NORM, product, row_products, unit_rows
 from pmll_async.indexes.selection import (
     NOT_A_COSINE,
     Best,
@@ -24,14 +25,12 @@ from pmll_async.indexes.selection import (
     first_largest,
 )
 from pmll_async.indexes.terms import Terms
-from pmll_async.protocols import SMALL_PRODUCT, Columns, Hit, RankQuery
+from pmll_async.protocols import Columns, Hit, RankQuery
 
 BLOCK_ROWS: Final = 8192
 GATHER_SHARE: Final = 8
 """A filter that leaves fewer than 1/8 of the rows is answered from those rows alone."""
 _EXACT_ROWS: Final = 2048
-_SAFE_NORM: Final = 2.0**40
-"""Beyond this length, or below its reciprocal, a key is not left to float32 products."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +93,7 @@ class ExactIndex:
         """See `Index.nearest`."""
         if len(keys) == 1 and columns.count and not self._extreme:
             return [self._nearest_one(columns, keys, norms)]
-        units = _unit_rows(keys, norms)
+        units = unit_rows(keys, norms)
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
         near = Near()
         eligible = columns.live & columns.chain
@@ -114,12 +113,49 @@ class ExactIndex:
         exact = self._exact_cosines(owners, rows, keys, norms)
         return first_largest(len(keys), owners, rows, exact)
 
+    def cosines(
+        self, count: int, vector: Float32, norm: float, rows: NDArray[np.int64] | None = None
+    ) -> Float32:
+        """See `SupportsCosines.cosines`."""
+        [unit] = unit_rows(np.ascontiguousarray(vector)[None], np.array([norm]))
+        cosines = np.empty(count if rows is None else len(rows), dtype=np.float32)
+        if rows is None:
+            for first, block in self._upto(count):
+                part = cosines[first : first + len(block.norms)]
+                row_products(block.keys, unit, out=part)
+                part *= block.reciprocals
+        elif len(rows) * GATHER_SHARE >= count:
+            return self.cosines(count, vector, norm)[rows]
+        else:
+            for start in range(0, len(rows), _EXACT_ROWS):
+                part = cosines[start : start + _EXACT_ROWS]
+                keys, _, reciprocals = self._take_safe(rows[start : start + _EXACT_ROWS])
+                row_products(keys, unit, out=part)
+                part *= reciprocals
+        np.clip(cosines, -1.0, 1.0, out=cosines)
+        if self._extreme:
+            self._tell_extreme(cosines, rows, vector, norm)
+        return cosines
+
+    def _tell_extreme(
+        self, cosines: Float32, rows: Rows | None, vector: Float32, norm: float
+    ) -> None:
+        """Give rows of extreme length their cosines, from float64."""
+        extreme = np.array(list(self._extreme), dtype=np.int64)
+        if rows is None:
+            places = wanted = extreme[extreme < len(cosines)]
+        else:
+            places = np.flatnonzero(np.isin(rows, extreme))
+            wanted = rows[places]
+        owners = np.zeros(len(wanted), dtype=np.int64)
+        cosines[places] = self._exact_cosines(owners, wanted, vector[None], np.array([norm]))
+
     def _fill(self, block: _Block, span: slice, keys: Float32, norms: Float64) -> None:
         block.keys[span], block.norms[span] = keys, norms
-        if len(norms) == 1 and 1 / _SAFE_NORM <= norms[0] <= _SAFE_NORM:
+        if len(norms) == 1 and 1 / SAFE_NORM <= norms[0] <= SAFE_NORM:
             block.reciprocals[span.start] = 1.0 / norms[0]
             return
-        extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
+        extreme = (norms > SAFE_NORM) | (norms < 1 / SAFE_NORM)
         if extreme.any():
             # Their float32 products overflow or vanish, so that none selects them: see `_forced`.
             for place in np.flatnonzero(extreme).tolist():
@@ -143,7 +179,7 @@ class ExactIndex:
         self, columns: Columns, keys: Float32, norms: Float64
     ) -> tuple[float, int] | None:
         """What `nearest` does, for one key at half its cost: a single put's latency."""
-        [(_, [cosines])] = self._products(columns.count, _unit_rows(keys, norms))
+        [(_, [cosines])] = self._products(columns.count, unit_rows(keys, norms))
         eligible = columns.live & columns.chain
         if not eligible.all():
             cosines[~eligible] = -np.inf
@@ -181,7 +217,7 @@ class ExactIndex:
             yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
 
     def _scan(self, columns: Columns, queries: list[RankQuery], best: list[Best]) -> None:
-        units = _unit_rows(
+        units = unit_rows(
             np.array([query.vector for query in queries]),
             np.array([query.norm for query in queries]),
         )
@@ -216,7 +252,7 @@ class ExactIndex:
         whole = np.empty((1, count), dtype=np.float32)
         for first, block in self._upto(count):
             part = whole[0, first : first + len(block.norms)]
-            _product(block.keys, units[0], out=part)
+            product(block.keys, units[0], out=part)
             part *= block.reciprocals
         self._hide_extreme(whole, 0)
         yield 0, whole
@@ -233,12 +269,11 @@ class ExactIndex:
         rows = _known(query, columns)
         if not len(rows):
             return
-        keys, _, reciprocals = self._take(rows)
+        keys, _, reciprocals = self._take_safe(rows)
         extreme = np.zeros(len(rows), dtype=np.bool_)
         if self._extreme:
             extreme[:] = [row in self._extreme for row in rows.tolist()]
-        keys[extreme] = 0.0
-        [unit] = _unit_rows(query.vector[None], np.array([query.norm]))
+        [unit] = unit_rows(query.vector[None], np.array([query.norm]))
         cosines = keys @ unit
         cosines *= reciprocals
         cosines[extreme] = NOT_A_COSINE
@@ -305,10 +340,17 @@ class ExactIndex:
 
     def _take(self, rows: Rows) -> tuple[Float32, Float64, Float32]:
         """Keys (m, dim), lengths (m,) and reciprocals (m,) of the rows, in their order."""
+        keys, norms, reciprocals = self._take_safe(rows)
+        if self._extreme:
+            for place, row in enumerate(rows.tolist()):
+                keys[place] = self._extreme.get(row, keys[place])
+        return keys, norms, reciprocals
+
+    def _take_safe(self, rows: Rows) -> tuple[Float32, Float64, Float32]:
+        """The same, with zeros for keys of extreme length."""
         if not len(rows) or rows.max() < BLOCK_ROWS:
             block = self._blocks[0] if self._blocks else self._new_block()
-            keys = self._unhidden(block.keys[rows], rows)
-            return keys, block.norms[rows], block.reciprocals[rows]
+            return block.keys[rows], block.norms[rows], block.reciprocals[rows]
         keys = np.empty((len(rows), self._dim), dtype=np.float32)
         norms = np.empty(len(rows), dtype=np.float64)
         reciprocals = np.empty(len(rows), dtype=np.float32)
@@ -319,34 +361,7 @@ class ExactIndex:
             keys[here] = block.keys[at]
             norms[here] = block.norms[at]
             reciprocals[here] = block.reciprocals[at]
-        return self._unhidden(keys, rows), norms, reciprocals
-
-    def _unhidden(self, keys: Float32, rows: Rows) -> Float32:
-        if self._extreme:
-            for place, row in enumerate(rows.tolist()):
-                keys[place] = self._extreme.get(row, keys[place])
-        return keys
-
-
-def _unit_rows(vectors: Float32, norms: Float64) -> Float32:
-    """Vectors (m, dim) at length 1; lengths that float32 cannot carry are divided in float64."""
-    if len(norms) == 1 and 1 / _SAFE_NORM <= norms[0] <= _SAFE_NORM:
-        return vectors * np.float32(1.0 / norms[0])
-    if norms.max(initial=1.0) <= _SAFE_NORM and norms.min(initial=1.0) >= 1 / _SAFE_NORM:
-        return vectors * (1.0 / norms).astype(np.float32)[:, None]
-    return (vectors / norms[:, None]).astype(np.float32)
-
-
-def _product(keys: Float32, unit: Float32, out: Float32) -> None:
-    """Dot products of keys (n, dim) with one vector.
-
-    A small one is not shared between the threads of the linear algebra library: on a busy machine
-    waiting for those takes a hundred times as long as the product.
-    """
-    if keys.size <= SMALL_PRODUCT:
-        np.vecdot(keys, unit, out=out)
-    else:
-        np.dot(keys, unit, out=out)
+        return keys, norms, reciprocals
 
 
 def _cosines(block: _Block, units: Float32) -> Float32:
@@ -355,7 +370,7 @@ def _cosines(block: _Block, units: Float32) -> Float32:
         cosines: Float32 = units @ block.keys.T
     else:
         cosines = np.empty((1, len(block.keys)), dtype=np.float32)
-        _product(block.keys, units[0], out=cosines[0])
+        product(block.keys, units[0], out=cosines[0])
     cosines *= block.reciprocals
     return cosines
 

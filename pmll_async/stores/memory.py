@@ -48,6 +48,11 @@ class MemoryStore:
         """See `Store.append`; durable as far as memory goes."""
         self._records.extend(records)
 
+    def pin(self, name: str, value: str) -> None:
+        """See `Store.pin`."""
+        if self._header is not None:
+            self._header = self._header.with_pin(name, value)
+
     def read(self, n: int) -> Record:
         """See `Store.read`."""
         return self._records[n]

@@ -94,6 +94,10 @@ class GatedStore:
         if self._after:
             raise self._after.pop(0)
 
+    def pin(self, name: str, value: str) -> None:
+        """See `Store.pin`."""
+        self.store.pin(name, value)
+
     def read(self, n: int) -> Record:
         """See `Store.read`."""
         return self.store.read(n)

@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from pmll_async.concert import Concert
-from pmll_async.protocols import Columns, Hit, Index, RankQuery
+from pmll_async.concert import Concert, Float32, exact_norm
+from pmll_async.protocols import Columns, Hit, Index, RankQuery, SupportsCosines
 from pmll_async.testing import oracle
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near
 
@@ -188,6 +188,62 @@ class IndexSuite(ABC):
         assert [[found] for found in together] == alone
         if self.exact:
             assert together == [oracle.nearest(land.keys, land.columns, key) for key in keys]
+
+    # --- powers --------------------------------------------------------------------------------
+
+    def filled_with_cosines(self, land: Landscape, step: int | None = None) -> SupportsCosines:
+        """The filled index; skips the test of one that cannot tell every row's cosine."""
+        index = self.filled(land, step)
+        if not isinstance(index, SupportsCosines):
+            pytest.skip("this index has not got the cosines of every row")
+        return index
+
+    @pytest.mark.parametrize(("count", "dim"), [(0, 3), (1, 1), (40, 2), (700, 8), (300, 384)])
+    def test_the_cosine_of_every_row(self, count: int, dim: int) -> None:
+        land = landscape(20 + count, count, dim)
+        index = self.filled_with_cosines(land)
+        for vector in vectors_near(12, land.keys, 6):
+            check_cosines(index, land, vector)
+
+    def test_the_cosines_of_rows_of_any_length(self) -> None:
+        # From the shortest to the longest that float32 can hold, a few of them beside all others.
+        land = landscape(13, 600, 5)
+        scales = np.ones((600, 1), dtype=np.float32)
+        scales[::7, 0] = np.resize(np.array([1e-40, 1e-30, 1e-13, 1e13, 1e25, 1e37]), 86)
+        keys = land.keys / np.abs(land.keys).max(axis=1, keepdims=True) * scales
+        land = replace(land, keys=keys)
+        index = self.filled_with_cosines(land)
+        for vector in keys[:49:7]:
+            check_cosines(index, land, vector)
+            check_cosines(index, land, -vector)
+
+    @pytest.mark.parametrize("step", [None, 3])
+    def test_a_cosine_has_the_same_bits_whoever_asks_with_whom(self, step: int | None) -> None:
+        land = landscape(14, 900, 17)
+        index = self.filled_with_cosines(land, step)
+        random = np.random.default_rng(14)
+        for number, vector in enumerate(vectors_near(14, land.keys, 24)):
+            norm = exact_norm(vector)
+            every = index.cosines(900, vector, norm)
+            count = int(random.integers(1, 901))
+            assert index.cosines(count, vector, norm).tobytes() == every[:count].tobytes()
+            rows = random.integers(0, count, 2 ** (number % 11)).astype(np.int64)
+            found = index.cosines(count, vector, norm, rows)
+            assert found.tobytes() == every[rows].tobytes()
+            wide = np.zeros((17, 2), dtype=np.float32)
+            wide[:, 0] = vector
+            assert index.cosines(900, wide[:, 0], norm).tobytes() == every.tobytes()
+
+
+def check_cosines(index: SupportsCosines, land: Landscape, vector: Float32) -> None:
+    """All cosines are within [-1, 1] and as near to the exact ones as float32 comes."""
+    count, dim = land.keys.shape
+    found = index.cosines(count, vector, exact_norm(vector))
+    assert found.shape == (count,)
+    assert found.dtype == np.float32
+    assert (np.abs(found) <= 1.0).all()
+    exact = oracle.cosines(land.keys, vector)
+    assert np.abs(found - exact).max(initial=0.0) <= 1e-6 * max(1.0, dim**0.5 / 4)
 
 
 def first_rows(columns: Columns, count: int) -> Columns:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ import pytest
 from pmll_async.anchors import Hasher
 from pmll_async.errors import (
     DimensionMismatchError,
+    PinnedError,
     ReadOnlyStoreError,
     StoreError,
     StoreLockedError,
@@ -162,6 +164,67 @@ class StoreSuite(ReadingSuite, ABC):
         assert store.path
         assert store.read_only is False
 
+    # --- pins ----------------------------------------------------------------------------------
+
+    def test_a_pin_is_there_from_then_on(self, path: Path) -> None:
+        chain = ChainBuilder()
+        chain.lines(6)
+        with self.opened(path, chain) as (store, _):
+            store.pin("embedder", "e1")
+            append(store, chain, 0, 4)
+            store.pin("é", 'several\nlines of "text" \\ and none: \0')
+            store.pin("", "")
+        pins = {"embedder": "e1", "é": 'several\nlines of "text" \\ and none: \0', "": ""}
+        assert self.pins(path) == pins
+        with self.opened(path, chain) as (store, records):
+            assert records == chain.records[:4]
+            append(store, chain, 4)
+            store.pin("later", "x" * 4096)
+        assert self.pins(path) == {**pins, "later": "x" * 4096}
+        with self.opened(path, chain, header=False) as (_, records):
+            assert records == chain.records
+
+    def test_nothing_but_the_pins_changes(self, path: Path) -> None:
+        chain = ChainBuilder(dim=3, value_dim=2, integrity_key=KEY)
+        store = self.make_store(path)
+        before = store.open(chain.header, chain.hasher)
+        list(store.load())
+        store.pin("embedder", "e1")
+        store.close()
+        after = self.make_store(path).open(None, chain.hasher)
+        assert after == replace(before, pins={"embedder": "e1"})
+
+    def test_a_pin_never_changes(self, path: Path) -> None:
+        chain = ChainBuilder()
+        with self.opened(path, chain) as (store, _):
+            store.pin("embedder", "e1")
+        with self.opened(path, chain) as (store, _):
+            store.pin("embedder", "e1")
+            with pytest.raises(PinnedError) as caught:
+                store.pin("embedder", "e2")
+            assert (caught.value.pinned, caught.value.given) == ("e1", "e2")
+            store.pin("other", "e2")
+        assert self.pins(path) == {"embedder": "e1", "other": "e2"}
+
+    def test_pins_of_a_new_store(self, path: Path) -> None:
+        chain = ChainBuilder()
+        store = self.make_store(path)
+        store.open(replace(chain.header, pins={"embedder": "e1"}), chain.hasher)
+        list(store.load())
+        with pytest.raises(PinnedError):
+            store.pin("embedder", "e2")
+        store.pin("other", "e2")
+        store.close()
+        assert self.pins(path) == {"embedder": "e1", "other": "e2"}
+
+    def pins(self, path: Path) -> dict[str, str]:
+        """What is pinned, after opening the store again."""
+        store = self.make_store(path)
+        try:
+            return store.open(None, Hasher()).pins
+        finally:
+            store.close()
+
     # --- around the store ----------------------------------------------------------------------
 
     def test_what_append_writes(self, path: Path) -> None:
@@ -218,6 +281,10 @@ class StoreSuite(ReadingSuite, ABC):
                 assert reader.read_only
                 with pytest.raises(ReadOnlyStoreError):
                     append(reader, chain)
+                with pytest.raises(ReadOnlyStoreError):
+                    reader.pin("embedder", "e1")
+                writer.pin("embedder", "e1")
+                assert reader.read(2) == chain.records[2]
             finally:
                 reader.close()
             assert writer.read(2) == chain.records[2]

@@ -39,6 +39,7 @@ async def check(
     await check_rewind(view, model, state)
     await check_lines(view, model, state)
     await check_keys(view, model, state)
+    check_revised(view, state)
 
 
 async def check_queries(
@@ -103,6 +104,12 @@ async def check_keys(view: Lattice | LatticeView, model: Model, state: State) ->
         else:
             with pytest.raises(LineNotFoundError):
                 await view.find(key)
+
+
+def check_revised(view: Lattice | LatticeView, state: State) -> None:
+    revised = view._snapshot().revised
+    assert len(revised) == len(state.lines)
+    assert set(np.flatnonzero(revised).tolist()) == state.revised
 
 
 async def check_every_revision(lattice: Lattice, model: Model, vectors: list[Float32]) -> None:

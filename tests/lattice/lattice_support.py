@@ -121,6 +121,11 @@ class SpyStore:
         self.inner.append(records, block)
         self._leave("append")
 
+    def pin(self, name: str, value: str) -> None:
+        self._enter("pin")
+        self.inner.pin(name, value)
+        self._leave("pin")
+
     def read(self, n: int) -> Record:
         self._enter("read")
         record = self.inner.read(n)

@@ -52,6 +52,8 @@ CALLS: dict[str, Callable[[Lattice], Any]] = {
     "lock": lambda lattice: lattice.lock("x"),
     "events": lambda lattice: lattice.events(),
     "recovery": lambda lattice: lattice.recovery,
+    "pin": lambda lattice: lattice.pin("embedder", "e1"),
+    "pins": lambda lattice: lattice.pins,
     "dim": lambda lattice: lattice.dim,
     "value_dim": lambda lattice: lattice.value_dim,
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from make_records import Chain
 
 from pmll_async.columns import Block
@@ -86,3 +87,27 @@ def copy_as_killed(source: Path, target: Path) -> Path:
     if target.exists():
         shutil.rmtree(target)
     return Path(shutil.copytree(source, target))
+
+
+class CrashError(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def crashing(patch: pytest.MonkeyPatch, after: int) -> Iterator[list[str]]:
+    """The process ends at the call after so many that change names or bytes on disk."""
+    calls: list[str] = []
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **options: Any) -> Any:
+            if len(calls) == after:
+                raise CrashError
+            calls.append(name)
+            return call(*args, **options)
+
+        return counting
+
+    with patch.context() as context:
+        for name in ("rename", "unlink", "ftruncate", "fsync", "write", "truncate"):
+            context.setattr(os, name, counted(name, getattr(os, name)))
+        yield calls

@@ -8,17 +8,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonl_tools import (
     LOG,
+    CrashError,
     all_contexts,
     contents,
     contexts_of,
     copy_as_killed,
+    crashing,
     load,
     opened,
     same_blocks,
@@ -67,30 +68,6 @@ def test_acknowledged_records_survive_kill_9(path: Path) -> None:
 
 
 # --- a recovery that is cut short ---------------------------------------------------------------
-
-
-class CrashError(BaseException):
-    """The process ends here."""
-
-
-@contextmanager
-def crashing(patch: pytest.MonkeyPatch, after: int) -> Iterator[list[str]]:
-    """The process ends at the call after so many that change names or bytes on disk."""
-    calls: list[str] = []
-
-    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counting(*args: Any, **options: Any) -> Any:
-            if len(calls) == after:
-                raise CrashError
-            calls.append(name)
-            return call(*args, **options)
-
-        return counting
-
-    with patch.context() as context:
-        for name in ("rename", "unlink", "ftruncate", "fsync", "write", "truncate"):
-            context.setattr(os, name, counted(name, getattr(os, name)))
-        yield calls
 
 
 def _unproven(path: Path, chain: Chain) -> None:

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pmll_async.anchors import ROOT_DIGEST
-from pmll_async.errors import CorruptionError, FormatError, StoreError, StoreFullError
+from pmll_async.errors import (
+    CorruptionError,
+    DurabilityUnknownError,
+    FormatError,
+    StoreError,
+    StoreFullError,
+)
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.framing import BadFrameError, decode_object, encode_object
 
@@ -82,7 +88,10 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """The file with these bytes, durably; after a crash it holds the old bytes or the new ones."""
+    """The file with these bytes, durably; after a crash it holds the old bytes or the new ones.
+
+    An error leaves the old bytes, but for `DurabilityUnknownError`.
+    """
     temporary = path.with_name(path.name + ".tmp")
     try:
         write_synced(temporary, data)
@@ -90,7 +99,10 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    try:
+        sync_folder(path.parent)
+    except OSError as exc:
+        raise DurabilityUnknownError(str(path.parent)) from exc
 
 
 def make_folder(folder: Path) -> None:
@@ -170,6 +182,11 @@ def write_store(folder: Path, header: StoreHeader) -> None:
         "created": header.created,
     }
     replace_file(folder / STORE, encode_object(fields))
+
+
+def write_pins(folder: Path, pins: dict[str, str]) -> None:
+    """Replace `store.json` by one that differs in its pins alone, whatever else it says."""
+    replace_file(folder / STORE, encode_object(_read_object(folder / STORE) | {"pins": pins}))
 
 
 def read_manifest(folder: Path, store_id: str) -> Manifest:

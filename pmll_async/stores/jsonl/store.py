@@ -136,14 +136,18 @@ class JsonlStore:
                 yield from session.loader.blocks(self._plan(session))
 
     def append(self, records: Sequence[Record], block: Block) -> None:
-        if self._read_only:
-            raise ReadOnlyStoreError(self.path)
-        writer = self._opened().writer
-        if writer is None:
-            raise StoreError(f"{self.path} is not loaded to its end; load it before appending")
+        _, writer = self._writing()
         if records:
             with translated(self._folder):
                 writer.append(records, block)
+
+    def pin(self, name: str, value: str) -> None:
+        session, writer = self._writing()
+        header = session.header.with_pin(name, value)
+        if header is not session.header:
+            with translated(self._folder):
+                writer.pin(header.pins)
+            session.header = header
 
     def sync(self) -> None:
         """Make durable what `append` only wrote (`sync="os"`); cheap when there is nothing."""
@@ -189,6 +193,14 @@ class JsonlStore:
         if session.pid != os.getpid():
             raise StoreError(f"{self.path} was opened before fork; open it in this process")
         return session
+
+    def _writing(self) -> tuple[_Session, Writer]:
+        if self._read_only:
+            raise ReadOnlyStoreError(self.path)
+        session = self._opened()
+        if session.writer is None:
+            raise StoreError(f"{self.path} is not loaded to its end; load it before writing")
+        return session, session.writer
 
     def _begin(
         self, header: StoreHeader, hasher: Hasher, lock: WriterLock | None, files: Files

@@ -18,6 +18,7 @@ from pmll_async.stores.jsonl.folder import (
     sync_folder,
     write_all,
     write_manifest,
+    write_pins,
 )
 from pmll_async.stores.jsonl.framing import encode_frame
 from pmll_async.stores.jsonl.lock import WriterLock
@@ -79,6 +80,15 @@ class Writer:
         self._check()
         self._fdatasync()
         self._confirm()
+
+    def pin(self, pins: dict[str, str]) -> None:
+        """Let `store.json` say these pins."""
+        self._check()
+        try:
+            write_pins(self._folder, pins)
+        except DurabilityUnknownError:
+            self._stopped = True
+            raise
 
     def close(self) -> None:
         """Leave everything durable and listed, unless the disk is in doubt."""

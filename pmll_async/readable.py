@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -43,6 +43,18 @@ class Services:
     value_dim: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """One state of a lattice, for what is derived from its lines, such as a text index.
+
+    `run` runs a blocking function in a worker thread, and waits; `reader` blocks.
+    """
+
+    snapshot: Snapshot
+    reader: Reader
+    run: Callable[..., Awaitable[Any]]
+
+
 class Readable(ABC):
     """Queries, lines and the chain, of one state."""
 
@@ -65,6 +77,11 @@ class Readable(ABC):
     @abstractmethod
     def _now(self) -> float:
         """The `now` of a query that gives none."""
+
+    async def survey(self) -> Survey:
+        """The whole state: not for agents, but for indexes over its lines."""
+        services = self._services()
+        return Survey(await self._ready(), services.reader, services.jobs.run)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from pmll_async.context_index import ContextIndex
 from pmll_async.errors import CorruptionError, StoreError
 from pmll_async.filters import Filter
 from pmll_async.lines import MemoryLine
-from pmll_async.protocols import Hit, Index, RankQuery, Store
+from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
 from pmll_async.records import LineRecord, Record
 from pmll_async.snapshot import Ints, Snapshot
 
@@ -132,11 +132,12 @@ class Reader:
             now=question.now,
             concert=concert,
             floor=concert.floor if question.floor is None else question.floor,
-            rows=None if question.where is None else self._rows(snapshot, question.where),
+            rows=None if question.where is None else self.rows(snapshot, question.where),
             branches=question.branches,
         )
 
-    def _rows(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
+    def rows(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
+        """The index rows whose contexts the filter matches, ascending."""
         matching = np.flatnonzero(self._contexts.mask(snapshot, where))
         rows = snapshot.timeline.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
@@ -153,6 +154,17 @@ class Reader:
         """One line as it is stored."""
         stored = self._stored(snapshot, line)
         return self._as_stored(snapshot, line, stored, float(snapshot.strengths[line]))
+
+    def contexts(self, first: int, stop: int) -> Iterator[bytes]:
+        """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
+        for piece in self._store.contexts(first, stop):
+            yield from piece
+
+    def cosines(self, snapshot: Snapshot, vector: Float32, norm: float) -> Float32 | None:
+        """The cosine of every index row to a vector; None if the index cannot tell."""
+        if not isinstance(self._index, SupportsCosines):
+            return None
+        return self._index.cosines(snapshot.columns.count, vector, norm)
 
     def record(self, n: int) -> Record:
         """One record of the log."""

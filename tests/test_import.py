@@ -20,7 +20,8 @@ PACKAGES = ["pmll_async", "controllers"]
 # What only the command line, a test run or an optional part may load.
 OPTIONAL = [
     *("asyncpg", "chromadb", "click", "duckdb", "faiss", "fastapi", "hypothesis", "lmdb", "mcp"),
-    *("psycopg", "pytest", "rich", "sentence_transformers", "torch", "typer", "uvicorn"),
+    *("onnxruntime", "openai", "psycopg", "pytest", "rich", "safetensors"),
+    *("sentence_transformers", "tokenizers", "torch", "typer", "uvicorn", "wordllama"),
 ]
 
 # The interpreter itself tells of every file, socket and process that an import touches. numpy comes

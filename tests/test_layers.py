@@ -34,7 +34,7 @@ LAYERS: dict[int, set[str]] = {
         "vectors",
     },
     1: {"protocols"},
-    2: {"stores", "indexes", "integrity", "text.hashing"},
+    2: {"stores", "indexes", "integrity", "text.hashing", "text.embedders"},
     3: {
         "context_index",
         "draft",
@@ -63,14 +63,14 @@ LAYERS: dict[int, set[str]] = {
         "working",
     },
     5: {"text"},
-    6: {"cli", "commands", "servers"},
+    6: {"cli", "commands", "evaluation", "servers"},
     7: {"testing"},
 }
 
 # Neighbours in a layer that must not know each other, in either direction.
 STRANGERS: tuple[frozenset[str], ...] = (
     frozenset({"race", "trace"}),
-    frozenset({"stores", "indexes", "integrity", "text.hashing"}),
+    frozenset({"stores", "indexes", "integrity", "text.hashing", "text.embedders"}),
 )
 
 # Everything else takes the store that it is handed.

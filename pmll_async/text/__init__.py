@@ -1,8 +1,39 @@
-"""Text: embedders that turn sentences into key vectors."""
+"""Text: remember sentences and recall them; embedders that turn sentences into key vectors."""
 
 from pmll_async.text.hashing import FUNCTION_WORDS as FUNCTION_WORDS
 from pmll_async.text.hashing import HashingEmbedder as HashingEmbedder
 from pmll_async.text.hashing import stem as stem
 from pmll_async.text.hashing import words as words
+from pmll_async.text.memory import TextMemory as TextMemory
+from pmll_async.text.memory import TextView as TextView
+from pmll_async.text.presets import ASSISTANT as ASSISTANT
+from pmll_async.text.presets import DIALOGUE as DIALOGUE
+from pmll_async.text.presets import NOTES as NOTES
+from pmll_async.text.presets import Part as Part
+from pmll_async.text.presets import Preset as Preset
+from pmll_async.text.results import Duplicate as Duplicate
+from pmll_async.text.results import Recollection as Recollection
+from pmll_async.text.results import Stored as Stored
+from pmll_async.text.results import Utterance as Utterance
+from pmll_async.text.scorers import Scorer as Scorer
+from pmll_async.text.search import Search as Search
 
-__all__ = ["FUNCTION_WORDS", "HashingEmbedder", "stem", "words"]
+__all__ = [
+    "ASSISTANT",
+    "DIALOGUE",
+    "FUNCTION_WORDS",
+    "NOTES",
+    "Duplicate",
+    "HashingEmbedder",
+    "Part",
+    "Preset",
+    "Recollection",
+    "Scorer",
+    "Search",
+    "Stored",
+    "TextMemory",
+    "TextView",
+    "Utterance",
+    "stem",
+    "words",
+]

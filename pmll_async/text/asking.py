@@ -1,0 +1,108 @@
+"""Asking for texts: what text memory and a view of its past have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from pmll_async import encoding
+from pmll_async.concert import Float32
+from pmll_async.errors import InvalidInputError
+from pmll_async.filters import parse
+from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.readable import Readable, Where
+from pmll_async.text.embedding import EmbeddingDesk
+from pmll_async.text.keeping import IndexKeeper
+from pmll_async.text.presets import Preset
+from pmll_async.text.recalling import Recall, recall, recent
+from pmll_async.text.results import Recollection, recollected
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an open text memory works with."""
+
+    embedder: Embedder | AsyncEmbedder
+    preset: Preset
+    keeper: IndexKeeper
+    desk: EmbeddingDesk
+
+
+class Recalling(ABC):
+    """Asking for texts, in one state of a lattice."""
+
+    @abstractmethod
+    async def _ready(self) -> Parts:
+        """What an open memory works with."""
+
+    @abstractmethod
+    def _state(self) -> Readable:
+        """The lattice or the view that is asked."""
+
+    async def recall(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        neighbours: int = 0,
+        min_score: float | None = None,
+        branches: bool = False,
+        explain: bool = False,
+    ) -> list[Recollection]:
+        """The best `k` texts for a question, by score, then the later; [] is a good answer.
+
+        Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
+        `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
+        "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
+        of races. `explain` tells what each scorer gave.
+        """
+        parts = await self._ready()
+        asked = Recall(
+            question=text_of(question, "question"),
+            k=encoding.count(k, "k", 0),
+            where=None if where is None else parse(where),
+            min_score=0.0 if min_score is None else encoding.fraction(min_score, "min_score"),
+            branches=branches,
+            neighbours=encoding.count(neighbours, "neighbours", 0),
+            explain=explain,
+            vector=await _meaning(parts, question),
+        )
+        survey = await self._state().survey()
+        found: list[Recollection] = await survey.run(
+            recall, survey, parts.keeper, parts.preset, asked
+        )
+        return found
+
+    async def recent(self, limit: int = 10, *, where: Where | None = None) -> list[Recollection]:
+        """The newest texts of the chain, the newest first."""
+        parts = await self._ready()
+        most = encoding.count(limit, "limit", 0)
+        matching = None if where is None else parse(where)
+        survey = await self._state().survey()
+        found: list[Recollection] = await survey.run(recent, survey, parts.keeper, most, matching)
+        return found
+
+    async def get(self, anchor: str) -> Recollection:
+        """The text of a line, also of one that was replaced or forgotten."""
+        return recollected(await self._state().get(anchor))
+
+
+async def _meaning(parts: Parts, question: str) -> Float32 | None:
+    if not parts.preset.uses(parts.embedder):
+        return None
+    vector: Float32 = (await parts.desk.embed([question]))[0]
+    return vector
+
+
+def text_of(value: object, what: str) -> str:
+    """A text that UTF-8 can carry."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{what} is a text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidInputError(
+            f"{what} has a lone surrogate at {exc.start}; decode it, or replace what cannot be read"
+        ) from exc
+    return str(value)

@@ -1,0 +1,32 @@
+"""What embedders read of installed packages, without running them, and what to say without them."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def require(extra: str, *modules: str) -> None:
+    """Raise `ImportError` with the command that installs them if top-level modules are missing."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise ImportError(
+            f"{' and '.join(missing)} missing: pip install 'pmll-async[{extra}]'", name=missing[0]
+        )
+
+
+def read_data(module: str, path: str, sha256: str) -> bytes:
+    """The contents of a file beside a top-level module; `ImportError` if they are not those."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{module} is not installed any more", name=module)
+    file = Path(spec.origin).parent / path
+    contents = file.read_bytes()
+    if hashlib.sha256(contents).hexdigest() != sha256:
+        raise ImportError(
+            f"{file} is not the file that the vectors are named after: install the version of "
+            f"{module} that pmll-async names",
+            name=module,
+        )
+    return contents

@@ -1,0 +1,119 @@
+"""Presets: scorers weighed together, each tried on conversations or notes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pmll_async.concert import Float64
+from pmll_async.errors import InvalidInputError
+from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.text import scorers
+from pmll_async.text.hashing import HashingEmbedder
+from pmll_async.text.scorers import Scorer
+from pmll_async.text.search import Search
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A scorer, how much it weighs, and its name in explanations."""
+
+    name: str
+    scorer: Scorer
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise InvalidInputError(f"the weight of {self.name!r} is not finite: {self.weight!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Parts that are added in order, each seeing the total of those before it.
+
+    A total becomes a score by a logistic curve: 1/2 at `middle`, and `steepness` times as steep as
+    the standard one. `spelling` has dense parts count the hashing embedder's vectors, too, which
+    know only how words are written.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    middle: float = 2.0
+    steepness: float = 2.1
+    spelling: bool = False
+
+    def weigh(self, search: Search) -> None:
+        """Add what each part gives the candidates to `search.total`, and note it by name."""
+        for part in self.parts:
+            search.given[part.name] = points = part.weight * part.scorer(search)
+            search.total = search.total + points
+
+    def scores(self, totals: Float64) -> Float64:
+        """Scores in [0, 1] of totals."""
+        exponents = np.clip(self.steepness * (totals - self.middle), -60.0, 60.0)
+        return np.asarray(1.0 / (1.0 + np.exp(-exponents)))
+
+    def uses(self, embedder: Embedder | AsyncEmbedder) -> bool:
+        """Whether recall needs the question's vector."""
+        return self.spelling or not isinstance(embedder, HashingEmbedder)
+
+
+DIALOGUE: Final = Preset(
+    "dialogue",
+    (
+        Part("lexical", scorers.lexical()),
+        Part("window", scorers.window(), 0.75),
+        Part("session", scorers.session(), 0.3),
+        Part("phrases", scorers.phrases(), 1.2),
+        Part("entities", scorers.entities(), 0.3),
+        Part("speaker", scorers.speaker(), 0.1),
+        Part("dated", scorers.dated(), 0.05),
+        Part("length", scorers.length(), 0.2),
+        Part("asking", scorers.asking(), -0.03),
+        Part("dense", scorers.dense(), 0.1),
+        Part("dense_window", scorers.dense_window(), 0.05),
+        Part("feedback", scorers.feedback(), 0.4),
+        Part("answering", scorers.answering("lexical", "phrases"), 0.8),
+        Part("neighbour", scorers.neighbour(), 0.2),
+        Part("newest", scorers.newest(), 0.02),
+    ),
+    middle=2.0,
+    steepness=2.1,
+)
+"""Turns of conversations: what is said around a line, in its session, tells what it is about."""
+
+NOTES: Final = Preset(
+    "notes",
+    (
+        Part("lexical", scorers.lexical()),
+        Part("phrases", scorers.phrases(), 0.5),
+        Part("entities", scorers.entities(), 0.3),
+        Part("speaker", scorers.speaker(), 0.05),
+        Part("dated", scorers.dated(), 0.05),
+        Part("dense", scorers.dense(), 0.05),
+        Part("feedback", scorers.feedback(), 0.4),
+        Part("newest", scorers.newest(), 0.05),
+    ),
+    middle=0.8,
+    steepness=6.0,
+)
+"""Facts of a sentence or two, each of which stands for itself; of two alike the newer counts."""
+
+ASSISTANT: Final = Preset(
+    "assistant",
+    (
+        Part("lexical", scorers.lexical()),
+        Part("phrases", scorers.phrases(), 0.5),
+        Part("entities", scorers.entities(), 0.3),
+        Part("length", scorers.length(), -0.2),
+        Part("dense", scorers.dense(), 0.05),
+        Part("feedback", scorers.feedback(), 0.1),
+        Part("newest", scorers.newest(), 0.02),
+    ),
+    middle=0.5,
+    steepness=6.0,
+)
+"""Paragraphs, such as the answers of assistants: a long one has many words by its length alone."""

@@ -1,0 +1,317 @@
+"""Scorers: small functions from a search to one number a candidate, and wrappers around them.
+
+Those that compare words give the share, 0 to 1, of what the question's words weigh, so that their
+numbers mean the same for every question and store. Formulas: BM25 in S. Robertson and H. Zaragoza,
+"The Probabilistic Relevance Framework", 2009.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from pmll_async.concert import Float64
+from pmll_async.text.hashing import FUNCTION_WORDS, words
+from pmll_async.text.postings import Int64s
+from pmll_async.text.rows import ASKS, DATED, NONE
+from pmll_async.text.search import REACH, Search
+from pmll_async.text.terms import terms
+
+Scorer = Callable[[Search], Float64]
+"""Scores (n,) of a search's candidates; higher is better."""
+
+_LONG: Final = 4.5
+_FUNCTION_IDF: Final = 0.5  # of a function word in a phrase: a question does not look it up
+_NAMES: Final = re.compile(r"(?<!^)\b[^\W_a-z][^\W_]*")
+_ASKS_WHEN: Final = re.compile(
+    r"^\W*(?:in which|when|how long|since when|(?:what|which) (?:date|day|month|year|time))\b",
+    re.IGNORECASE,
+)
+_NO_SPREAD: Final = 1e-6
+_NO_NEWS: Final = frozenset(term for word in FUNCTION_WORDS for term in terms(word))
+
+
+def lexical(k1: float = 0.8, b: float = 0.15) -> Scorer:
+    """The words that a line shares with the question: BM25 over the greatest possible BM25."""
+
+    def score(search: Search) -> Float64:
+        if not search.wanted:
+            return np.zeros(len(search.rows))
+        counts = search.counts[:, 0]
+        relative = search.play.lengths[search.rows] / search.play.mean_length
+        return _share(search, counts / (counts + k1 * (1 - b + b * relative)))
+
+    return score
+
+
+def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
+    """The same for a line read together with the turns around it, which count less with distance.
+
+    What is asked and what is answered share the words of the question.
+    """
+
+    def score(search: Search) -> Float64:
+        if not search.wanted:
+            return np.zeros(len(search.rows))
+        weights = np.repeat(fading ** np.arange(REACH + 1), [1] + [2] * REACH).astype(np.float32)
+        counts = np.einsum("tan,a->tn", search.counts, weights)
+        return _share(search, counts / (counts + k1))
+
+    return score
+
+
+def _share(search: Search, saturations: Float64) -> Float64:
+    return np.asarray(search.idfs @ saturations / search.mass)
+
+
+def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
+    """BM25 of the whole session that a line is of, over the greatest possible."""
+
+    def score(search: Search) -> Float64:
+        sessions = search.index.session
+        lengths = search.play.session_lengths
+        size = len(lengths)
+        held = np.count_nonzero(lengths)
+        relative = 1 - b + b * lengths / max(1.0, lengths.sum() / max(1, held))
+        scores, mass = np.zeros(size), 0.0
+        for term in search.wanted:
+            posted = term.posted
+            named = sessions[posted.rows] >= 0
+            counts = np.bincount(sessions[posted.rows[named]], posted.counts[named], minlength=size)
+            frequency = np.count_nonzero(counts)
+            idf = np.log1p((held - frequency + 0.5) / (frequency + 0.5))
+            scores += idf * counts / (counts + k1 * relative)
+            mass += idf
+        own = sessions[search.rows]
+        return np.where(own < 0, 0.0, np.append(scores, 0.0)[np.maximum(own, 0)] / max(mass, 1e-9))
+
+    return score
+
+
+def phrases() -> Scorer:
+    """Pairs of the question's words that stand side by side in the line, over the words' mass."""
+
+    def score(search: Search) -> Float64:
+        weights = _pair_weights(search)
+        scores = np.zeros(len(search.rows))
+        meant = {term for pair in weights for term in pair}
+        for owner, found in sorted(_neighbouring(search, meant)):
+            scores[owner] += weights.get(found, 0.0)
+        return scores / max(search.mass, 1e-9)
+
+    return score
+
+
+def _pair_weights(search: Search) -> dict[tuple[int, int], float]:
+    """The mean idf of the two terms of each of the question's pairs."""
+    idfs = {term.number: term.idf for term in search.wanted}
+    numbers = [
+        tuple(search.index.postings.number(term) for term in pair) for pair in search.asked.pairs
+    ]
+    return {
+        (first, second): (idfs.get(first, _FUNCTION_IDF) + idfs.get(second, _FUNCTION_IDF)) / 2
+        for first, second in numbers
+        if first is not None and second is not None
+    }
+
+
+def _neighbouring(search: Search, meant: set[int]) -> set[tuple[int, tuple[int, int]]]:
+    """The candidates (by place) and pairs of the meant terms that stand side by side there."""
+    tokens, bounds = search.tokens
+    is_meant = np.zeros(len(search.index.postings.vocabulary), dtype=np.bool_)
+    is_meant[list(meant)] = True
+    held = is_meant[tokens]
+    places = np.flatnonzero(held[:-1] & held[1:])
+    owners = np.searchsorted(bounds, places, side="right") - 1
+    within = bounds[owners + 1] > places + 1
+    places, owners = places[within], owners[within]
+    pairs = zip(tokens[places].tolist(), tokens[places + 1].tolist(), strict=True)
+    return set(zip(owners.tolist(), pairs, strict=True))
+
+
+def speaker() -> Scorer:
+    """1 for what was said by the one speaker whom the question names."""
+
+    def score(search: Search) -> Float64:
+        named = search.named_speaker
+        if named == NONE:
+            return np.zeros(len(search.rows))
+        said: Float64 = (search.index.speaker[search.rows] == named).astype(np.float64)
+        return said
+
+    return score
+
+
+def length() -> Scorer:
+    """The logarithm of a line's length, to a bound: short turns seldom answer anything."""
+
+    def score(search: Search) -> Float64:
+        return np.minimum(np.log1p(search.play.lengths[search.rows]), _LONG) / _LONG
+
+    return score
+
+
+def asking() -> Scorer:
+    """1 for a line that itself asks something."""
+
+    def score(search: Search) -> Float64:
+        return ((search.index.marks[search.rows] & ASKS) > 0).astype(np.float64)
+
+    return score
+
+
+def feedback(lines: int = 5, added: int = 20) -> Scorer:
+    """Pseudo-relevance feedback: the words of the best lines so far, asked for as well.
+
+    A line gets the share that it has of what the added words weigh.
+    """
+
+    def score(search: Search) -> Float64:
+        gains = _gains(search, np.argsort(-search.total, kind="stable")[:lines])
+        if not gains:
+            return np.zeros(len(search.rows))
+        postings = search.index.postings
+        numbers = np.array(list(gains), dtype=np.int64)
+        frequencies = postings.frequencies(numbers, search.count)
+        idfs = np.log1p((search.count - frequencies + 0.5) / (frequencies + 0.5))
+        gained = np.array(list(gains.values())) * idfs
+        chosen = np.argsort(-gained, kind="stable")[:added]
+        shares = gained[chosen] / max(gained[chosen[0]], 1e-9) * idfs[chosen]
+        weights = np.zeros(len(postings.vocabulary))
+        weights[numbers[chosen]] = shares
+        return search.sums(weights[search.tokens[0]]) / max(float(shares.sum()), 1e-9)
+
+    return score
+
+
+def _gains(search: Search, best: Int64s) -> dict[int, float]:
+    """By term what the best lines have of it, each by its total; the question's terms left out."""
+    postings = search.index.postings
+    asked = {term.number for term in search.wanted}
+    gains: dict[int, float] = {}
+    for place in best.tolist():
+        tokens, _ = postings.tokens_of(search.rows[place : place + 1])
+        numbers, counts = np.unique(tokens, return_counts=True)
+        weights = max(0.0, float(search.total[place])) * counts / (counts + 0.8)
+        for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
+            if number not in asked and postings.vocabulary[number] not in _NO_NEWS:
+                gains[number] = gains.get(number, 0.0) + weight
+    return gains
+
+
+def dense() -> Scorer:
+    """Cosine of meaning, standardised over the lines in play; 0 without a model."""
+
+    def score(search: Search) -> Float64:
+        return _standardised(search)[search.rows]
+
+    return score
+
+
+def dense_window(fading: float = 0.5) -> Scorer:
+    """The mean of `dense` over a line and the turns around it, which count less with distance."""
+
+    def score(search: Search) -> Float64:
+        table = np.append(_standardised(search), 0.0)
+        there = np.append(search.play.rows, False)
+        weights = np.repeat(fading ** np.arange(REACH + 1), [1] + [2] * REACH)
+        sums, mass = np.zeros(len(search.rows)), np.zeros(len(search.rows))
+        for rows, weight in zip(search.around, weights, strict=True):
+            sums += weight * table[rows] * there[rows]
+            mass += weight * there[rows]
+        return sums / mass
+
+    return score
+
+
+def _standardised(search: Search) -> Float64:
+    if search.cosines is None:
+        return np.zeros(search.count)
+    cosines = search.cosines[search.play.rows].astype(np.float64)
+    spread = float(cosines.std())
+    if spread < _NO_SPREAD:
+        return np.zeros(search.count)
+    standardised: Float64 = (search.cosines - cosines.mean()) / spread
+    return standardised
+
+
+def neighbour(fading: float = 0.5) -> Scorer:
+    """The better of the totals of the turns beside a line, fading with distance."""
+
+    def score(search: Search) -> Float64:
+        _, before, after, earlier, later = search.spread(np.maximum(search.total, 0.0))
+        return np.maximum(before, after) + fading * np.maximum(earlier, later)
+
+    return score
+
+
+def answering(*parts: str) -> Scorer:
+    """What the parts gave the turn before a line, if that one asks: this may be the answer."""
+
+    def score(search: Search) -> Float64:
+        points = np.zeros(len(search.rows))
+        for name in parts:
+            points = points + search.given[name]
+        asks = (search.index.marks[search.rows] & ASKS) > 0
+        return search.spread(points * asks)[1]
+
+    return score
+
+
+def dated() -> Scorer:
+    """1 for a line that speaks of a time, when the question asks for one."""
+
+    def score(search: Search) -> Float64:
+        if not _ASKS_WHEN.search(search.question):
+            return np.zeros(len(search.rows))
+        return ((search.index.marks[search.rows] & DATED) > 0).astype(np.float64)
+
+    return score
+
+
+def entities() -> Scorer:
+    """The names and numbers of the question that the line has, over the words' mass."""
+
+    def score(search: Search) -> Float64:
+        speakers = {part for name in search.index.speakers for part in words(name)}
+        named = {
+            term
+            for word in _NAMES.findall(search.question)
+            if not speakers.issuperset(words(word))
+            for term in terms(word)
+        }
+        vocabulary = search.index.postings.vocabulary
+        scores = np.zeros(len(search.rows))
+        for place, term in enumerate(search.wanted):
+            if vocabulary[term.number] in named:
+                scores += term.idf * (search.counts[place, 0] > 0)
+        return scores / max(search.mass, 1e-9)
+
+    return score
+
+
+def newest(lines: int = 32, alike: float = 0.6) -> Scorer:
+    """-1 for a line among the best so far of which a later one by the same speaker says nearly all.
+
+    Nearly all: of the terms of both, the share `alike` is in each (Jaccard).
+    """
+
+    def score(search: Search) -> Float64:
+        scores = np.zeros(len(search.rows))
+        best = np.sort(np.argsort(-search.total, kind="stable")[:lines])
+        tokens, bounds = search.index.postings.tokens_of(search.rows[best])
+        distinct, places = np.unique(tokens, return_inverse=True)
+        held = np.zeros((len(best), len(distinct)), dtype=np.float32)
+        held[np.repeat(np.arange(len(best)), np.diff(bounds)), places] = 1.0
+        shared = held @ held.T
+        sizes = held.sum(axis=1)
+        near = shared >= alike * (sizes[:, np.newaxis] + sizes - shared)
+        speakers = search.index.speaker[search.rows[best]]
+        near &= speakers[:, np.newaxis] == speakers
+        scores[best[np.triu(near, 1).any(axis=1)]] = -1.0
+        return scores
+
+    return score

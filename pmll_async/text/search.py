@@ -1,0 +1,214 @@
+"""A search: one question in one state, as the scorers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.concert import Float32, Float64
+from pmll_async.text.hashing import words
+from pmll_async.text.postings import Int32s, Int64s, Posted
+from pmll_async.text.rows import NONE, TextRows
+from pmll_async.text.terms import QuestionTerms
+
+REACH: Final = 2
+"""How many turns before and after a line count as its neighbours."""
+SEEDS: Final = 256
+"""So many of the best lines by words, and by meaning, are scored in full, with their neighbours."""
+
+
+class Play:
+    """The rows that a search may find, and what all searches in one state ask about them.
+
+    `rows` bool (count,): which rows of the state have text, are live, and fit the filter.
+    """
+
+    def __init__(self, index: TextRows, rows: NDArray[np.bool_]) -> None:
+        self.index, self.rows = index, rows
+        self.count = len(rows)
+        self.size = int(np.count_nonzero(rows))
+
+    @cached_property
+    def lengths(self) -> Int64s:
+        """How many terms each row in the state has (count,)."""
+        return self.index.postings.lengths(self.count)
+
+    @cached_property
+    def mean_length(self) -> float:
+        """The mean length of the rows in play, at least 1."""
+        return max(1.0, float(self.lengths @ self.rows) / max(1, self.size))
+
+    @cached_property
+    def session_lengths(self) -> Float64:
+        """How many terms each session has in the rows in play (sessions,)."""
+        sessions = self.index.session[: self.count]
+        named = self.rows & (sessions >= 0)
+        size = len(self.index.sessions)
+        lengths = self.lengths[named].astype(np.float64)
+        return np.bincount(sessions[named], lengths, minlength=size).astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """One term of the question: its postings among the rows in play, and its idf."""
+
+    number: int
+    posted: Posted
+    idf: float
+
+
+class Search:
+    """What scorers may look at. Candidates are rows (n,) int64, ascending; scores are (n,).
+
+    `mass` is the summed idf of the question's terms, also of those that no line holds: the most
+    that a line could have in common with it. `total` is the sum of the parts before this one, and
+    `given` what each of them gave by name.
+    `cosines` float32 (count,) is None without a model of meaning.
+    """
+
+    def __init__(
+        self,
+        play: Play,
+        question: str,
+        asked: QuestionTerms,
+        cosines: Float32 | None = None,
+        seeds: int = SEEDS,
+    ) -> None:
+        self.play, self.index = play, play.index
+        self.question, self.asked = question, asked
+        self.cosines = cosines
+        self.count = play.count
+        self.wanted = self._wanted()
+        self.mass = sum(term.idf for term in self.wanted) + self._idf(1) * (
+            len(asked.wanted) - len(self.wanted)
+        )
+        self.rows = self._candidates(seeds)
+        self.total: Float64 = np.zeros(len(self.rows))
+        self.given: dict[str, Float64] = {}
+
+    # --- the question --------------------------------------------------------------------------
+
+    def _wanted(self) -> list[Wanted]:
+        wanted = []
+        for term in self.asked.wanted:
+            number = self.index.postings.number(term)
+            if number is None:
+                continue
+            posted = self.index.postings.find(number, self.count)
+            kept = self.play.rows[posted.rows]
+            if not kept.all():
+                posted = Posted(posted.rows[kept], posted.counts[kept])
+            if len(posted.rows):
+                wanted.append(Wanted(number, posted, self._idf(len(posted.rows))))
+        return wanted
+
+    def _idf(self, frequency: int) -> float:
+        return float(np.log1p((self.play.size - frequency + 0.5) / (frequency + 0.5)))
+
+    @cached_property
+    def named_speaker(self) -> int:
+        """The number of the one speaker whom the question names, or NONE."""
+        said = set(words(self.question))
+        named = []
+        for number, name in enumerate(self.index.speakers):
+            parts = words(name)
+            if parts and (parts[0] in said or said.issuperset(parts)):
+                named.append(number)
+        return named[0] if len(named) == 1 else NONE
+
+    # --- the candidates ------------------------------------------------------------------------
+
+    def _candidates(self, most: int) -> Int64s:
+        """The rows nearest to the question by words and by meaning, and the turns around them."""
+        near = np.zeros(self.count + 1, dtype=np.bool_)
+        near[self._best_by_words(most)] = True
+        if self.cosines is not None:
+            near[_largest(np.where(self.play.rows, self.cosines, -np.inf), most)] = True
+        seeds = np.flatnonzero(near)
+        for step in (self.index.before, self.index.after):
+            rows = seeds
+            for _ in range(REACH):
+                rows = self._stepped(step, rows)
+                near[rows] = True
+        return np.flatnonzero(near[: self.count] & self.play.rows)
+
+    def _best_by_words(self, most: int) -> Int64s:
+        sums = np.zeros(self.count, dtype=np.float32)
+        for term in self.wanted:
+            # Each row is once among a term's, so that nothing is lost in this sum.
+            sums[term.posted.rows] += np.float32(term.idf)
+        found = np.flatnonzero(sums)
+        return found[_largest(sums[found], most)]
+
+    def _stepped(self, step: Int32s, rows: Int64s) -> Int64s:
+        """The neighbours of rows; `count` stands for none, as for one that is not there yet."""
+        known = rows < self.count
+        found = np.full(len(rows), self.count, dtype=np.int64)
+        found[known] = step[rows[known]]
+        found[(found == NONE) | (found > self.count)] = self.count
+        return found
+
+    @cached_property
+    def around(self) -> tuple[Int64s, ...]:
+        """The candidates, the turns one before and after them, two before and after; `count`: none.
+
+        A neighbour outside the state or the filter counts as none.
+        """
+        found: list[Int64s] = [self.rows]
+        steps = [self.rows, self.rows]
+        for _ in range(REACH):
+            steps = [
+                self._stepped(self.index.before, steps[0]),
+                self._stepped(self.index.after, steps[1]),
+            ]
+            found += steps
+        return tuple(found)
+
+    def spread(self, scores: Float64) -> tuple[Float64, ...]:
+        """Scores of the candidates seen from `around`: 0 where there is no candidate."""
+        table = np.zeros(self.count + 1)
+        table[self.rows] = scores
+        return tuple(table[rows] for rows in self.around)
+
+    @cached_property
+    def counts(self) -> NDArray[np.float32]:
+        """How often each wanted term (t,) occurs in `around` (2 · REACH + 1, n): (t, …)."""
+        table = np.zeros(self.count + 1, dtype=np.float32)
+        around = np.stack(self.around)
+        counts = np.empty((len(self.wanted), *around.shape), dtype=np.float32)
+        for place, term in enumerate(self.wanted):
+            table[term.posted.rows] = term.posted.counts
+            counts[place] = table[around]
+            table[term.posted.rows] = 0.0
+        return counts
+
+    @cached_property
+    def idfs(self) -> Float64:
+        """The idf of each wanted term (t,)."""
+        return np.array([term.idf for term in self.wanted])
+
+    @cached_property
+    def tokens(self) -> tuple[Int32s, Int64s]:
+        """The candidates' terms one after the other, and where each candidate's begin (n + 1,)."""
+        return self.index.postings.tokens_of(self.rows)
+
+    def sums(self, weights: Float64) -> Float64:
+        """Weights of the candidates' tokens summed by candidate."""
+        running = np.zeros(len(weights) + 1)
+        np.cumsum(weights, out=running[1:])
+        bounds = self.tokens[1]
+        return running[bounds[1:]] - running[bounds[:-1]]
+
+
+def _largest(scores: Float32, most: int) -> Int64s:
+    """The places of the largest scores; of equal ones the later."""
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    least = np.partition(scores, len(scores) - most)[len(scores) - most]
+    above = np.flatnonzero(scores > least)
+    equal = np.flatnonzero(scores == least)
+    return np.concatenate([above, equal[len(equal) - (most - len(above)) :]])

@@ -17,9 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from pmll_async import filters
 from pmll_async.anchors import Hasher
+from pmll_async.commands import evaluate, moving, plugins
 from pmll_async.commands import info as info_command
 from pmll_async.commands import log as log_command
-from pmll_async.commands import moving, plugins
 from pmll_async.commands import verify as verify_command
 from pmll_async.commands.terminal import say
 from pmll_async.errors import PmllError, WrongKeyError
@@ -254,6 +254,9 @@ def import_(
     added, so that an interrupted import goes on and a copy can be brought up to date.
     """
     moving.import_(source, path, Hasher(_key(key_file)), as_json=as_json)
+
+
+app.add_typer(evaluate.app, name="eval")
 
 
 def _key(file: Path | None) -> bytes | None:

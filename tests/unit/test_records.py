@@ -136,7 +136,9 @@ def puts(draw: st.DrawFn, hasher: Hasher) -> Record:
 def races(draw: st.DrawFn, hasher: Hasher) -> Record:
     decay = draw(fractions)
     losers = draw(st.lists(line_records(hasher, "branch", decay), max_size=2))
-    scores = st.builds(CandidateScore, name=texts, score=st.floats(-1e9, 1e9), anchor=anchors)
+    # A race makes 0.0 of -0.0 before it is recorded.
+    points = st.floats(-1e9, 1e9).map(lambda score: score + 0.0)
+    scores = st.builds(CandidateScore, name=texts, score=points, anchor=anchors)
     failures = st.builds(CandidateFailure, name=texts, error=texts, message=texts)
     return RaceRecord(
         t=draw(seconds),

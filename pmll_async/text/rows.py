@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.growing import Column
+from pmll_async.text.hashing import words
 from pmll_async.text.postings import Int32s, Int64s, Postings
 from pmll_async.text.terms import date_terms, terms
 
@@ -87,6 +88,7 @@ class TextRows:
         self.speakers: list[str] = []
         self.sessions: list[str] = []
         self._speaker_numbers: dict[str, int] = {}
+        self._speakers_by_word: dict[str, list[int]] = {}
         self._session_numbers: dict[str, int] = {}
         self._speaker, self._session = Column(np.int32), Column(np.int32)
         self._marks = Column(np.uint8)
@@ -120,6 +122,10 @@ class TextRows:
     def after(self) -> Int32s:
         """The row after each on the chain within its session, or NONE."""
         return self._after.view()
+
+    def speakers_with(self, word: str) -> Sequence[int]:
+        """The numbers of the speakers who have the word in their names."""
+        return self._speakers_by_word.get(word, ())
 
     # --- growing -------------------------------------------------------------------------------
 
@@ -192,6 +198,8 @@ class TextRows:
     def _new_speaker(self, name: str) -> int:
         number = self._speaker_numbers[name] = len(self.speakers)
         self.speakers.append(name)
+        for word in set(words(name)):
+            self._speakers_by_word.setdefault(word, []).append(number)
         return number
 
     def _number_session(self, said: Said) -> int:

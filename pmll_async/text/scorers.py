@@ -16,7 +16,7 @@ import numpy as np
 from pmll_async.concert import Float64
 from pmll_async.text.hashing import FUNCTION_WORDS, words
 from pmll_async.text.postings import Int64s
-from pmll_async.text.rows import ASKS, DATED, NONE
+from pmll_async.text.rows import ASKS, DATED
 from pmll_async.text.search import REACH, Search
 from pmll_async.text.terms import terms
 
@@ -136,9 +136,9 @@ def speaker() -> Scorer:
     """1 for what was said by the one speaker whom the question names."""
 
     def score(search: Search) -> Float64:
-        named = search.named_speaker
-        if named == NONE:
+        if len(search.named_speakers) != 1:
             return np.zeros(len(search.rows))
+        (named,) = search.named_speakers
         said: Float64 = (search.index.speaker[search.rows] == named).astype(np.float64)
         return said
 
@@ -276,11 +276,10 @@ def entities() -> Scorer:
     """The names and numbers of the question that the line has, over the words' mass."""
 
     def score(search: Search) -> Float64:
-        speakers = {part for name in search.index.speakers for part in words(name)}
         named = {
             term
             for word in _NAMES.findall(search.question)
-            if not speakers.issuperset(words(word))
+            if not any(search.play.speakers_with(part) for part in words(word))
             for term in terms(word)
         }
         vocabulary = search.index.postings.vocabulary

@@ -43,6 +43,16 @@ class Play:
         return max(1.0, float(self.lengths @ self.rows) / max(1, self.size))
 
     @cached_property
+    def _spoke(self) -> NDArray[np.bool_]:
+        speakers = self.index.speaker[: self.count][self.rows]
+        return np.bincount(speakers[speakers != NONE], minlength=len(self.index.speakers)) > 0
+
+    def speakers_with(self, word: str) -> list[int]:
+        """The numbers of the speakers in play who have the word in their names."""
+        numbers = self.index.speakers_with(word)
+        return [n for n in numbers if n < len(self._spoke) and self._spoke[n]]
+
+    @cached_property
     def session_lengths(self) -> Float64:
         """How many terms each session has in the rows in play (sessions,)."""
         sessions = self.index.session[: self.count]
@@ -110,15 +120,15 @@ class Search:
         return float(np.log1p((self.play.size - frequency + 0.5) / (frequency + 0.5)))
 
     @cached_property
-    def named_speaker(self) -> int:
-        """The number of the one speaker whom the question names, or NONE."""
+    def named_speakers(self) -> frozenset[int]:
+        """The numbers of the speakers in play whom the question names, if only by first name."""
         said = set(words(self.question))
-        named = []
-        for number, name in enumerate(self.index.speakers):
-            parts = words(name)
-            if parts and (parts[0] in said or said.issuperset(parts)):
-                named.append(number)
-        return named[0] if len(named) == 1 else NONE
+        return frozenset(
+            number
+            for word in said
+            for number in self.play.speakers_with(word)
+            if _names(said, words(self.index.speakers[number]))
+        )
 
     # --- the candidates ------------------------------------------------------------------------
 
@@ -202,6 +212,10 @@ class Search:
         np.cumsum(weights, out=running[1:])
         bounds = self.tokens[1]
         return running[bounds[1:]] - running[bounds[:-1]]
+
+
+def _names(said: set[str], name: list[str]) -> bool:
+    return bool(name) and (name[0] in said or said.issuperset(name))
 
 
 def _largest(scores: Float32, most: int) -> Int64s:

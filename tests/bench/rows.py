@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tests.bench.data import TOPICS, Where
-from tests.bench.subjects import OUR_RACE, OURS, PEERS
+from tests.bench.subjects import FTS5, OUR_RACE, OUR_TEXTS, OURS, PEERS
 from tests.bench.workloads import Params
 
 ITSELF = "itself"
 PUTS = "tests.bench.workloads.puts"
 QUERIES = "tests.bench.workloads.queries"
 LOOP = "tests.bench.workloads.loop"
+TEXTS = "tests.bench.workloads.texts"
 PROCESSES = "tests.bench.workloads.processes"
 LIBRARIES = tuple(name for name in PEERS if name != "json file")
 
@@ -125,6 +126,8 @@ def plans(sizes: Sizes) -> list[Plan]:
         reopen_killed(sizes),
         imports(sizes),
         ticker(sizes),
+        remembering(sizes),
+        recalling(sizes),
     ]
 
 
@@ -259,6 +262,23 @@ def ticker(sizes: Sizes) -> Plan:
     params = Params(lines=sizes.store, operations=lines, seconds=sizes.ticking)
     subjects = (OURS, "idle loop", *LIBRARIES)
     return Plan("ticker", f"{LOOP}:Ticker", params, subjects, specs, sizes.rounds, filled=True)
+
+
+def remembering(sizes: Sizes) -> Plan:
+    """Sentences remembered, vectors included, beside a full-text index that syncs once."""
+    bound = Requirement("≥ 2 000 /s", 2_000, at_least=True)
+    specs = (Spec(f"remember {spaced(sizes.store)} sentences, durably", "rate", "/s", bound),)
+    params = Params(operations=sizes.store)
+    subjects = (OUR_TEXTS, FTS5)
+    return Plan("remember", f"{TEXTS}:Remembering", params, subjects, specs, sizes.rounds)
+
+
+def recalling(sizes: Sizes) -> Plan:
+    """Questions about sentences, by words and by what stands around them."""
+    specs = (Spec(f"recall p50, {spaced(sizes.large)} sentences", "seconds", "s", within(0.005)),)
+    params = replace(of_large(sizes), operations=sizes.queries)
+    subjects = (OUR_TEXTS, FTS5)
+    return Plan("recall", f"{TEXTS}:Recalling", params, subjects, specs, sizes.rounds)
 
 
 def of_large(sizes: Sizes) -> Params:

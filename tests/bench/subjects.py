@@ -72,9 +72,13 @@ class SupportsOwnProcess(Protocol):
 
 OURS = "pmll-async"
 OUR_RACE = "pmll-async race"
+OUR_TEXTS = "pmll-async texts"
+FTS5 = "sqlite fts5"
 CLASSES: dict[str, str] = {
     OURS: "tests.bench.ours:Ours",
     OUR_RACE: "tests.bench.ours:OurRace",
+    OUR_TEXTS: "tests.bench.text_subjects:OurTexts",
+    FTS5: "tests.bench.text_subjects:Fts5",
     "write+fdatasync": "tests.bench.floors:RawLog",
     "numpy": "tests.bench.floors:MatrixProduct",
     "anyio task group": "tests.bench.floors:TaskGroup",

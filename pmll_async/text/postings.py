@@ -39,12 +39,12 @@ class Segment:
     rows: Int32s
     counts: Int32s
 
-    def find(self, term: int) -> slice:
-        """Where the term's postings are; empty where it does not occur."""
-        place = int(np.searchsorted(self.terms, np.int32(term)))
-        if place == len(self.terms) or self.terms[place] != term:
-            return slice(0, 0)
-        return slice(int(self.offsets[place]), int(self.offsets[place + 1]))
+    def find(self, terms: Int32s) -> tuple[Int64s, Int64s]:
+        """Where the postings of each term (m,) begin and end; equal where it does not occur."""
+        places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        first = self.offsets[places]
+        stop = np.where(self.terms[places] == terms, self.offsets[places + 1], first)
+        return first, stop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,50 +88,47 @@ class Postings:
         self._starts.extend(start + np.cumsum(lengths))
         self._seal()
 
-    def find(self, term: int, count: int) -> Posted:
-        """The term's postings in the first `count` rows."""
-        rows: list[Int32s] = []
-        counts: list[Int32s] = []
-        segments = self._segments
+    def find(self, terms: Sequence[int], count: int) -> list[Posted]:
+        """The postings of each term in the first `count` rows."""
+        wanted = np.array(terms, dtype=np.int32)
+        rows: list[list[Int32s]] = [[] for _ in terms]
+        counts: list[list[Int32s]] = [[] for _ in terms]
+        segments = [segment for segment in self._segments if segment.first < count]
         for segment in segments:
-            if segment.first >= count:
-                break
-            span = segment.find(term)
-            if span.stop > span.start:
-                rows.append(segment.rows[span])
-                counts.append(segment.counts[span])
+            for place, (first, stop) in enumerate(zip(*segment.find(wanted), strict=True)):
+                if first < stop:
+                    rows[place].append(segment.rows[first:stop])
+                    counts[place].append(segment.counts[first:stop])
         sealed = segments[-1].stop if segments else 0
-        if sealed < count:
+        for place, term in enumerate(terms if sealed < count else ()):
             found = self._find_unsealed(term, sealed, count)
-            rows.append(found.rows)
-            counts.append(found.counts)
-        if not rows:
-            return Posted(np.empty(0, np.int32), np.empty(0, np.int32))
-        joined = Posted(np.concatenate(rows), np.concatenate(counts))
-        if segments and segments[-1].stop > count:
-            within = int(np.searchsorted(joined.rows, count))
-            return Posted(joined.rows[:within], joined.counts[:within])
-        return joined
+            rows[place].append(found.rows)
+            counts[place].append(found.counts)
+        return [_within(*parts, count) for parts in zip(rows, counts, strict=True)]
 
     def frequencies(self, terms: Int64s, count: int) -> Int64s:
-        """How many of the first `count` rows hold each of the terms (m,)."""
+        """How many of the first `count` rows hold each of the distinct terms (m,)."""
+        wanted = terms.astype(np.int32)
         found = np.zeros(len(terms), dtype=np.int64)
         sealed = 0
         for segment in self._segments:
             if segment.stop > count:
                 break
-            places = np.minimum(np.searchsorted(segment.terms, terms), len(segment.terms) - 1)
-            held = segment.terms[places] == terms
-            found += np.where(held, segment.offsets[places + 1] - segment.offsets[places], 0)
+            first, stop = segment.find(wanted)
+            found += stop - first
             sealed = segment.stop
-        rest = np.arange(sealed, count)
-        tokens, bounds = self.tokens_of(rest)
+        return found + self._frequencies_between(wanted, sealed, count)
+
+    def _frequencies_between(self, terms: Int32s, first: int, stop: int) -> Int64s:
+        """The same of the rows `first` … `stop - 1`, without segments."""
+        rows = np.arange(first, stop)
+        tokens, bounds = self.tokens_of(rows)
         ascending = np.argsort(terms)
         places = np.minimum(np.searchsorted(terms[ascending], tokens), len(terms) - 1)
         held = terms[ascending][places] == tokens
-        owners = np.repeat(rest, np.diff(bounds))[held]
+        owners = np.repeat(rows, np.diff(bounds))[held]
         once = np.unique(owners * len(terms) + ascending[places[held]])
-        return found + np.bincount(once % len(terms), minlength=len(terms))
+        return np.bincount(once % len(terms), minlength=len(terms))
 
     def lengths(self, count: int) -> Int64s:
         """How many terms each of the first `count` rows has."""
@@ -196,8 +193,10 @@ class Postings:
         )
 
 
-def joined(parts: Sequence[Sequence[int]]) -> tuple[Int32s, Int64s]:
-    """Numbered terms of rows, as `Postings.extend` takes them."""
-    lengths = np.array([len(part) for part in parts], dtype=np.int64)
-    tokens = np.fromiter((number for part in parts for number in part), np.int32, lengths.sum())
-    return tokens, lengths
+def _within(rows: Sequence[Int32s], counts: Sequence[Int32s], count: int) -> Posted:
+    """Pieces of postings joined, of the first `count` rows."""
+    if not rows:
+        return Posted(np.empty(0, np.int32), np.empty(0, np.int32))
+    every = np.concatenate(rows)
+    stop = int(np.searchsorted(every, np.int32(count)))
+    return Posted(every[:stop], np.concatenate(counts)[:stop])

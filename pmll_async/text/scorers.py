@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -166,40 +167,51 @@ def asking() -> Scorer:
 def feedback(lines: int = 5, added: int = 20) -> Scorer:
     """Pseudo-relevance feedback: the words of the best lines so far, asked for as well.
 
-    A line gets the share that it has of what the added words weigh.
+    A line gets the share, at most 1, that it has of what the added words weigh; one of the best
+    gets nothing for what only itself brought in.
     """
 
     def score(search: Search) -> Float64:
-        gains = _gains(search, np.argsort(-search.total, kind="stable")[:lines])
-        if not gains:
+        best = np.argsort(-search.total, kind="stable")[:lines]
+        told = _told(search, best)
+        if not told.numbers.size:
             return np.zeros(len(search.rows))
         postings = search.index.postings
-        numbers = np.array(list(gains), dtype=np.int64)
-        frequencies = postings.frequencies(numbers, search.count)
+        frequencies = postings.frequencies(told.numbers, search.count)
         idfs = np.log1p((search.count - frequencies + 0.5) / (frequencies + 0.5))
-        gained = np.array(list(gains.values())) * idfs
+        gained = told.gains.sum(axis=0) * idfs
         chosen = np.argsort(-gained, kind="stable")[:added]
-        shares = gained[chosen] / max(gained[chosen[0]], 1e-9) * idfs[chosen]
+        unit = max(float(gained[chosen[0]]), 1e-9)
         weights = np.zeros(len(postings.vocabulary))
-        weights[numbers[chosen]] = shares
-        return search.sums(weights[search.tokens[0]]) / max(float(shares.sum()), 1e-9)
+        weights[told.numbers[chosen]] = gained[chosen] / unit * idfs[chosen]
+        mass = max(float(weights[told.numbers[chosen]].sum()), 1e-9)
+        points = search.sums(weights[search.tokens[0]])
+        own = told.gains[:, chosen] * idfs[chosen] ** 2 / unit
+        points[best] -= own.sum(axis=1)
+        return np.clip(points / mass, 0.0, 1.0)
 
     return score
 
 
-def _gains(search: Search, best: Int64s) -> dict[int, float]:
-    """By term what the best lines have of it, each by its total; the question's terms left out."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """The terms (t,) of the best lines, and what each line (lines, t) gives them."""
+
+    numbers: Int64s
+    gains: Float64
+
+
+def _told(search: Search, best: Int64s) -> _Told:
+    """What the best lines say beside the question's words, each by its total."""
     postings = search.index.postings
-    asked = {term.number for term in search.wanted}
-    gains: dict[int, float] = {}
-    for place in best.tolist():
-        tokens, _ = postings.tokens_of(search.rows[place : place + 1])
-        numbers, counts = np.unique(tokens, return_counts=True)
-        weights = max(0.0, float(search.total[place])) * counts / (counts + 0.8)
-        for number, weight in zip(numbers.tolist(), weights.tolist(), strict=True):
-            if number not in asked and postings.vocabulary[number] not in _NO_NEWS:
-                gains[number] = gains.get(number, 0.0) + weight
-    return gains
+    tokens, bounds = postings.tokens_of(search.rows[best])
+    known = [*(term.number for term in search.wanted), *map(postings.number, _NO_NEWS)]
+    numbers, places = np.unique(tokens, return_inverse=True)
+    counts = np.zeros((len(best), len(numbers)))
+    np.add.at(counts, (np.repeat(np.arange(len(best)), np.diff(bounds)), places), 1.0)
+    gains = np.maximum(search.total[best], 0.0)[:, np.newaxis] * counts / (counts + 0.8)
+    news = ~np.isin(numbers, [number for number in known if number is not None])
+    return _Told(numbers[news].astype(np.int64), gains[:, news])
 
 
 def dense() -> Scorer:

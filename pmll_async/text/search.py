@@ -103,15 +103,12 @@ class Search:
     # --- the question --------------------------------------------------------------------------
 
     def _wanted(self) -> list[Wanted]:
+        postings = self.index.postings
+        numbers = [n for n in map(postings.number, self.asked.wanted) if n is not None]
         wanted = []
-        for term in self.asked.wanted:
-            number = self.index.postings.number(term)
-            if number is None:
-                continue
-            posted = self.index.postings.find(number, self.count)
-            kept = self.play.rows[posted.rows]
-            if not kept.all():
-                posted = Posted(posted.rows[kept], posted.counts[kept])
+        for number, found in zip(numbers, postings.find(numbers, self.count), strict=True):
+            kept = self.play.rows[found.rows]
+            posted = found if kept.all() else Posted(found.rows[kept], found.counts[kept])
             if len(posted.rows):
                 wanted.append(Wanted(number, posted, self._idf(len(posted.rows))))
         return wanted
@@ -134,17 +131,18 @@ class Search:
 
     def _candidates(self, most: int) -> Int64s:
         """The rows nearest to the question by words and by meaning, and the turns around them."""
-        near = np.zeros(self.count + 1, dtype=np.bool_)
-        near[self._best_by_words(most)] = True
+        near = [self._best_by_words(most)]
         if self.cosines is not None:
-            near[_largest(np.where(self.play.rows, self.cosines, -np.inf), most)] = True
-        seeds = np.flatnonzero(near)
+            near.append(_largest(np.where(self.play.rows, self.cosines, -np.inf), most))
+        seeds = np.concatenate(near)
         for step in (self.index.before, self.index.after):
             rows = seeds
             for _ in range(REACH):
                 rows = self._stepped(step, rows)
-                near[rows] = True
-        return np.flatnonzero(near[: self.count] & self.play.rows)
+                near.append(rows)
+        candidates = np.unique(np.concatenate(near))
+        candidates = candidates[candidates < self.count]
+        return candidates[self.play.rows[candidates]]
 
     def _best_by_words(self, most: int) -> Int64s:
         sums = np.zeros(self.count, dtype=np.float32)

@@ -20,7 +20,9 @@ from pmll_async.anchors import Hasher
 from pmll_async.commands import evaluate, moving, plugins
 from pmll_async.commands import info as info_command
 from pmll_async.commands import log as log_command
+from pmll_async.commands import reembed as reembed_command
 from pmll_async.commands import verify as verify_command
+from pmll_async.commands.embedders import EmbedderOption, embedder_named
 from pmll_async.commands.terminal import say
 from pmll_async.errors import PmllError, WrongKeyError
 
@@ -254,6 +256,32 @@ def import_(
     added, so that an interrupted import goes on and a copy can be brought up to date.
     """
     moving.import_(source, path, Hasher(_key(key_file)), as_json=as_json)
+
+
+@app.command(
+    epilog=_example("pmll reembed memory memory-minilm --embedder minilm --map anchors.jsonl")
+)
+def reembed(
+    path: LatticePath,
+    target: Annotated[
+        Path, typer.Argument(metavar="NEW", help="An empty or new folder.", show_default=False)
+    ],
+    embedder: EmbedderOption,
+    anchors: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Write the new anchor of each old one here."),
+    ] = None,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Copy a text memory with the vectors of another embedder.
+
+    Texts, contexts, times and history stay; keys change, and with them every anchor. The map has
+    one JSON object a line. Anchors that contexts of yours mention are not changed.
+    """
+    key = _key(key_file)
+    made = embedder_named(embedder)
+    reembed_command.reembed(path, target, made, key, anchors, as_json=as_json)
 
 
 app.add_typer(evaluate.app, name="eval")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
+from pmll_async.commands.embedders import EmbedderName, EmbedderOption, embedder_named
 from pmll_async.commands.terminal import facts, listing, progress, show, show_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pmll_async.evaluation.methods import Method
     from pmll_async.evaluation.precision import Precision
     from pmll_async.evaluation.running import Evaluation
-    from pmll_async.protocols import Embedder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,18 +33,6 @@ _DAY: Final = 86400.0
 Named = TypeVar("Named")
 
 
-class EmbedderName(StrEnum):
-    """The embedders that need no network."""
-
-    hashing = "hashing"
-    minilm = "minilm"
-    wordllama = "wordllama"
-
-
-EmbedderOption = Annotated[
-    EmbedderName,
-    typer.Option("--embedder", help="What makes the vectors; all but hashing are extras."),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
@@ -91,7 +78,7 @@ def locomo(
     from pmll_async.evaluation.locomo import first_questions, read_conversations  # noqa: PLC0415
     from pmll_async.evaluation.running import evaluate  # noqa: PLC0415
 
-    methods, chosen = _methods(method), _embedder(embedder)
+    methods, chosen = _methods(method), embedder_named(embedder)
     conversations = read_conversations(data)
     if limit is not None:
         conversations = first_questions(conversations, limit)
@@ -144,7 +131,7 @@ def precision(
     from pmll_async.evaluation.methods import PRESETS  # noqa: PLC0415
     from pmll_async.evaluation.precision import run  # noqa: PLC0415
 
-    chosen, weighing = _embedder(embedder), _named(preset, PRESETS, "preset")
+    chosen, weighing = embedder_named(embedder), _named(preset, PRESETS, "preset")
     beliefs, cases = read_beliefs(data), read_cases(data)
     with progress("evaluating") as tell, TemporaryDirectory(prefix="pmll-eval-") as folder:
         work = run(
@@ -174,25 +161,6 @@ def _methods(names: Iterable[str] | None) -> dict[str, Method]:
     from pmll_async.evaluation.methods import METHODS  # noqa: PLC0415
 
     return {name: _named(name, METHODS, "method") for name in names or METHODS}
-
-
-def _embedder(name: EmbedderName) -> Embedder:
-    try:
-        match name:
-            case EmbedderName.minilm:
-                from pmll_async.text.embedders.minilm import MiniLMEmbedder  # noqa: PLC0415
-
-                return MiniLMEmbedder()
-            case EmbedderName.wordllama:
-                from pmll_async.text.embedders.wordllama import WordLlamaEmbedder  # noqa: PLC0415
-
-                return WordLlamaEmbedder()
-            case EmbedderName.hashing:
-                from pmll_async.text import HashingEmbedder  # noqa: PLC0415
-
-                return HashingEmbedder()
-    except ImportError as exc:
-        raise typer.BadParameter(str(exc), param_hint="--embedder") from None
 
 
 def _rows(data: Path, it: Evaluation) -> list[tuple[str, str]]:

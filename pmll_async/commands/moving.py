@@ -27,7 +27,7 @@ def export(path: Path, hasher: Hasher, output: Path | None, *, as_json: bool) ->
             write_bytes(line.encode())
         return
     records = -1  # the header is no record
-    with progress("exporting") as tell, _replacing(output) as file:
+    with progress("exporting") as tell, replacing(output) as file:
         for line in export_records(store, hasher, progress=tell):
             file.write(line.encode())
             records += 1
@@ -55,7 +55,7 @@ def _opened(source: str) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when it is complete and durable; a device or pipe as it is."""
     path = path.resolve()
     if path.exists() and not path.is_file():

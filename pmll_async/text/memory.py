@@ -38,6 +38,7 @@ from pmll_async.text.hashing import HashingEmbedder
 from pmll_async.text.keeping import IndexKeeper
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
+from pmll_async.text.rows import told
 from pmll_async.text.shelf import Shelf
 from pmll_async.views import LatticeView
 
@@ -242,7 +243,7 @@ class TextMemory(Recalling):
             text=text, speaker=speaker, session=session, timestamp=timestamp, context=context or {}
         )
         stamped = _stamped(said)
-        vectors = await (await self._ready()).desk.embed([_embedded(said)])
+        vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
         return Candidate(
             key=vectors[0],
             context=stamped,
@@ -300,7 +301,7 @@ class TextMemory(Recalling):
         desk = (await self._ready()).desk
         async for batch in _batches(texts, size):
             contexts = [_stamped(said) for said in batch]
-            vectors = await desk.embed([_embedded(said) for said in batch])
+            vectors = await desk.embed([told(said.text, said.speaker) for said in batch])
             for said, context, vector in zip(batch, contexts, vectors, strict=True):
                 yield Candidate(
                     key=vector,
@@ -326,11 +327,6 @@ class TextView(Recalling):
 
     def _state(self) -> Readable:
         return self._view
-
-
-def _embedded(said: Utterance) -> str:
-    """What a model is told: who said it matters to what it means."""
-    return f"{said.speaker}: {said.text}" if said.speaker else said.text
 
 
 def _stamped(said: Utterance) -> StampedContext:

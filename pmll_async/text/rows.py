@@ -50,11 +50,27 @@ def said_in(context: Mapping[str, Any]) -> Said:
 
     Under `pmll`, where `TextMemory` writes them, or at the top, where others may have.
     """
-    facts = context.get(FACTS)
-    if not isinstance(facts, Mapping) or not isinstance(facts.get("text"), str):
-        facts = context
+    facts = _facts_in(context)
     text, speaker, session = (facts.get(name) for name in Said._fields)
     return Said(_if_text(text), _if_text(speaker), _if_text(session))
+
+
+def told(text: str, speaker: str | None) -> str:
+    """What an embedder is told of a text: who said it matters to what it means."""
+    return f"{speaker}: {text}" if speaker else text
+
+
+def carried(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a newer text takes over of a line's context: all but what says the older text."""
+    saying = {FACTS} if _facts_in(context) is not context else {FACTS, *Said._fields}
+    return {name: value for name, value in context.items() if name not in saying}
+
+
+def _facts_in(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = context.get(FACTS)
+    if isinstance(facts, Mapping) and isinstance(facts.get("text"), str):
+        return facts
+    return context
 
 
 def _if_text(value: object) -> str | None:
@@ -130,16 +146,19 @@ class TextRows:
     # --- growing -------------------------------------------------------------------------------
 
     def read(self, contexts: Iterable[Mapping[str, Any]], timestamps: Sequence[float]) -> RowBlock:
-        """The block of further rows; their terms and names are numbered, and then to be added."""
+        """The block of further rows; their terms and names are numbered, and then to be added.
+
+        An error, of `contexts` say, leaves nothing numbered.
+        """
+        every = [(said_in(context), at) for context, at in zip(contexts, timestamps, strict=True)]
+        texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
         postings = self.postings
         known = len(postings.vocabulary), len(self.speakers), len(self.sessions)
         tokens: list[int] = []
         lengths, speaker, session, marks = [], [], [], []
-        for context, timestamp in zip(contexts, timestamps, strict=True):
-            said = said_in(context)
-            before = len(tokens)
-            tokens += [postings.numbered(term) for term in _terms_of(said, timestamp)]
-            lengths.append(len(tokens) - before)
+        for said, its_terms in texts:
+            tokens += [postings.numbered(term) for term in its_terms]
+            lengths.append(len(its_terms))
             speaker.append(self._number_speaker(said))
             session.append(self._number_session(said))
             marks.append(_marks_of(said.text or ""))
@@ -164,7 +183,7 @@ class TextRows:
             self._new_session(name)
 
     def add(self, block: RowBlock, chain: NDArray[np.bool_]) -> None:
-        """Append the rows; `chain` (n,) says which are no branches."""
+        """Append the rows; `chain` (n,) says which are no branches. A race is in one block."""
         first = len(self)
         self.postings.extend(block.tokens, block.lengths)
         self._speaker.extend(block.speaker)
@@ -177,14 +196,20 @@ class TextRows:
         before = [NONE] * len(sessions)
         self._after.extend(np.full(len(sessions), NONE, np.int32))
         after = self._after.view()
+        winner = NONE
         for row, (session, is_on_chain) in enumerate(zip(sessions, chain, strict=True), first):
+            winner = row if is_on_chain else winner
             if session < 0:
                 continue
-            before[row - first] = last.get(session, NONE)
+            previous = last.get(session, NONE)
             if is_on_chain:
-                if session in last:
-                    after[last[session]] = row
+                if previous != NONE:
+                    after[previous] = row
                 last[session] = row
+            elif previous == winner != NONE:
+                # A branch stands beside the line that won, and not behind it.
+                previous = before[winner - first]
+            before[row - first] = previous
         self._before.extend(np.array(before, np.int32))
 
     # --- numbers -------------------------------------------------------------------------------

@@ -37,6 +37,37 @@ At [0-9a-f]{16}: Ada drinks tea
 After the rollback: Ada drinks tea
 Off the chain: Ada drinks coffee now, position None
 """,
+    "chat_memory": r"""
+(Monday, Ann: .*
+Monday, agent: I will remember that\.
+){3}Tuesday, Ann: When does the train to Oslo leave\?
+Tuesday, agent: You told me: The train to Oslo leaves on Friday at nine\.
+Tuesday, Ann: What does my sister Judith play\?
+Tuesday, agent: You told me: My sister Judith plays the cello in an orchestra in Leipzig\.
+Tuesday, Ann: What did the dentist say about my sister\?
+Tuesday, agent: You have not told me\.
+""",
+    "dated_notes": r"""
+Now: Ben lives in Tromsø, in a house\.
+Before: Ben lives in Bergen, in a flat\.
+In March: Ben had his knee operated on\.
+The newest notes:
+  01 June: Ben lives in Tromsø, in a house\.
+  12 May: The van passed its inspection\.
+4 notes, of which [0-9a-f]{16} replaced [0-9a-f]{16}
+""",
+    "from_mem0": r"""
+2 lines after 2 records
+2 lines after 2 records
+3 lines after 3 records
+Recalled: Gave up the accordion and is learning to play the cello
+""",
+    "from_zep": r"""
+2 new messages, 7 records
+0 new messages, 7 records
+Recalled: Maya works at Northlight
+Recalled: I started at Northlight yesterday, and the commute is only ten minutes\.
+""",
     "two_agents": r"""
 planner found: the key is under the mat
 scout came too late: the head is [0-9a-f]{16}
@@ -55,9 +86,9 @@ def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(program)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

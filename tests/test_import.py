@@ -105,6 +105,15 @@ def test_import_loads_no_backend_and_no_outer_layer(seen: dict[str, Any]) -> Non
     assert [name for name in seen["modules"] if name.startswith(outer)] == []
 
 
+def test_the_root_loads_nothing_for_texts() -> None:
+    loaded = witness("pmll_async")["modules"]
+    texts = ("pmll_async.text", "snowballstemmer", "sqlite3", "_sqlite3")
+    assert [name for name in loaded if name.startswith(texts)] == []
+    told = witness("pmll_async.text")
+    assert "pmll_async.text.memory" in told["modules"]
+    assert (told["deeds"], told["threads"], told["logging"]) == ([], 1, 0)
+
+
 def test_import_starts_no_thread_and_configures_no_logging(seen: dict[str, Any]) -> None:
     assert (seen["threads"], seen["logging"], seen["structlog"]) == (1, 0, False)
 

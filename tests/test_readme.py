@@ -1,4 +1,4 @@
-"""What the README shows works, prints what it says, and points to what is there."""
+"""What the README and docs/ show works, prints what it says, and points to what is there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from cli_support import ROOT, TIMEOUT, environment, pmll
 
+from pmll_async.text import ASSISTANT, DIALOGUE, NOTES
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTS = ["README.md", "docs/format.md"]
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
 
 class Example(NamedTuple):
@@ -28,12 +30,14 @@ class Example(NamedTuple):
 
 def examples() -> list[Example]:
     found = []
-    blocks = list(FENCED.finditer(README))
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-        if block[1] == "python":
-            title = re.findall(r"^## (.*)$", README[: block.start()], re.MULTILINE)[-1]
-            shown = following is not None and following[1] == "text"
-            found.append(Example(title, block[2], following[2] if following and shown else None))
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        blocks = list(FENCED.finditer(text))
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            if block[1] == "python":
+                title = re.findall(r"^## (.*)$", text[: block.start()], re.MULTILINE)[-1]
+                output = following[2] if following and following[1] == "text" else None
+                found.append(Example(f"{name}: {title}", block[2], output))
     return found
 
 
@@ -47,8 +51,10 @@ def links() -> list[tuple[str, str]]:
 
 
 def commands() -> list[list[str]]:
-    blocks = [block for block in FENCED.findall(README) if "pmll " in block[1] and not block[0]]
-    return [shlex.split(line) for _, text in blocks for line in text.splitlines() if line]
+    documents = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+    blocks = [block for text in documents for block in FENCED.findall(text)]
+    shown = [text for language, text in blocks if "pmll " in text and not language]
+    return [shlex.split(line) for text in shown for line in text.splitlines() if line]
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.title)
@@ -60,8 +66,8 @@ def test_each_block_runs_in_an_empty_folder(example: Example, tmp_path: Path) ->
         capture_output=True,
         check=False,
         cwd=tmp_path,
+        encoding="utf-8",
         env=environment(PYTHONIOENCODING="utf-8"),
-        text=True,
         timeout=TIMEOUT,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -71,7 +77,7 @@ def test_each_block_runs_in_an_empty_folder(example: Example, tmp_path: Path) ->
 
 
 def test_some_blocks_show_their_output() -> None:
-    assert sum(example.output is not None for example in examples()) >= 2
+    assert sum(example.output is not None for example in examples()) >= 5
 
 
 @pytest.mark.parametrize(("document", "target"), links())
@@ -99,8 +105,17 @@ def test_the_benchmark_table_has_its_place() -> None:
     assert README.count("<!-- benchmarks -->") == README.count("<!-- /benchmarks -->") == 1
 
 
-def test_the_picture_says_in_words_what_it_shows() -> None:
-    picture = ET.parse(ROOT / "docs" / "flow.svg").getroot()
+def test_the_table_of_scorers_has_the_weights_of_the_presets() -> None:
+    text = (ROOT / "docs" / "recall.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|(.*?)\|(.*?)\|(.*?)\|.*\|$", text, re.MULTILINE)
+    for place, preset in enumerate((DIALOGUE, NOTES, ASSISTANT), start=1):
+        shown = {row[0]: float(row[place]) for row in rows if row[place].strip()}
+        assert shown == {part.name: part.weight for part in preset.parts}
+
+
+@pytest.mark.parametrize("name", ["flow", "recall"])
+def test_a_picture_says_in_words_what_it_shows(name: str) -> None:
+    picture = ET.parse(ROOT / "docs" / f"{name}.svg").getroot()
     names = [element.tag.rpartition("}")[2] for element in picture]
     assert names[:2] == ["title", "desc"]
     assert "prefers-color-scheme: dark" in ET.tostring(picture, encoding="unicode")

@@ -13,6 +13,7 @@ import typer
 
 from pmll_async.commands.embedders import EmbedderName, EmbedderOption, embedder_named
 from pmll_async.commands.terminal import facts, listing, progress, show, show_json
+from pmll_async.evaluation.turns import Of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,6 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program t
     epilog="\b\nExamples:\n"
     "  pmll eval locomo --data locomo10.json\n"
     "  pmll eval locomo --data locomo10.json --method dialogue --method bm25 --limit 200\n"
+    "  pmll eval locomo --data locomo10.json --of observations --method notes\n"
     "  pmll eval locomo --data locomo10.json --method specification --now-after 3600 --json"
 )
 def locomo(
@@ -53,6 +55,10 @@ def locomo(
         ),
     ] = None,
     embedder: EmbedderOption = EmbedderName.hashing,
+    of: Annotated[
+        Of,
+        typer.Option(help="What becomes a line: turns, observations (notes), or summaries."),
+    ] = Of.turns,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap intervals.")] = 0,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first N questions.")
@@ -69,17 +75,17 @@ def locomo(
 ) -> None:
     """Ask LoCoMo's questions and see whether the turns with the answers are found.
 
-    Each conversation becomes a lattice of its own in a temporary folder (under TMPDIR), every turn
-    a line. Prints Recall@5, @10, @20, MRR and nDCG@10 by category of question, with 95 % bootstrap
-    intervals, and how long remembering and recalling took. No model judges anything. The data set
-    is at https://github.com/snap-research/locomo.
+    Each conversation becomes a lattice of its own in a temporary folder (under TMPDIR), every turn,
+    observed fact or summary of a session a line. Prints Recall@5, @10, @20, MRR and nDCG@10 by
+    category of question, with 95 % bootstrap intervals, and how long remembering and recalling
+    took. No model judges anything. The data set is at https://github.com/snap-research/locomo.
     """
     # Only who evaluates waits for what it needs.
     from pmll_async.evaluation.locomo import first_questions, read_conversations  # noqa: PLC0415
     from pmll_async.evaluation.running import evaluate  # noqa: PLC0415
 
     methods, chosen = _methods(method), embedder_named(embedder)
-    conversations = read_conversations(data)
+    conversations = read_conversations(data, of)
     if limit is not None:
         conversations = first_questions(conversations, limit)
     with progress("evaluating") as tell, TemporaryDirectory(prefix="pmll-eval-") as folder:
@@ -96,7 +102,7 @@ def locomo(
         )
     if as_json:
         rate = {"lines_per_second": found.lines_per_second}
-        show_json({"data": str(data)} | asdict(found) | rate)
+        show_json({"data": str(data), "of": of} | asdict(found) | rate)
     else:
         show(facts(_rows(data, found)), "", _over_all(found), "", _by_kind(found))
 
@@ -104,7 +110,7 @@ def locomo(
 @app.command(
     epilog="\b\nExamples:\n"
     "  pmll eval precision --data precisionMemBench/fixtures\n"
-    "  pmll eval precision --data fixtures --embedder minilm --min-score 0.4 --json"
+    "  pmll eval precision --data fixtures --embedder minilm --min-score 0.2 --json"
 )
 def precision(
     data: Annotated[
@@ -117,7 +123,7 @@ def precision(
     embedder: EmbedderOption = EmbedderName.hashing,
     min_score: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="The least score of a relevant belief.")
-    ] = 0.5,
+    ] = 0.3,
     as_json: AsJson = False,
 ) -> None:
     """Put the cases of PrecisionMemBench, which name what may be found and what not.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,7 +17,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, TypeAdapter
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.evaluation.derived import of_observations, of_summaries
 from pmll_async.evaluation.reading import checked, read_json
+from pmll_async.evaluation.turns import Conversation, Of, Question, Turn, evidence_in
 
 CATEGORIES: Final = {
     1: "multi-hop",
@@ -29,38 +31,7 @@ CATEGORIES: Final = {
 SECONDS_A_TURN: Final = 30
 """Only sessions have a time; each of its turns is taken to be so much later than the one before."""
 _SESSION: Final = re.compile(r"session_(\d+)")
-_TURN: Final = re.compile(r"D(\d+):(\d+)")
 _DATE_TIME: Final = "%I:%M %p on %d %B, %Y"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What somebody said; `timestamp` in seconds since the epoch."""
-
-    id: str
-    text: str
-    speaker: str
-    session: str
-    timestamp: float
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question, and the ids of the turns that answer it."""
-
-    text: str
-    category: str
-    evidence: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Turns in order, and the questions about them; `skipped` had no evidence among the turns."""
-
-    name: str
-    turns: tuple[Turn, ...]
-    questions: tuple[Question, ...]
-    skipped: int
 
 
 class _Turn(BaseModel):
@@ -80,6 +51,8 @@ class _Sample(BaseModel):
     sample_id: str
     conversation: dict[str, Any]
     qa: list[_Question]
+    observation: dict[str, Any] = {}
+    session_summary: dict[str, Any] = {}
 
 
 _SAMPLES: Final = TypeAdapter(list[_Sample])
@@ -87,10 +60,13 @@ _TURNS: Final = TypeAdapter(list[_Turn])
 _TEXT: Final = TypeAdapter(str)
 
 
-def read_conversations(path: Path) -> list[Conversation]:
-    """The conversations of a LoCoMo file; `InvalidInputError` says what is wrong with it."""
+def read_conversations(path: Path, of: Of = Of.turns) -> list[Conversation]:
+    """The conversations of a LoCoMo file; `InvalidInputError` says what is wrong with it.
+
+    `of` says what their lines are; questions that none of them can answer are skipped.
+    """
     conversations = [
-        _conversation(sample, f"{path}: {sample.sample_id}")
+        _lines_of(of, sample, f"{path}: {sample.sample_id}")
         for sample in checked(_SAMPLES, read_json(path), f"{path}: samples")
     ]
     if not any(conversation.questions for conversation in conversations):
@@ -109,11 +85,15 @@ def first_questions(conversations: Iterable[Conversation], most: int) -> list[Co
     return found
 
 
-def evidence_in(texts: Iterable[str]) -> Iterator[str]:
-    """The turn ids in evidence strings, which may hold several, or none that can be read."""
-    for text in texts:
-        for session, turn in _TURN.findall(text):
-            yield f"D{int(session)}:{int(turn)}"
+def _lines_of(of: Of, sample: _Sample, place: str) -> Conversation:
+    conversation = _conversation(sample, place)
+    match of:
+        case Of.observations:
+            return of_observations(conversation, sample.observation, f"{place}: observation")
+        case Of.summaries:
+            return of_summaries(conversation, sample.session_summary, f"{place}: session_summary")
+        case Of.turns:
+            return conversation
 
 
 def _conversation(sample: _Sample, place: str) -> Conversation:

@@ -99,7 +99,7 @@ BM25: Final = scorers.lexical(k1=1.2, b=0.75)
 
 
 def _both(name: str, wrapped: Callable[[Scorer], Scorer]) -> Preset:
-    parts = (Part("bm25", wrapped(BM25)), Part("cosine", wrapped(scorers.dense())))
+    parts = (Part("bm25", wrapped(BM25)), Part("cosine", wrapped(scorers.dense()), meaning=True))
     return Preset(name, parts, spelling=True)
 
 

@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.evaluation.locomo import CATEGORIES, Conversation, Question, Turn
+from pmll_async.evaluation.locomo import CATEGORIES
 from pmll_async.evaluation.measures import DEPTH, MEASURES, Estimate, estimates, measure
 from pmll_async.evaluation.methods import TURN, Method, Setting
+from pmll_async.evaluation.turns import Conversation, Question, Turn
 from pmll_async.protocols import Embedder
 from pmll_async.text import TextMemory, Utterance
 

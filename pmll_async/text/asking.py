@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pmll_async import encoding
 from pmll_async.concert import Float32
-from pmll_async.errors import InvalidInputError
+from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.filters import parse
 from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.readable import Readable, Where
@@ -16,6 +16,7 @@ from pmll_async.text.keeping import IndexKeeper
 from pmll_async.text.presets import Preset
 from pmll_async.text.recalling import Recall, recall, recent
 from pmll_async.text.results import Recollection, recollected
+from pmll_async.text.rows import said_in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +85,14 @@ class Recalling(ABC):
         return found
 
     async def get(self, anchor: str) -> Recollection:
-        """The text of a line, also of one that was replaced or forgotten."""
-        return recollected(await self._state().get(anchor))
+        """The text of a line, also of one that was replaced or forgotten.
+
+        `LineNotFoundError` if it has none.
+        """
+        line = await self._state().get(anchor)
+        if said_in(line.context).text is None:
+            raise LineNotFoundError(anchor, "text and the anchor")
+        return recollected(line)
 
 
 async def _meaning(parts: Parts, question: str) -> Float32 | None:

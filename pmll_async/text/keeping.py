@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +15,12 @@ from pmll_async.breathing import Breather
 from pmll_async.canonical import parse_json
 from pmll_async.columns import NOTE
 from pmll_async.reader import Reader
-from pmll_async.snapshot import Snapshot
+from pmll_async.snapshot import Snapshot, Timeline
 from pmll_async.text.rows import NONE, RowBlock, TextRows
 from pmll_async.text.search import Play
 from pmll_async.text.shelf import Shelf, Shelved
 
-_ROWS_AT_ONCE: Final = 2048
+_LINES_AT_ONCE: Final = 2048
 _SHELVED_FROM: Final = 1024
 """So many rows wait in memory before they are put on the shelf together."""
 
@@ -34,10 +34,10 @@ class IndexKeeper:
         self._lock = threading.Lock()
         self._records = 0
         self._lines = 0
-        self._anchor = ROOT_ANCHOR
         self._is_loaded = False
         self._plays: dict[bool, tuple[Snapshot, Play]] = {}
-        self._waiting: list[tuple[int, RowBlock]] = []
+        self._waiting: list[RowBlock] = []
+        self._state = 0.0, ROOT_ANCHOR
 
     @property
     def revision(self) -> int:
@@ -45,16 +45,18 @@ class IndexKeeper:
         return self._records
 
     def follow(self, snapshot: Snapshot, reader: Reader) -> TextRows:
-        """Take in what the log has up to the snapshot."""
+        """Take in what the log has up to the snapshot.
+
+        An error leaves the index with whole records, and the next call goes on behind them.
+        """
         if self._records < snapshot.revision:
             with self._lock:
                 if not self._is_loaded:
-                    self._load(snapshot)
                     self._is_loaded = True
-                if self._records < snapshot.revision:
-                    self._read(snapshot, reader)
-                    if sum(len(block.lengths) for _, block in self._waiting) >= _SHELVED_FROM:
-                        self._shelve()
+                    self._load(snapshot)
+                breathe = Breather()
+                while self._records < snapshot.revision:
+                    self._read(snapshot, reader, breathe)
         return self.rows
 
     def play(self, snapshot: Snapshot, rows: TextRows, *, branches: bool) -> Play:
@@ -72,26 +74,42 @@ class IndexKeeper:
     def _load(self, snapshot: Snapshot) -> None:
         if self._shelf is None:
             return
-        for first, shelved in self._shelf.load():
-            if first != len(self.rows) or not _is_of(shelved, snapshot):
-                return
-            self.rows.adopt(shelved.block)
-            self._add(shelved.block, snapshot)
-            self._records, self._lines = shelved.records, shelved.lines
-            self._anchor = shelved.anchor
+        with closing(self._shelf.load()) as blocks:
+            for shelved in blocks:
+                if not self._follows(shelved, snapshot):
+                    return
+                self.rows.adopt(shelved.block)
+                self._add(shelved.block, snapshot)
+                self._records, self._lines = shelved.records, shelved.lines
 
-    def _read(self, snapshot: Snapshot, reader: Reader) -> None:
-        ranked = _ranked_contexts(snapshot, reader, self._records, self._lines)
-        breathe = Breather()
-        while batch := list(islice(ranked, _ROWS_AT_ONCE)):
+    def _follows(self, shelved: Shelved, snapshot: Snapshot) -> bool:
+        """Whether the shelved block was made from this log, and of the lines behind the index."""
+        timeline, lines = snapshot.timeline, shelved.lines
+        if not self._records < shelved.records <= timeline.revision:
+            return False
+        if timeline.line_starts[shelved.records] != lines or lines <= self._lines:
+            return False
+        rows = np.count_nonzero(timeline.kinds[self._lines : lines] != NOTE)
+        state = shelved.time, shelved.anchor
+        return rows == len(shelved.block.lengths) and state == _state(
+            snapshot, shelved.records, lines
+        )
+
+    def _read(self, snapshot: Snapshot, reader: Reader, breathe: Breather) -> None:
+        """Take in some records, all of them or none."""
+        stop, lines = _some(snapshot.timeline, self._records)
+        if lines > self._lines:
             first = len(self.rows)
-            timestamps = snapshot.columns.timestamps[first : first + len(batch)].tolist()
-            contexts = _parsed(batch, breathe)
-            block = self.rows.read(contexts, timestamps)
+            kinds = snapshot.timeline.kinds[self._lines : lines].tolist()
+            contexts = _ranked(kinds, reader.contexts(self._records, stop))
+            timestamps = snapshot.columns.timestamps[first : first + len(contexts)].tolist()
+            block = self.rows.read(_parsed(contexts, breathe), timestamps)
             self._add(block, snapshot)
-            self._waiting.append((first, block))
-        self._records, self._lines = snapshot.revision, snapshot.timeline.line_count
-        self._anchor = snapshot.anchor(self._lines - 1) if self._lines else ROOT_ANCHOR
+            if contexts:
+                self._waiting.append(block)
+        self._records, self._lines, self._state = stop, lines, _state(snapshot, stop, lines)
+        if sum(len(block.lengths) for block in self._waiting) >= _SHELVED_FROM:
+            self._shelve()
 
     def _add(self, block: RowBlock, snapshot: Snapshot) -> None:
         span = slice(len(self.rows), len(self.rows) + len(block.lengths))
@@ -101,9 +119,9 @@ class IndexKeeper:
         waiting, self._waiting = self._waiting, []
         if self._shelf is None or not waiting:
             return
-        blocks = [block for _, block in waiting]
-        shelved = Shelved(_merged(blocks), self._records, self._lines, self._anchor)
-        self._shelf.keep(waiting[0][0], shelved)
+        block = _merged(waiting)
+        first = len(self.rows) - len(block.lengths)
+        self._shelf.keep(Shelved(first, block, self._records, self._lines, *self._state))
 
 
 def _play(snapshot: Snapshot, rows: TextRows, *, branches: bool) -> Play:
@@ -115,27 +133,29 @@ def _play(snapshot: Snapshot, rows: TextRows, *, branches: bool) -> Play:
     return Play(rows, in_play)
 
 
-def _ranked_contexts(snapshot: Snapshot, reader: Reader, record: int, line: int) -> Iterator[bytes]:
-    """The contexts of the lines from `line` on that have a row, in order."""
-    kinds = snapshot.timeline.kinds[line:].tolist()
-    contexts = reader.contexts(record, snapshot.revision)
-    for kind, context in zip(kinds, contexts, strict=True):
-        if kind != NOTE:
-            yield context
+def _state(snapshot: Snapshot, records: int, lines: int) -> tuple[float, str]:
+    """What tells the log at this place from another: a time and an anchor."""
+    anchor = snapshot.anchor(lines - 1) if lines else ROOT_ANCHOR
+    return float(snapshot.timeline.times[records - 1]), anchor
+
+
+def _some(timeline: Timeline, record: int) -> tuple[int, int]:
+    """Where the next lot of records ends, at least one of them, and where their lines do."""
+    starts = timeline.line_starts
+    most = np.int32(min(int(starts[record]) + _LINES_AT_ONCE, int(starts[-1])))
+    stop = max(record + 1, int(np.searchsorted(starts, most, side="right")) - 1)
+    return stop, int(starts[stop])
+
+
+def _ranked(kinds: list[int], contexts: Iterator[bytes]) -> list[bytes]:
+    """The contexts of those lines that have a row."""
+    return [context for kind, context in zip(kinds, contexts, strict=True) if kind != NOTE]
 
 
 def _parsed(contexts: list[bytes], breathe: Breather) -> Iterator[dict[str, Any]]:
     for context in contexts:
         breathe()
         yield parse_json(context)
-
-
-def _is_of(shelved: Shelved, snapshot: Snapshot) -> bool:
-    """Whether the shelved block was made from this log."""
-    timeline = snapshot.timeline
-    if shelved.records > timeline.revision or not 0 < shelved.lines <= timeline.line_count:
-        return False
-    return snapshot.anchor(shelved.lines - 1) == shelved.anchor
 
 
 def _merged(blocks: list[RowBlock]) -> RowBlock:

@@ -6,23 +6,24 @@ import asyncio
 import os
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Callable,
     Generator,
-    Iterable,
     Mapping,
     Sequence,
 )
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pmll_async import encoding
-from pmll_async.canonical import StampedContext, encode_context, stamp
+from pmll_async.canonical import StampedContext
 from pmll_async.errors import (
     DimensionMismatchError,
+    InvalidInputError,
     LatticeClosedError,
+    LineNotFoundError,
     NotNovelError,
     PinnedError,
     ReadOnlyStoreError,
@@ -30,15 +31,15 @@ from pmll_async.errors import (
 from pmll_async.lattice import Lattice
 from pmll_async.lines import MOST_IN_A_BATCH, Candidate
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.readable import Readable
 from pmll_async.snapshot import Point
-from pmll_async.text.asking import Parts, Recalling, text_of
+from pmll_async.text.asking import Parts, Recalling
 from pmll_async.text.embedding import EmbeddingDesk
 from pmll_async.text.hashing import HashingEmbedder
+from pmll_async.text.ingesting import Texts, batches, stamped
 from pmll_async.text.keeping import IndexKeeper
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
-from pmll_async.text.rows import told
+from pmll_async.text.rows import carried, said_in, told
 from pmll_async.text.shelf import Shelf
 from pmll_async.views import LatticeView
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
 _SHELF: Final = "text.sqlite"
+_YIELD_EVERY: Final = 16
+"""Texts checked between two turns of the event loop."""
 
 
 class TextMemory(Recalling):
@@ -71,7 +74,8 @@ class TextMemory(Recalling):
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
         self._keeper = IndexKeeper(None if shelf is None else Shelf(Path(shelf)))
-        self._reopened: Callable[[], Lattice] | None = None
+        self._own: Callable[..., Lattice] | None = None
+        self._has_failed = False
         self._opening = asyncio.Lock()
         self._parts: Parts | None = None
         self._closed = False
@@ -87,11 +91,11 @@ class TextMemory(Recalling):
     ) -> TextMemory:
         """The memory in the folder `path`; `lattice_options` are those of `Lattice.open`."""
         embedder = HashingEmbedder() if embedder is None else embedder
-        lattice = Lattice.open(path, **({"dim": embedder.dim} | lattice_options))
+        own = partial(Lattice.open, path, **({"dim": embedder.dim} | lattice_options))
         read_only = bool(lattice_options.get("read_only"))
-        memory = cls(lattice, embedder, preset=preset)
+        memory = cls(own(), embedder, preset=preset)
         memory._keeper = IndexKeeper(Shelf(Path(path) / _SHELF, read_only=read_only))
-        memory._reopened = partial(Lattice.open, path, **(lattice_options | {"read_only": True}))
+        memory._own = own
         return memory
 
     @property
@@ -124,54 +128,78 @@ class TextMemory(Recalling):
     async def aclose(self) -> None:
         """Keep the text index for the next opening; close the lattice if it is the memory's own."""
         self._closed = True
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.to_thread(self._keeper.close)
+            # Shielded, so that who is cancelled here does not take the index with them.
+            await asyncio.shield(loop.run_in_executor(None, self._keeper.close))
         finally:
-            if self._reopened is not None:
+            if self._own is not None:
                 await self._lattice.aclose()
 
     async def _opened(self) -> Self:
-        if self._reopened is not None:
-            await self._open_lattice(self._reopened)
-        await self._ready()
+        if self._own is None:
+            await self._ready()
+            return self
+        async with self._opening:
+            if self._closed:
+                raise LatticeClosedError
+            if self._parts is None:
+                await self._open_own(self._own)
         return self
 
-    async def _open_lattice(self, reopened: Callable[[], Lattice]) -> None:
+    async def _open_own(self, own: Callable[..., Lattice]) -> None:
+        """Open the lattice and the memory, or leave neither open; it may be tried again."""
+        if self._has_failed:
+            await self._lattice.aclose()
+            self._lattice = own()
+        self._has_failed = True
+        try:
+            await self._open_lattice(own)
+            self._parts = await self._prepared()
+        # Whatever stopped it, the store must not stay open and locked.
+        except BaseException:
+            await self._lattice.aclose()
+            raise
+        self._has_failed = False
+
+    async def _open_lattice(self, own: Callable[..., Lattice]) -> None:
         try:
             await self._lattice
         except DimensionMismatchError:
             # Of two embedders the names say more than the dimensions.
-            async with reopened() as lattice:
-                pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)
-            if pinned != self._embedder.id:
-                raise PinnedError(EMBEDDER_PIN, pinned, self._embedder.id) from None
+            async with own(dim=None, value_dim=None, read_only=True) as lattice:
+                self._check_embedder(lattice)
             raise
 
     async def _ready(self) -> Parts:
         if self._closed:
             raise LatticeClosedError
-        async with self._opening:
-            if self._parts is None:
-                self._parts = await self._prepared()
+        if self._parts is None:
+            async with self._opening:
+                if self._parts is None:
+                    self._parts = await self._prepared()
         return self._parts
 
     async def _prepared(self) -> Parts:
         lattice, embedder = self._lattice, self._embedder
+        self._check_embedder(lattice)
         if lattice.dim != embedder.dim:
             raise DimensionMismatchError(f"embedder {embedder.id!r}", lattice.dim, embedder.dim)
-        try:
+        # Of a store that was made without a text memory, and to which nothing will be written here.
+        with suppress(ReadOnlyStoreError):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
-        except ReadOnlyStoreError:
-            pass  # made without a text memory, and nothing will be written to it here
-        except PinnedError:
-            if self._reopened is not None:
-                await lattice.aclose()
-            raise
         survey = await lattice.survey()
         await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
         return Parts(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.run))
 
-    def _state(self) -> Readable:
+    def _check_embedder(self, lattice: Lattice) -> None:
+        pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)
+        if pinned != self._embedder.id:
+            raise PinnedError(EMBEDDER_PIN, pinned, self._embedder.id)
+
+    def _state(self) -> Lattice:
+        if self._closed:
+            raise LatticeClosedError
         return self._lattice
 
     # --- remembering ---------------------------------------------------------------------------
@@ -212,7 +240,7 @@ class TextMemory(Recalling):
 
     async def remember_many(
         self,
-        texts: Iterable[str | Utterance] | AsyncIterable[str | Utterance],
+        texts: Texts,
         *,
         batch: int = 256,
         progress: Callable[[int], None] | None = None,
@@ -221,10 +249,11 @@ class TextMemory(Recalling):
 
         Memory stays bounded by one batch. `progress` and errors are those of `Lattice.put_many`.
         """
+        if isinstance(texts, str | bytes):
+            raise InvalidInputError("remember_many takes several texts; for one: remember(text)")
         size = encoding.count(batch, "batch", 1, MOST_IN_A_BATCH)
-        return await self._lattice.put_many(
-            self._candidates(texts, size), batch=size, progress=progress
-        )
+        async with aclosing(self._candidates(texts, size)) as candidates:
+            return await self._state().put_many(candidates, batch=size, progress=progress)
 
     async def candidate(
         self,
@@ -240,13 +269,17 @@ class TextMemory(Recalling):
     ) -> Candidate:
         """The line that `remember` would store, for a race."""
         said = Utterance(
-            text=text, speaker=speaker, session=session, timestamp=timestamp, context=context or {}
+            text=text,
+            speaker=speaker,
+            session=session,
+            timestamp=timestamp,
+            context={} if context is None else context,
         )
-        stamped = _stamped(said)
+        stamped_context = self._stamped(said)
         vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
         return Candidate(
             key=vectors[0],
-            context=stamped,
+            context=stamped_context,
             timestamp=timestamp,
             confidence=confidence,
             revises=tuple(revises),
@@ -266,15 +299,20 @@ class TextMemory(Recalling):
     ) -> Stored:
         """Store a text that replaces an older one, in one record.
 
-        The older line leaves recall, and stays readable with `at` and `get`. What is not given is
-        taken from it. `StaleAnchorError` if it was replaced or forgotten already.
+        The older line leaves recall, and stays readable with `at` and `get`. Speaker, session and
+        context are taken from it where they are not given. `StaleAnchorError` if it was replaced or
+        forgotten already, `LineNotFoundError` if it has no text.
         """
-        older = await self.get(anchor)
+        older = await self._state().get(anchor)
+        said = said_in(older.context)
+        if said.text is None:
+            raise LineNotFoundError(anchor, "text and the anchor")
         candidate = await self.candidate(
             text,
-            speaker=older.speaker if speaker is None else speaker,
-            session=older.session if session is None else session,
-            context=older.context if context is None else context,
+            speaker=said.speaker if speaker is None else speaker,
+            session=said.session if session is None else session,
+            timestamp=timestamp,
+            context=carried(older.context) if context is None else context,
         )
         return Stored(
             await self._lattice.put(
@@ -289,26 +327,32 @@ class TextMemory(Recalling):
 
     async def forget(self, anchor: str) -> None:
         """Take a text out of every later recall; `get` and `at` still find it."""
-        await self._lattice.forget(anchor)
+        await self._state().forget(anchor)
 
     def at(self, point: Point) -> TextView:
         """The memory just after the record of an anchor, a revision, or a moment (datetime)."""
-        return TextView(self, self._lattice.at(point))
+        return TextView(self, self._state().at(point))
 
-    async def _candidates(
-        self, texts: Iterable[str | Utterance] | AsyncIterable[str | Utterance], size: int
-    ) -> AsyncGenerator[Candidate, None]:
+    async def _candidates(self, texts: Texts, size: int) -> AsyncGenerator[Candidate, None]:
         desk = (await self._ready()).desk
-        async for batch in _batches(texts, size):
-            contexts = [_stamped(said) for said in batch]
-            vectors = await desk.embed([told(said.text, said.speaker) for said in batch])
-            for said, context, vector in zip(batch, contexts, vectors, strict=True):
-                yield Candidate(
-                    key=vector,
-                    context=context,
-                    timestamp=said.timestamp,
-                    idempotency_key=said.idempotency_key,
-                )
+        async with aclosing(batches(texts, size)) as each:
+            async for batch in each:
+                contexts = []
+                for said in batch:
+                    contexts.append(self._stamped(said))
+                    if len(contexts) % _YIELD_EVERY == 0:
+                        await asyncio.sleep(0)
+                vectors = await desk.embed([told(said.text, said.speaker) for said in batch])
+                for said, context, vector in zip(batch, contexts, vectors, strict=True):
+                    yield Candidate(
+                        key=vector,
+                        context=context,
+                        timestamp=said.timestamp,
+                        idempotency_key=said.idempotency_key,
+                    )
+
+    def _stamped(self, said: Utterance) -> StampedContext:
+        return stamped(said, self._lattice._limits.context_bytes)  # noqa: SLF001  # what `put` will ask
 
 
 class TextView(Recalling):
@@ -325,41 +369,6 @@ class TextView(Recalling):
     async def _ready(self) -> Parts:
         return await self._memory._ready()  # noqa: SLF001  # a view is a part of its memory
 
-    def _state(self) -> Readable:
+    def _state(self) -> LatticeView:
+        self._memory._state()  # noqa: SLF001  # as above: refuses when the memory is closed
         return self._view
-
-
-def _stamped(said: Utterance) -> StampedContext:
-    facts: dict[str, JsonValue] = {"text": text_of(said.text, "text")}
-    for name in ("speaker", "session"):
-        value = getattr(said, name)
-        if value is not None:
-            facts[name] = text_of(value, name)
-    context = stamp(said.context, facts)
-    # Refused before a model is asked about it.
-    encode_context(context)
-    return context
-
-
-async def _batches(
-    texts: Iterable[str | Utterance] | AsyncIterable[str | Utterance], size: int
-) -> AsyncGenerator[list[Utterance], None]:
-    batch: list[Utterance] = []
-    async for given in _each(texts):
-        batch.append(Utterance(text=given) if isinstance(given, str) else given)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-async def _each(
-    texts: Iterable[str | Utterance] | AsyncIterable[str | Utterance],
-) -> AsyncGenerator[str | Utterance, None]:
-    if isinstance(texts, AsyncIterable):
-        async for text in texts:
-            yield text
-    else:
-        for text in texts:
-            yield text

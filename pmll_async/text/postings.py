@@ -41,6 +41,9 @@ class Segment:
 
     def find(self, terms: Int32s) -> tuple[Int64s, Int64s]:
         """Where the postings of each term (m,) begin and end; equal where it does not occur."""
+        if not len(self.terms):
+            nowhere = np.zeros(len(terms), dtype=np.int64)
+            return nowhere, nowhere
         places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
         first = self.offsets[places]
         stop = np.where(self.terms[places] == terms, self.offsets[places + 1], first)
@@ -77,8 +80,10 @@ class Postings:
         """The term's number, a new one for a new term."""
         number = self._numbers.get(term)
         if number is None:
-            number = self._numbers[term] = len(self.vocabulary)
+            # The term goes in first: a reader that finds the number must find the term.
+            number = len(self.vocabulary)
             self.vocabulary.append(term)
+            self._numbers[term] = number
         return number
 
     def extend(self, tokens: Int32s, lengths: Int64s) -> None:
@@ -121,6 +126,8 @@ class Postings:
 
     def _frequencies_between(self, terms: Int32s, first: int, stop: int) -> Int64s:
         """The same of the rows `first` … `stop - 1`, without segments."""
+        if not len(terms):
+            return np.zeros(0, dtype=np.int64)
         rows = np.arange(first, stop)
         tokens, bounds = self.tokens_of(rows)
         ascending = np.argsort(terms)

@@ -19,11 +19,15 @@ from pmll_async.text.search import Search
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A scorer, how much it weighs, and its name in explanations."""
+    """A scorer, how much it weighs, and its name in explanations.
+
+    `meaning` says that the scorer looks at the cosines of vectors.
+    """
 
     name: str
     scorer: Scorer
     weight: float = 1.0
+    meaning: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight):
@@ -58,7 +62,8 @@ class Preset:
 
     def uses(self, embedder: Embedder | AsyncEmbedder) -> bool:
         """Whether recall needs the question's vector."""
-        return self.spelling or not isinstance(embedder, HashingEmbedder)
+        knows = self.spelling or not isinstance(embedder, HashingEmbedder)
+        return knows and any(part.meaning for part in self.parts)
 
 
 DIALOGUE: Final = Preset(
@@ -72,15 +77,15 @@ DIALOGUE: Final = Preset(
         Part("speaker", scorers.speaker(), 0.1),
         Part("dated", scorers.dated(), 0.05),
         Part("length", scorers.length(), 0.2),
-        Part("asking", scorers.asking(), -0.03),
-        Part("dense", scorers.dense(), 0.1),
-        Part("dense_window", scorers.dense_window(), 0.05),
+        Part("echo", scorers.echo("lexical"), -0.4),
+        Part("dense", scorers.dense(), 0.1, meaning=True),
+        Part("dense_window", scorers.dense_window(), 0.05, meaning=True),
         Part("feedback", scorers.feedback(), 0.4),
         Part("answering", scorers.answering("lexical", "phrases"), 0.8),
         Part("neighbour", scorers.neighbour(), 0.2),
         Part("newest", scorers.newest(), 0.02),
     ),
-    middle=2.0,
+    middle=1.9,
     steepness=2.1,
 )
 """Turns of conversations: what is said around a line, in its session, tells what it is about."""
@@ -92,13 +97,14 @@ NOTES: Final = Preset(
         Part("phrases", scorers.phrases(), 0.5),
         Part("entities", scorers.entities(), 0.3),
         Part("speaker", scorers.speaker(), 0.05),
+        Part("echo", scorers.echo("lexical"), -0.4),
         Part("dated", scorers.dated(), 0.05),
-        Part("dense", scorers.dense(), 0.05),
+        Part("dense", scorers.dense(), 0.05, meaning=True),
         Part("feedback", scorers.feedback(), 0.4),
         Part("newest", scorers.newest(), 0.05),
     ),
-    middle=0.8,
-    steepness=6.0,
+    middle=0.6,
+    steepness=7.0,
 )
 """Facts of a sentence or two, each of which stands for itself; of two alike the newer counts."""
 
@@ -109,11 +115,11 @@ ASSISTANT: Final = Preset(
         Part("phrases", scorers.phrases(), 0.5),
         Part("entities", scorers.entities(), 0.3),
         Part("length", scorers.length(), -0.2),
-        Part("dense", scorers.dense(), 0.05),
+        Part("dense", scorers.dense(), 0.05, meaning=True),
         Part("feedback", scorers.feedback(), 0.1),
         Part("newest", scorers.newest(), 0.02),
     ),
-    middle=0.5,
-    steepness=6.0,
+    middle=0.4,
+    steepness=7.0,
 )
 """Paragraphs, such as the answers of assistants: a long one has many words by its length alone."""

@@ -76,8 +76,7 @@ def _substance(search: Search) -> float:
 
     Counted in terms as rare as a term can be: half of one gives 0.22, one 0.63, two 0.98.
     """
-    rarest = math.log1p((max(search.play.size, 2) - 0.5) / 1.5)
-    substance = -math.expm1(-((search.mass / rarest) ** 2))
+    substance = -math.expm1(-((search.mass / search.rarest) ** 2))
     return substance * _EMPTY_QUESTION if search.asked.is_empty else substance
 
 

@@ -155,15 +155,6 @@ def length() -> Scorer:
     return score
 
 
-def asking() -> Scorer:
-    """1 for a line that itself asks something."""
-
-    def score(search: Search) -> Float64:
-        return ((search.index.marks[search.rows] & ASKS) > 0).astype(np.float64)
-
-    return score
-
-
 def feedback(lines: int = 5, added: int = 20) -> Scorer:
     """Pseudo-relevance feedback: the words of the best lines so far, asked for as well.
 
@@ -240,7 +231,7 @@ def dense_window(fading: float = 0.5) -> Scorer:
 
 
 def _standardised(search: Search) -> Float64:
-    if search.cosines is None:
+    if search.cosines is None or not search.play.size:
         return np.zeros(search.count)
     cosines = search.cosines[search.play.rows].astype(np.float64)
     spread = float(cosines.std())
@@ -260,17 +251,34 @@ def neighbour(fading: float = 0.5) -> Scorer:
     return score
 
 
+def echo(*parts: str) -> Scorer:
+    """What the parts gave a line that itself asks: it has the question's words, not the answer."""
+
+    def score(search: Search) -> Float64:
+        return _given(search, parts) * _asks(search)
+
+    return score
+
+
 def answering(*parts: str) -> Scorer:
     """What the parts gave the turn before a line, if that one asks: this may be the answer."""
 
     def score(search: Search) -> Float64:
-        points = np.zeros(len(search.rows))
-        for name in parts:
-            points = points + search.given[name]
-        asks = (search.index.marks[search.rows] & ASKS) > 0
-        return search.spread(points * asks)[1]
+        return search.spread(_given(search, parts) * _asks(search))[1]
 
     return score
+
+
+def _given(search: Search, parts: tuple[str, ...]) -> Float64:
+    points = np.zeros(len(search.rows))
+    for name in parts:
+        points = points + search.given[name]
+    return points
+
+
+def _asks(search: Search) -> Float64:
+    asks: Float64 = (search.index.marks[search.rows] & ASKS > 0).astype(np.float64)
+    return asks
 
 
 def dated() -> Scorer:

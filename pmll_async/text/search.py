@@ -15,6 +15,8 @@ from pmll_async.text.postings import Int32s, Int64s, Posted
 from pmll_async.text.rows import NONE, TextRows
 from pmll_async.text.terms import QuestionTerms
 
+_FEW: Final = 100
+"""In fewer lines than that a word is not common because two of them have it."""
 REACH: Final = 2
 """How many turns before and after a line count as its neighbours."""
 SEEDS: Final = 256
@@ -114,7 +116,13 @@ class Search:
         return wanted
 
     def _idf(self, frequency: int) -> float:
-        return float(np.log1p((self.play.size - frequency + 0.5) / (frequency + 0.5)))
+        size = max(self.play.size, _FEW)
+        return float(np.log1p((size - frequency + 0.5) / (frequency + 0.5)))
+
+    @property
+    def rarest(self) -> float:
+        """The idf of a term that one line holds: the greatest there is."""
+        return self._idf(1)
 
     @cached_property
     def named_speakers(self) -> frozenset[int]:
@@ -205,11 +213,14 @@ class Search:
         return self.index.postings.tokens_of(self.rows)
 
     def sums(self, weights: Float64) -> Float64:
-        """Weights of the candidates' tokens summed by candidate."""
-        running = np.zeros(len(weights) + 1)
-        np.cumsum(weights, out=running[1:])
+        """Weights of the candidates' tokens summed by candidate, each as if it were alone."""
         bounds = self.tokens[1]
-        return running[bounds[1:]] - running[bounds[:-1]]
+        held = bounds[1:] > bounds[:-1]
+        sums = np.zeros(len(self.rows))
+        # Differences of running sums would depend on what lies before.
+        if held.any():
+            sums[held] = np.add.reduceat(weights, bounds[:-1][held])
+        return sums
 
 
 def _names(said: set[str], name: list[str]) -> bool:

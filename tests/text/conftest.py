@@ -1,0 +1,39 @@
+"""The text memory, watched: nothing is left behind, and where asked for nothing blocks its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+
+@pytest.fixture(scope="module")
+def nothing_blocks() -> Iterator[None]:
+    """A blocking call of the package on a running loop raises `BlockingError`."""
+    with blockbuster_ctx("pmll_async"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+async def nothing_leaks() -> AsyncIterator[None]:
+    """No task and no trace thread outlives a test."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left
+    assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pmll_async.text.keeping._SHELVED_FROM", 3)
+    monkeypatch.setattr("pmll_async.text.keeping._LINES_AT_ONCE", 2)

@@ -89,17 +89,11 @@ def locomo(
     if limit is not None:
         conversations = first_questions(conversations, limit)
     with progress("evaluating") as tell, TemporaryDirectory(prefix="pmll-eval-") as folder:
-        found = asyncio.run(
-            evaluate(
-                conversations,
-                methods,
-                chosen,
-                Path(folder),
-                now_after=now_after,
-                seed=seed,
-                progress=tell,
-            )
+        place = Path(folder)
+        work = evaluate(
+            conversations, methods, chosen, place, now_after=now_after, seed=seed, progress=tell
         )
+        found = asyncio.run(work)
     if as_json:
         rate = {"lines_per_second": found.lines_per_second}
         show_json({"data": str(data), "of": of} | asdict(found) | rate)

@@ -111,31 +111,20 @@ class Postings:
             counts[place].append(found.counts)
         return [_within(*parts, count) for parts in zip(rows, counts, strict=True)]
 
-    def frequencies(self, terms: Int64s, count: int) -> Int64s:
-        """How many of the first `count` rows hold each of the distinct terms (m,)."""
-        wanted = terms.astype(np.int32)
-        found = np.zeros(len(terms), dtype=np.int64)
+    def frequencies(self, count: int) -> Int64s:
+        """How many of the first `count` rows hold each term (terms,), by its number."""
+        found = np.zeros(len(self.vocabulary), dtype=np.int64)
         sealed = 0
         for segment in self._segments:
             if segment.stop > count:
                 break
-            first, stop = segment.find(wanted)
-            found += stop - first
+            found[segment.terms] += np.diff(segment.offsets)
             sealed = segment.stop
-        return found + self._frequencies_between(wanted, sealed, count)
-
-    def _frequencies_between(self, terms: Int32s, first: int, stop: int) -> Int64s:
-        """The same of the rows `first` … `stop - 1`, without segments."""
-        if not len(terms):
-            return np.zeros(0, dtype=np.int64)
-        rows = np.arange(first, stop)
-        tokens, bounds = self.tokens_of(rows)
-        ascending = np.argsort(terms)
-        places = np.minimum(np.searchsorted(terms[ascending], tokens), len(terms) - 1)
-        held = terms[ascending][places] == tokens
-        owners = np.repeat(rows, np.diff(bounds))[held]
-        once = np.unique(owners * len(terms) + ascending[places[held]])
-        return np.bincount(once % len(terms), minlength=len(terms))
+        rest = np.arange(sealed, count, dtype=np.int64)
+        tokens, bounds = self.tokens_of(rest)
+        pairs = np.unique((np.repeat(rest, np.diff(bounds)) << 32) | tokens)
+        held = np.bincount(pairs & 0xFFFFFFFF, minlength=len(found))
+        return found + held[: len(found)]
 
     def lengths(self, count: int) -> Int64s:
         """How many terms each of the first `count` rows has."""

@@ -57,15 +57,18 @@ def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
     def score(search: Search) -> Float64:
         if not search.wanted:
             return np.zeros(len(search.rows))
-        weights = np.repeat(fading ** np.arange(REACH + 1), [1] + [2] * REACH).astype(np.float32)
-        counts = np.einsum("tan,a->tn", search.counts, weights)
+        counts = search.counts[:, 0].astype(np.float64)
+        for step in range(1, REACH + 1):
+            counts += fading**step * (search.counts[:, 2 * step - 1] + search.counts[:, 2 * step])
         return _share(search, counts / (counts + k1))
 
     return score
 
 
 def _share(search: Search, saturations: Float64) -> Float64:
-    return np.asarray(search.idfs @ saturations / search.mass)
+    # Not a matrix product, whose last bits depend on where in it a candidate stands.
+    shares: Float64 = np.add.reduce(search.idfs[:, np.newaxis] * saturations, axis=0) / search.mass
+    return shares
 
 
 def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
@@ -167,13 +170,12 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
         told = _told(search, best)
         if not told.numbers.size:
             return np.zeros(len(search.rows))
-        postings = search.index.postings
-        frequencies = postings.frequencies(told.numbers, search.count)
+        frequencies = search.play.frequencies[told.numbers]
         idfs = np.log1p((search.count - frequencies + 0.5) / (frequencies + 0.5))
         gained = told.gains.sum(axis=0) * idfs
         chosen = np.argsort(-gained, kind="stable")[:added]
         unit = max(float(gained[chosen[0]]), 1e-9)
-        weights = np.zeros(len(postings.vocabulary))
+        weights = np.zeros(len(search.index.postings.vocabulary))
         weights[told.numbers[chosen]] = gained[chosen] / unit * idfs[chosen]
         mass = max(float(weights[told.numbers[chosen]].sum()), 1e-9)
         points = search.sums(weights[search.tokens[0]])

@@ -45,6 +45,11 @@ class Play:
         return max(1.0, float(self.lengths @ self.rows) / max(1, self.size))
 
     @cached_property
+    def frequencies(self) -> Int64s:
+        """How many rows of the state hold each term (terms,), by its number."""
+        return self.index.postings.frequencies(self.count)
+
+    @cached_property
     def _spoke(self) -> NDArray[np.bool_]:
         speakers = self.index.speaker[: self.count][self.rows]
         return np.bincount(speakers[speakers != NONE], minlength=len(self.index.speakers)) > 0

@@ -15,6 +15,7 @@ from text_support import opened, race, texts, told
 
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, Part, Preset, TextMemory, Utterance
+from pmll_async.text.scorers import lexical, window
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -113,6 +114,18 @@ async def test_equal_lines_come_the_later_first() -> None:
         found = await memory.recall("heron", branches=True)
         assert len({each.score for each in found[1:]}) == 1
         assert [each.anchor for each in found] == [each.anchor for each in stored[::-1]]
+
+
+BY_WORDS = Preset("words", (Part("lexical", lexical()), Part("window", window())))
+
+
+async def test_the_points_of_a_line_do_not_depend_on_its_place() -> None:
+    for count in (5, 17, 130):
+        async with opened(preset=BY_WORDS) as memory:
+            await memory.remember_many(["the red heron stands in the blue pond"] * count)
+            found = await told(memory, "which red heron stands in this pond of blue", 500)
+            assert len(found) == count
+            assert len({points for _, _, points in found}) == 1
 
 
 # --- determinism ---------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ class Recalling(ABC):
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
         "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
-        of races. `explain` tells what each scorer gave.
+        of races. `explain` tells what each scorer gave. With a `k` above 256 more lines are looked
+        at, which may change the last digits of scores.
         """
         parts = await self._ready()
         asked = Recall(

@@ -102,7 +102,7 @@ class HashingEmbedder:
         factors: list[int] = []
         for row, text in enumerate(texts):
             for word, count in Counter(_tokens(text)).items():
-                features.append(self._features(word))
+                features.append(self._features_of(word))
                 offsets.append(row * self._dim)
                 factors.append(_ROOT_SCALE if count == 1 else _scaled_root(count))
         lengths = [len(slots) for slots, _ in features]
@@ -112,6 +112,10 @@ class HashingEmbedder:
         size = len(texts) * self._dim
         sums = np.bincount(slots, weights, minlength=size).astype(np.float64, copy=False)
         return sums.reshape(len(texts), self._dim)
+
+    def _features_of(self, word: str) -> _Features:
+        # A word as long as a page must not stay in memory.
+        return self._features(word) if len(word) <= _LONGEST_CUT else self._hash_word(word)
 
     def _hash_word(self, word: str) -> _Features:
         slots: list[int] = []

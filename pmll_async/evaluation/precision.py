@@ -26,7 +26,6 @@ _RELEVANT: Final = "relevantBeliefs"
 _EXACTLY: Final = "shouldOnlyInclude"
 _UNIVERSAL: Final[dict[str, Any]] = {"scope": {"$contains": "user:universal"}}
 _QUESTION: Final = "open_question"
-_ALL: Final = 1_000_000
 
 Answer = Mapping[str, Sequence[str]]
 """By section the ids found, and the texts of the persona's beliefs."""
@@ -146,7 +145,7 @@ async def answer(memory: TextMemory, case: Case, min_score: float) -> Answer:
     facts = here | {"type": {"$ne": _QUESTION}, "$not": _UNIVERSAL}
     asked = here | {"type": _QUESTION, "pinned": True}
     most = case.budget.max_beliefs
-    persona = await memory.recent(_ALL, where=known | _UNIVERSAL)
+    persona = await memory.recent(None, where=known | _UNIVERSAL)
     pinned = await memory.recent(most, where=facts | {"pinned": True})
     found = await _relevant(
         memory, case.query, most - len(pinned), facts | {"pinned": False}, min_score
@@ -154,7 +153,7 @@ async def answer(memory: TextMemory, case: Case, min_score: float) -> Answer:
     return {
         "personaPrelude": [each.text for each in persona],
         "pinnedFacts": _ids(pinned),
-        "openQuestions": _ids(await memory.recent(_ALL, where=asked)),
+        "openQuestions": _ids(await memory.recent(None, where=asked)),
         _RELEVANT: _ids(found),
     }
 

@@ -50,16 +50,18 @@ class Recalling(ABC):
         min_score: float | None = None,
         branches: bool = False,
         explain: bool = False,
+        preset: Preset | None = None,
     ) -> list[Recollection]:
         """The best `k` texts for a question, by score, then the later; [] is a good answer.
 
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
         "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
-        of races. `explain` tells what each scorer gave. With a `k` above 256 more lines are looked
-        at, which may change the last digits of scores.
+        of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
+        `k` above 256 more lines are looked at, which may change the last digits of scores.
         """
         parts = await self._ready()
+        chosen = parts.preset if preset is None else preset
         asked = Recall(
             question=text_of(question, "question"),
             k=encoding.count(k, "k", 0),
@@ -68,18 +70,18 @@ class Recalling(ABC):
             branches=branches,
             neighbours=encoding.count(neighbours, "neighbours", 0),
             explain=explain,
-            vector=await _meaning(parts, question),
+            vector=await _meaning(parts, chosen, question),
         )
         survey = await self._state().survey()
-        found: list[Recollection] = await survey.run(
-            recall, survey, parts.keeper, parts.preset, asked
-        )
+        found: list[Recollection] = await survey.run(recall, survey, parts.keeper, chosen, asked)
         return found
 
-    async def recent(self, limit: int = 10, *, where: Where | None = None) -> list[Recollection]:
-        """The newest texts of the chain, the newest first."""
+    async def recent(
+        self, limit: int | None = 10, *, where: Where | None = None
+    ) -> list[Recollection]:
+        """The newest texts of the chain, the newest first; all of them with `limit=None`."""
         parts = await self._ready()
-        most = encoding.count(limit, "limit", 0)
+        most = None if limit is None else encoding.count(limit, "limit", 0)
         matching = None if where is None else parse(where)
         survey = await self._state().survey()
         found: list[Recollection] = await survey.run(recent, survey, parts.keeper, most, matching)
@@ -96,8 +98,8 @@ class Recalling(ABC):
         return recollected(line)
 
 
-async def _meaning(parts: Parts, question: str) -> Float32 | None:
-    if not parts.preset.uses(parts.embedder):
+async def _meaning(parts: Parts, preset: Preset, question: str) -> Float32 | None:
+    if not preset.uses(parts.embedder):
         return None
     vector: Float32 = (await parts.desk.embed([question]))[0]
     return vector

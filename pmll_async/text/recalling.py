@@ -81,7 +81,7 @@ def _substance(search: Search) -> float:
 
 
 def recent(
-    survey: Survey, keeper: IndexKeeper, limit: int, where: Filter | None
+    survey: Survey, keeper: IndexKeeper, limit: int | None, where: Filter | None
 ) -> list[Recollection]:
     """The newest texts of the chain, newest first. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)

@@ -14,6 +14,7 @@ from pmll_async.indexes.exact import ExactIndex
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import (
     DIALOGUE,
+    NOTES,
     HashingEmbedder,
     Part,
     Preset,
@@ -220,3 +221,26 @@ async def test_by_meaning_an_empty_memory_and_one_line_are_answered() -> None:
         assert 0 <= found.score <= 1
         await memory.forget(found.anchor)
         assert await memory.recall("heron") == []
+
+
+async def test_another_preset_may_be_given_to_one_recall() -> None:
+    async with opened() as memory:
+        await memory.remember("Do you like tea?", speaker="Ann", session="1")
+        await memory.remember("Yes, the green one.", speaker="Bob", session="1")
+        by_default = await memory.recall("Who likes tea?")
+        as_notes = await memory.recall("Who likes tea?", preset=NOTES)
+        assert [found.text for found in by_default] != [found.text for found in as_notes]
+        async with opened(preset=NOTES) as notes:
+            await notes.remember("Do you like tea?", speaker="Ann", session="1")
+            await notes.remember("Yes, the green one.", speaker="Bob", session="1")
+            expected = [(found.text, found.score) for found in await notes.recall("Who likes tea?")]
+        assert [(found.text, found.score) for found in as_notes] == expected
+
+
+async def test_recent_without_a_limit_gives_all() -> None:
+    async with opened() as memory:
+        await memory.remember_many(str(number) for number in range(30))
+        assert len(await memory.recent()) == 10
+        assert [found.text for found in await memory.recent(None)] == [
+            str(number) for number in range(29, -1, -1)
+        ]

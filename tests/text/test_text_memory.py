@@ -229,7 +229,7 @@ async def test_another_preset_may_be_given_to_one_recall() -> None:
         await memory.remember("Yes, the green one.", speaker="Bob", session="1")
         by_default = await memory.recall("Who likes tea?")
         as_notes = await memory.recall("Who likes tea?", preset=NOTES)
-        assert [found.text for found in by_default] != [found.text for found in as_notes]
+        assert [found.score for found in by_default] != [found.score for found in as_notes]
         async with opened(preset=NOTES) as notes:
             await notes.remember("Do you like tea?", speaker="Ann", session="1")
             await notes.remember("Yes, the green one.", speaker="Bob", session="1")

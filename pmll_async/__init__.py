@@ -27,6 +27,7 @@ from pmll_async.errors import NoWinnerError as NoWinnerError
 from pmll_async.errors import PinnedError as PinnedError
 from pmll_async.errors import PmllError as PmllError
 from pmll_async.errors import ReadOnlyStoreError as ReadOnlyStoreError
+from pmll_async.errors import ReentrantError as ReentrantError
 from pmll_async.errors import StaleAnchorError as StaleAnchorError
 from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
@@ -54,6 +55,8 @@ from pmll_async.race import Judge as Judge
 from pmll_async.readable import Where as Where
 from pmll_async.snapshot import Point as Point
 from pmll_async.views import LatticeView as LatticeView
+from pmll_async.working import WorkingMemory as WorkingMemory
+from pmll_async.working import WorkingStats as WorkingStats
 
 __all__ = [
     "Candidate",
@@ -96,6 +99,7 @@ __all__ = [
     "RaceOutcome",
     "ReadOnlyStoreError",
     "Recovery",
+    "ReentrantError",
     "RolledBack",
     "StaleAnchorError",
     "StampedContext",
@@ -103,6 +107,8 @@ __all__ = [
     "StoreFullError",
     "StoreLockedError",
     "Where",
+    "WorkingMemory",
+    "WorkingStats",
     "WrongEventLoopError",
     "WrongKeyError",
     "stamp",

@@ -18,6 +18,7 @@
     ├── NoWinnerError
     ├── LatticeClosedError (RuntimeError)
     ├── WrongEventLoopError (RuntimeError)
+    ├── ReentrantError (RuntimeError)
     └── StoreError
         ├── StoreLockedError
         ├── StoreFullError (OSError)
@@ -191,6 +192,14 @@ class WrongEventLoopError(PmllError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("this lattice belongs to another event loop; open one in each loop")
+
+
+class ReentrantError(PmllError, RuntimeError):
+    """What is to make the item of `key` in working memory comes to wait for that very item."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"making {key!r} waits for {key!r} itself; give what it needs another key")
 
 
 class StoreError(PmllError):

@@ -37,6 +37,7 @@ from pmll_async.readable import Readable, Services
 from pmll_async.snapshot import Point, Snapshot
 from pmll_async.vectors import to_key
 from pmll_async.views import LatticeView
+from pmll_async.working import WorkingMemory
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -77,6 +78,7 @@ class Lattice(Readable):
         self._closed = False
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._working = WorkingMemory()
 
     @classmethod
     def open(
@@ -356,6 +358,11 @@ class Lattice(Readable):
     def concert(self) -> Concert:
         """The weights that queries are ranked with."""
         return self._concert
+
+    @property
+    def working(self) -> WorkingMemory:
+        """Short-term context beside the lattice, in this process alone."""
+        return self._working
 
     def at(self, point: Point) -> LatticeView:
         """The lattice just after the record of an anchor, a revision, or a moment (datetime)."""

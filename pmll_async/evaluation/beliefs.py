@@ -6,11 +6,10 @@ https://github.com/tenurehq/precisionMemBench. A folder with `beliefs.seed.json`
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.evaluation.reading import checked, read_json
@@ -30,8 +29,8 @@ class Belief(BaseModel):
     content: str
     scope: list[str]
     pinned: bool
-    last_reinforced_at: datetime
-    resolved_at: datetime | None = None
+    last_reinforced_at: AwareDatetime
+    resolved_at: AwareDatetime | None = None
     superseded_by: str | None = None
     participants: list[str] = []
 

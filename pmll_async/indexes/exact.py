@@ -252,7 +252,7 @@ class ExactIndex:
         whole = np.empty((1, count), dtype=np.float32)
         for first, block in self._upto(count):
             part = whole[0, first : first + len(block.norms)]
-            product(block.keys, units[0], out=part)
+            product(block.keys, units[0], out=part, whole=count * self._dim)
             part *= block.reciprocals
         self._hide_extreme(whole, 0)
         yield 0, whole
@@ -370,7 +370,7 @@ def _cosines(block: _Block, units: Float32) -> Float32:
         cosines: Float32 = units @ block.keys.T
     else:
         cosines = np.empty((1, len(block.keys)), dtype=np.float32)
-        product(block.keys, units[0], out=cosines[0])
+        product(block.keys, units[0], out=cosines[0], whole=block.keys.size)
     cosines *= block.reciprocals
     return cosines
 

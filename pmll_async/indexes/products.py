@@ -22,16 +22,21 @@ def unit_rows(vectors: Float32, norms: Float64) -> Float32:
     return (vectors / norms[:, None]).astype(np.float32)
 
 
-def product(keys: Float32, unit: Float32, out: Float32) -> None:
-    """Dot products of keys (n, dim) with one vector.
+_OUT_OF_CACHE: Final = 1 << 23
+"""Multiplications whose keys, 32 MiB, come from memory: one thread then takes in all it gives."""
+
+
+def product(keys: Float32, unit: Float32, out: Float32, whole: int) -> None:
+    """Dot products of keys (n, dim) with one vector; `whole` is how many multiplications in all.
 
     A small one is not shared between the threads of the linear algebra library: on a busy machine
-    waiting for those takes a hundred times as long as the product.
+    waiting for those takes a hundred times as long as the product. Nor is a large one, which row by
+    row is bound by memory alone: 5.2 ms against 7.5 in two threads and 13 in one for 38 million.
     """
-    if keys.size <= SMALL_PRODUCT:
-        row_products(keys, unit, out=out)
-    else:
+    if SMALL_PRODUCT < whole <= _OUT_OF_CACHE:
         np.dot(keys, unit, out=out)
+    else:
+        row_products(keys, unit, out=out)
 
 
 def row_products(keys: Float32, unit: Float32, out: Float32) -> None:

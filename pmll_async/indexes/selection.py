@@ -58,6 +58,11 @@ class Best:
             self.threshold = float(np.partition(known, len(known) - self.k)[len(known) - self.k])
 
     def _promising(self, weights: Float32) -> Rows:
+        if self.threshold > -math.inf:
+            # Most blocks have little to offer beside what is known, which one look tells.
+            rows = np.flatnonzero(weights >= self.threshold - self.slack)
+            if len(rows) <= _MANY_TIES:
+                return rows
         cut = max(self.threshold, _lower_bound(weights, self.k)) - self.slack
         return np.flatnonzero(weights >= cut if cut > -np.inf else weights > -np.inf)
 

@@ -39,11 +39,6 @@ class IndexKeeper:
         self._waiting: list[RowBlock] = []
         self._state = 0.0, ROOT_ANCHOR
 
-    @property
-    def revision(self) -> int:
-        """How many records the index has taken in."""
-        return self._records
-
     def follow(self, snapshot: Snapshot, reader: Reader) -> TextRows:
         """Take in what the log has up to the snapshot.
 

@@ -17,7 +17,7 @@ from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.errors import InvalidInputError, LatticeClosedError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.lines import Limits
-from pmll_async.opening import Loaded, Opened, Shape, assemble, load
+from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
 from pmll_async.proposals import (
     DecayProposal,
     ForgetProposal,
@@ -60,11 +60,12 @@ async def reembed(
     """Copy a memory into an empty store with new key vectors; returns new anchors by old ones.
 
     Opens and closes both. A line without text, or with a value of its own that the new dimensions
-    do not fit, raises `InvalidInputError`: no embedder can make its vectors. Anchors that a
-    caller's contexts mention stay as they are.
+    do not fit, raises `InvalidInputError`: no embedder can make its vectors. After an error the
+    target holds what was copied before it. Anchors that a caller's contexts mention stay as they
+    are.
     """
     hasher = Hasher(integrity_key)
-    header = await asyncio.to_thread(source.open, None, hasher)
+    header = await Abandonable(partial(source.open, None, hasher), source.close).run()
     try:
         records = await asyncio.to_thread(lambda: sum(len(b.times) for b in source.load()))
         copy = _Copy(header, embedder, hasher)
@@ -98,7 +99,8 @@ class _Copy:
         """Open the target, which must be new or empty, with the source's other pins."""
         old, dim = self._header, self._embedder.dim
         shape = Shape(dim, dim if old.value_dim == old.dim else old.value_dim)
-        loaded = await asyncio.to_thread(load, target, ExactIndex(), shape, self._hasher)
+        loading = partial(load, target, ExactIndex(), shape, self._hasher)
+        loaded = await Abandonable(loading, target.close).run()
         opened = assemble(loaded, Concert(), Limits(), lambda: next(self._times))
         try:
             _check_empty(target, loaded)

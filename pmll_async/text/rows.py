@@ -28,13 +28,14 @@ ALONE: Final = -2
 ASKS: Final = 1
 DATED: Final = 2
 _DAY: Final = 86400.0
-_TIMES: Final = re.compile(
+_TIMES: Final = (
     r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|weeks?|weekend|months?|years?|recently"
     r"|since|soon|monday|tuesday|wednesday|thursday|friday|saturday|sunday|january|february|march"
     r"|april|june|july|august|september|october|november|december|(?:19|20)\d\d|summer|autumn"
-    r"|winter|spring)\b",
-    re.IGNORECASE,
+    r"|winter|spring)\b"
 )
+_LOWER_TIMES: Final = re.compile(_TIMES)
+_ANY_TIMES: Final = re.compile(_TIMES, re.IGNORECASE)
 
 
 class Said(NamedTuple):
@@ -154,16 +155,17 @@ class TextRows:
         texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
         postings = self.postings
         known = len(postings.vocabulary), len(self.speakers), len(self.sessions)
-        tokens: list[int] = []
+        tokens: list[Int32s] = [np.empty(0, np.int32)]
         lengths, speaker, session, marks = [], [], [], []
         for said, its_terms in texts:
-            tokens += [postings.numbered(term) for term in its_terms]
+            # A line at a time: no other thread can run while a list becomes an array.
+            tokens.append(np.array([postings.numbered(term) for term in its_terms], np.int32))
             lengths.append(len(its_terms))
             speaker.append(self._number_speaker(said))
             session.append(self._number_session(said))
             marks.append(_marks_of(said.text or ""))
         return RowBlock(
-            np.array(tokens, np.int32),
+            np.concatenate(tokens),
             np.array(lengths, np.int64),
             np.array(speaker, np.int32),
             np.array(session, np.int32),
@@ -242,7 +244,12 @@ class TextRows:
 
 
 def _marks_of(text: str) -> int:
-    return ASKS * ("?" in text) | DATED * bool(_TIMES.search(text))
+    return ASKS * ("?" in text) | DATED * _speaks_of_a_time(text)
+
+
+def _speaks_of_a_time(text: str) -> bool:
+    # Ignoring case takes four times as long, 40 ms for 200 kB, in which no other thread can run.
+    return bool(_LOWER_TIMES.search(text.lower()) if text.isascii() else _ANY_TIMES.search(text))
 
 
 def _terms_of(said: Said, timestamp: float) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Scorers: small functions from a search to one number a candidate, and wrappers around them.
+"""Scorers: small functions from a search to one number a candidate.
 
 Those that compare words give the share, 0 to 1, of what the question's words weigh, so that their
 numbers mean the same for every question and store. Formulas: BM25 in S. Robertson and H. Zaragoza,
@@ -300,7 +300,8 @@ def entities() -> Scorer:
     def score(search: Search) -> Float64:
         named = {
             term
-            for word in _NAMES.findall(search.question)
+            # Each once: a name may be that of tens of thousands of speakers.
+            for word in set(_NAMES.findall(search.question))
             if not any(search.play.speakers_with(part) for part in words(word))
             for term in terms(word)
         }

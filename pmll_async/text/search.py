@@ -83,8 +83,9 @@ class Search:
 
     `mass` is the summed idf of the question's terms, also of those that no line holds: the most
     that a line could have in common with it. `total` is the sum of the parts before this one, and
-    `given` what each of them gave by name.
-    `cosines` float32 (count,) is None without a model of meaning.
+    `given` what each of them gave by name. `count` is how many rows the state has; columns of
+    `index` may go on with rows that came later. `cosines` float32 (count,) is None without a model
+    of meaning.
     """
 
     def __init__(

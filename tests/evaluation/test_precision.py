@@ -214,6 +214,13 @@ def test_an_error_names_the_file_and_the_belief(tmp_path: Path) -> None:
         read_cases(folder)
 
 
+def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:
+    local = belief("local", "Local.", last_reinforced_at="2026-04-01T00:00:00")
+    folder = write_beliefs(tmp_path, [], [*BELIEFS, local])
+    with pytest.raises(InvalidInputError, match=r"last_reinforced_at: .*timezone"):
+        read_beliefs(folder)
+
+
 async def test_lookups_by_context_hold_on_the_real_data(tmp_path: Path) -> None:
     folder = real("precisionmembench")
     found = await run(

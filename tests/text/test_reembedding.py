@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
+from text_support import PATIENCE
 
 from pmll_async import InvalidInputError, Lattice, LatticeView
+from pmll_async.anchors import Hasher
+from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
@@ -113,6 +118,40 @@ async def test_a_target_that_holds_something_is_left_alone(tmp_path: Path) -> No
         )
     async with TextMemory.open(tmp_path / "new", WIDE) as memory:
         assert memory.lattice.digest == digest
+
+
+class SlowStore(MemoryStore):
+    """Opens only when it may, and tells when it is being opened and when it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opening, self.may_open, self.closed = (threading.Event() for _ in range(3))
+
+    def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
+        self.opening.set()
+        assert self.may_open.wait(PATIENCE)
+        return super().open(header or StoreHeader(NARROW.dim, 0), hasher)
+
+    def close(self) -> None:
+        super().close()
+        self.closed.set()
+
+
+@pytest.mark.parametrize("slow", ["source", "target"])
+async def test_cut_off_while_a_store_opens_it_leaves_that_one_closed(slow: str) -> None:
+    stores = {"source": MemoryStore(), "target": MemoryStore()}
+    stores[slow] = opening = SlowStore()
+    if slow == "target":
+        async with Lattice(stores["source"], dim=NARROW.dim):
+            pass
+    work = asyncio.create_task(reembed(stores["source"], stores["target"], WIDE))
+    assert await asyncio.to_thread(opening.opening.wait, PATIENCE)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert not opening.closed.is_set()
+    opening.may_open.set()
+    assert await asyncio.to_thread(opening.closed.wait, PATIENCE)
 
 
 async def test_the_command_writes_the_store_and_the_map(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from text_support import opened, race, texts, told
 
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, Part, Preset, TextMemory, Utterance
-from pmll_async.text.scorers import lexical, window
+from pmll_async.text.scorers import dated, lexical, window
+from pmll_async.text.search import Play
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -277,6 +278,44 @@ async def test_the_strength_of_a_line_scales_its_score() -> None:
             for each in await memory.recall("What breed is the dog Biscuit?", 100)
         }
         assert found[best.anchor] == 0.0
+
+
+async def test_a_name_that_is_said_often_is_looked_up_no_more_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    speakers_with = Play.speakers_with
+
+    def noting(play: Play, word: str) -> list[int]:
+        asked.append(word)
+        return speakers_with(play, word)
+
+    monkeypatch.setattr(Play, "speakers_with", noting)
+    async with opened() as memory:
+        await remember(memory)
+        await memory.recall("Did Ann see Biscuit?")
+        once = len(asked)
+        await memory.recall("Did Ann see Biscuit?" + " Ann Biscuit" * 100)
+    assert len(asked) == 2 * once
+
+
+@pytest.mark.parametrize(
+    ("text", "is_dated"),
+    [
+        ("we met LAST summer", True),
+        ("wé met LAST summer", True),
+        ("we met in 1999", True),
+        ("the blast was in room 19990", False),
+        ("thé blast was in room 19990", False),
+    ],
+)
+async def test_a_line_speaks_of_a_time_in_any_case(text: str, is_dated: bool) -> None:
+    preset = Preset("dated", (Part("lexical", lexical()), Part("dated", dated())))
+    async with opened(preset=preset) as memory:
+        await memory.remember(text)
+        [found] = await memory.recall("When have we met in the room?", explain=True)
+        assert found.given is not None
+        assert found.given["dated"] == is_dated
 
 
 def test_a_part_has_a_name_of_its_own() -> None:

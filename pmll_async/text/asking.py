@@ -20,7 +20,7 @@ from pmll_async.text.rows import said_in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class Tools:
     """What an open text memory works with."""
 
     embedder: Embedder | AsyncEmbedder
@@ -33,7 +33,7 @@ class Recalling(ABC):
     """Asking for texts, in one state of a lattice."""
 
     @abstractmethod
-    async def _ready(self) -> Parts:
+    async def _ready(self) -> Tools:
         """What an open memory works with."""
 
     @abstractmethod
@@ -60,8 +60,8 @@ class Recalling(ABC):
         of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
         `k` above 256 more lines are looked at, which may change the last digits of scores.
         """
-        parts = await self._ready()
-        chosen = parts.preset if preset is None else preset
+        tools = await self._ready()
+        chosen = tools.preset if preset is None else preset
         asked = Recall(
             question=text_of(question, "question"),
             k=encoding.count(k, "k", 0),
@@ -70,21 +70,21 @@ class Recalling(ABC):
             branches=branches,
             neighbours=encoding.count(neighbours, "neighbours", 0),
             explain=explain,
-            vector=await _meaning(parts, chosen, question),
+            vector=await _meaning(tools, chosen, question),
         )
         survey = await self._state().survey()
-        found: list[Recollection] = await survey.run(recall, survey, parts.keeper, chosen, asked)
+        found: list[Recollection] = await survey.run(recall, survey, tools.keeper, chosen, asked)
         return found
 
     async def recent(
         self, limit: int | None = 10, *, where: Where | None = None
     ) -> list[Recollection]:
         """The newest texts of the chain, the newest first; all of them with `limit=None`."""
-        parts = await self._ready()
+        tools = await self._ready()
         most = None if limit is None else encoding.count(limit, "limit", 0)
         matching = None if where is None else parse(where)
         survey = await self._state().survey()
-        found: list[Recollection] = await survey.run(recent, survey, parts.keeper, most, matching)
+        found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, matching)
         return found
 
     async def get(self, anchor: str) -> Recollection:
@@ -98,10 +98,10 @@ class Recalling(ABC):
         return recollected(line)
 
 
-async def _meaning(parts: Parts, preset: Preset, question: str) -> Float32 | None:
-    if not preset.uses(parts.embedder):
+async def _meaning(tools: Tools, preset: Preset, question: str) -> Float32 | None:
+    if not preset.uses(tools.embedder):
         return None
-    vector: Float32 = (await parts.desk.embed([question]))[0]
+    vector: Float32 = (await tools.desk.embed([question]))[0]
     return vector
 
 

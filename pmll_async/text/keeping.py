@@ -20,7 +20,7 @@ from pmll_async.text.rows import NONE, RowBlock, TextRows
 from pmll_async.text.search import Play
 from pmll_async.text.shelf import Shelf, Shelved
 
-_LINES_AT_ONCE: Final = 2048
+_LINES_AT_ONCE: Final = 512
 _SHELVED_FROM: Final = 1024
 """So many rows wait in memory before they are put on the shelf together."""
 

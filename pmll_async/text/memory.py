@@ -15,10 +15,11 @@ from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, TypedDict, Unpack
 
 from pmll_async import encoding
 from pmll_async.canonical import StampedContext
+from pmll_async.concert import Concert
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -29,10 +30,10 @@ from pmll_async.errors import (
     ReadOnlyStoreError,
 )
 from pmll_async.lattice import Lattice
-from pmll_async.lines import MOST_IN_A_BATCH, Candidate
-from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits
+from pmll_async.protocols import AsyncEmbedder, Clock, Embedder, Index
 from pmll_async.snapshot import Point
-from pmll_async.text.asking import Parts, Recalling
+from pmll_async.text.asking import Recalling, Tools
 from pmll_async.text.embedding import EmbeddingDesk
 from pmll_async.text.hashing import HashingEmbedder
 from pmll_async.text.ingesting import Texts, batches, stamped
@@ -51,6 +52,21 @@ EMBEDDER_PIN: Final = "embedder"
 _SHELF: Final = "text.sqlite"
 _YIELD_EVERY: Final = 16
 """Texts checked between two turns of the event loop."""
+
+
+class LatticeOptions(TypedDict, total=False):
+    """What `TextMemory.open` passes on; see `Lattice.open`."""
+
+    sync: Literal["group", "os"]
+    read_only: bool
+    lock_timeout: float
+    dim: int
+    value_dim: int | None
+    index: Index | None
+    concert: Concert | None
+    clock: Clock
+    integrity_key: bytes | None
+    limits: Limits | None
 
 
 class TextMemory(Recalling):
@@ -77,7 +93,7 @@ class TextMemory(Recalling):
         self._own: Callable[..., Lattice] | None = None
         self._has_failed = False
         self._opening = asyncio.Lock()
-        self._parts: Parts | None = None
+        self._tools: Tools | None = None
         self._closed = False
 
     @classmethod
@@ -87,11 +103,12 @@ class TextMemory(Recalling):
         embedder: Embedder | AsyncEmbedder | None = None,
         *,
         preset: Preset = DIALOGUE,
-        **lattice_options: Any,
+        **lattice_options: Unpack[LatticeOptions],
     ) -> TextMemory:
         """The memory in the folder `path`; `lattice_options` are those of `Lattice.open`."""
         embedder = HashingEmbedder() if embedder is None else embedder
-        own = partial(Lattice.open, path, **({"dim": embedder.dim} | lattice_options))
+        options: LatticeOptions = {"dim": embedder.dim, **lattice_options}
+        own = partial(Lattice.open, path, **options)
         read_only = bool(lattice_options.get("read_only"))
         memory = cls(own(), embedder, preset=preset)
         memory._keeper = IndexKeeper(Shelf(Path(path) / _SHELF, read_only=read_only))
@@ -143,7 +160,7 @@ class TextMemory(Recalling):
         async with self._opening:
             if self._closed:
                 raise LatticeClosedError
-            if self._parts is None:
+            if self._tools is None:
                 await self._open_own(self._own)
         return self
 
@@ -155,7 +172,7 @@ class TextMemory(Recalling):
         self._has_failed = True
         try:
             await self._open_lattice(own)
-            self._parts = await self._prepared()
+            self._tools = await self._prepared()
         # Whatever stopped it, the store must not stay open and locked.
         except BaseException:
             await self._lattice.aclose()
@@ -171,16 +188,16 @@ class TextMemory(Recalling):
                 self._check_embedder(lattice)
             raise
 
-    async def _ready(self) -> Parts:
+    async def _ready(self) -> Tools:
         if self._closed:
             raise LatticeClosedError
-        if self._parts is None:
+        if self._tools is None:
             async with self._opening:
-                if self._parts is None:
-                    self._parts = await self._prepared()
-        return self._parts
+                if self._tools is None:
+                    self._tools = await self._prepared()
+        return self._tools
 
-    async def _prepared(self) -> Parts:
+    async def _prepared(self) -> Tools:
         lattice, embedder = self._lattice, self._embedder
         self._check_embedder(lattice)
         if lattice.dim != embedder.dim:
@@ -190,7 +207,7 @@ class TextMemory(Recalling):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
         await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
-        return Parts(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.run))
+        return Tools(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.run))
 
     def _check_embedder(self, lattice: Lattice) -> None:
         pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)
@@ -265,9 +282,10 @@ class TextMemory(Recalling):
         context: Mapping[str, JsonValue] | None = None,
         confidence: float = 1.0,
         revises: Sequence[str] = (),
+        idempotency_key: str | None = None,
         name: str = "",
     ) -> Candidate:
-        """The line that `remember` would store, for a race."""
+        """The line that `remember` would store, for a race or for `Lattice.put_many`."""
         said = Utterance(
             text=text,
             speaker=speaker,
@@ -283,6 +301,7 @@ class TextMemory(Recalling):
             timestamp=timestamp,
             confidence=confidence,
             revises=tuple(revises),
+            idempotency_key=idempotency_key,
             name=name,
         )
 
@@ -366,7 +385,7 @@ class TextView(Recalling):
         """The state of the lattice."""
         return self._view
 
-    async def _ready(self) -> Parts:
+    async def _ready(self) -> Tools:
         return await self._memory._ready()  # noqa: SLF001  # a view is a part of its memory
 
     def _state(self) -> LatticeView:

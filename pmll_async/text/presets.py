@@ -16,6 +16,9 @@ from pmll_async.text.hashing import HashingEmbedder
 from pmll_async.text.scorers import Scorer
 from pmll_async.text.search import Search
 
+FACTORS: Final = ("strength", "question")
+"""What a score is multiplied by beside the curve, as explanations name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -49,10 +52,18 @@ class Preset:
     steepness: float = 2.1
     spelling: bool = False
 
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        for name in names:
+            if names.count(name) > 1 or name in FACTORS:
+                raise InvalidInputError(f"preset {self.name!r}: the name {name!r} is taken")
+        if not (math.isfinite(self.middle) and 0 < self.steepness < math.inf):
+            raise InvalidInputError(f"preset {self.name!r}: its curve must be finite and rise")
+
     def weigh(self, search: Search) -> None:
         """Add what each part gives the candidates to `search.total`, and note it by name."""
         for part in self.parts:
-            search.given[part.name] = points = part.weight * part.scorer(search)
+            search.given[part.name] = points = part.weight * _checked(part, search)
             search.total = search.total + points
 
     def scores(self, totals: Float64) -> Float64:
@@ -64,6 +75,16 @@ class Preset:
         """Whether recall needs the question's vector."""
         knows = self.spelling or not isinstance(embedder, HashingEmbedder)
         return knows and any(part.meaning for part in self.parts)
+
+
+def _checked(part: Part, search: Search) -> Float64:
+    points = np.asarray(part.scorer(search))
+    if points.shape != search.rows.shape or not np.isfinite(points).all():
+        raise InvalidInputError(
+            f"the scorer {part.name!r} must give {len(search.rows)} finite numbers, one for each "
+            f"of search.rows; it gave shape {points.shape}"
+        )
+    return points
 
 
 DIALOGUE: Final = Preset(

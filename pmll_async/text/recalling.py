@@ -16,7 +16,7 @@ from pmll_async.lines import MemoryLine
 from pmll_async.readable import Survey
 from pmll_async.text.keeping import IndexKeeper
 from pmll_async.text.postings import Int32s
-from pmll_async.text.presets import Preset
+from pmll_async.text.presets import FACTORS, Preset
 from pmll_async.text.results import Recollection, recollected
 from pmll_async.text.rows import NONE, TextRows
 from pmll_async.text.search import SEEDS, Play, Search
@@ -58,7 +58,7 @@ def recall(
     for place in best[scores[best] >= asked.min_score].tolist():
         row = int(search.rows[place])
         points = {name: float(given[place]) for name, given in search.given.items()}
-        points |= {"strength": float(strengths[place]), "question": factor}
+        points |= zip(FACTORS, (float(strengths[place]), factor), strict=True)
         found.append(
             recollected(
                 _line(survey, row),

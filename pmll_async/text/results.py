@@ -67,6 +67,9 @@ class Recollection:
     before: tuple[Recollection, ...] = ()
     after: tuple[Recollection, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.anchor, self.score))
+
 
 def recollected(
     line: MemoryLine,
@@ -87,7 +90,7 @@ def recollected(
         score,
         FrozenDict(own),
         line.kind == "branch",
-        given,
+        None if given is None else FrozenDict(given),
         before,
         after,
     )

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from pmll_async.concert import Float64
+from pmll_async.errors import InvalidInputError
 from pmll_async.text.hashing import FUNCTION_WORDS, words
 from pmll_async.text.postings import Int64s
 from pmll_async.text.rows import ASKS, DATED
@@ -274,6 +275,8 @@ def answering(*parts: str) -> Scorer:
 def _given(search: Search, parts: tuple[str, ...]) -> Float64:
     points = np.zeros(len(search.rows))
     for name in parts:
+        if name not in search.given:
+            raise InvalidInputError(f"no part before this one has the name {name!r}")
         points = points + search.given[name]
     return points
 

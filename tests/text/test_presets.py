@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from text_support import opened
+
+from pmll_async import InvalidInputError
+from pmll_async.text import Part, Preset, Recollection, Scorer, scorers
+
+
+async def recalled_with(*parts: Part) -> list[Recollection]:
+    async with opened(preset=Preset("mine", parts)) as memory:
+        await memory.remember_many(["green tea", "black tea"])
+        return await memory.recall("Who wants tea?")
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        lambda search: 1.0,
+        lambda search: np.zeros(len(search.rows) + 1),
+        lambda search: np.full(len(search.rows), np.nan),
+        lambda search: np.zeros((len(search.rows), 2)),
+    ],
+    ids=["a number", "too many", "nan", "a matrix"],
+)
+async def test_a_scorer_that_gives_something_else_is_named(points: Scorer) -> None:
+    with pytest.raises(InvalidInputError, match="'odd' must give 2 finite numbers"):
+        await recalled_with(Part("lexical", scorers.lexical()), Part("odd", points))
+
+
+async def test_a_scorer_that_asks_for_an_unknown_part_is_told() -> None:
+    with pytest.raises(InvalidInputError, match="'nobody'"):
+        await recalled_with(Part("echo", scorers.echo("nobody")))
+
+
+@pytest.mark.parametrize("name", ["lexical", "strength", "question"])
+def test_names_of_parts_are_taken_once(name: str) -> None:
+    parts = (Part("lexical", scorers.lexical()), Part(name, scorers.lexical()))
+    with pytest.raises(InvalidInputError, match=name):
+        Preset("mine", parts)
+
+
+@pytest.mark.parametrize("curve", [{"middle": math.nan}, {"steepness": 0.0}, {"steepness": -1.0}])
+def test_a_curve_rises(curve: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match="curve"):
+        Preset("mine", (), **curve)
+
+
+async def test_recollections_can_be_put_together() -> None:
+    found = await recalled_with(Part("lexical", scorers.lexical()))
+    assert len({*found, *found}) == len(found) == 2

@@ -125,7 +125,7 @@ def _play(snapshot: Snapshot, rows: TextRows, *, branches: bool) -> Play:
     in_play &= ~snapshot.revised[snapshot.ranked_lines]
     if not branches:
         in_play &= columns.chain
-    return Play(rows, in_play)
+    return Play(rows, in_play, columns.timestamps)
 
 
 def _state(snapshot: Snapshot, records: int, lines: int) -> tuple[float, str]:

@@ -100,7 +100,7 @@ def _play(
         return play
     fits = np.zeros(play.count, dtype=np.bool_)
     fits[survey.reader.rows(snapshot, where)] = True
-    return Play(rows, play.rows & fits)
+    return Play(rows, play.rows & fits, play.timestamps)
 
 
 def _cosines(survey: Survey, vector: Float32 | None) -> Float32 | None:

@@ -27,10 +27,11 @@ class Play:
     """The rows that a search may find, and what all searches in one state ask about them.
 
     `rows` bool (count,): which rows of the state have text, are live, and fit the filter.
+    `timestamps` float64 (count,): when their texts were said, in seconds since the epoch.
     """
 
-    def __init__(self, index: TextRows, rows: NDArray[np.bool_]) -> None:
-        self.index, self.rows = index, rows
+    def __init__(self, index: TextRows, rows: NDArray[np.bool_], timestamps: Float64) -> None:
+        self.index, self.rows, self.timestamps = index, rows, timestamps
         self.count = len(rows)
         self.size = int(np.count_nonzero(rows))
 
@@ -129,6 +130,11 @@ class Search:
     def rarest(self) -> float:
         """The idf of a term that one line holds: the greatest there is."""
         return self._idf(1)
+
+    @property
+    def timestamps(self) -> Float64:
+        """When the candidates were said (n,), in seconds since the epoch."""
+        return self.play.timestamps[self.rows]
 
     @cached_property
     def named_speakers(self) -> frozenset[int]:

@@ -7,7 +7,7 @@ import pytest
 from text_support import opened
 
 from pmll_async import InvalidInputError
-from pmll_async.text import Part, Preset, Recollection, Scorer, scorers
+from pmll_async.text import Part, Preset, Recollection, Scorer, Search, scorers
 
 
 async def recalled_with(*parts: Part) -> list[Recollection]:
@@ -52,3 +52,15 @@ def test_a_curve_rises(curve: dict[str, float]) -> None:
 async def test_recollections_can_be_put_together() -> None:
     found = await recalled_with(Part("lexical", scorers.lexical()))
     assert len({*found, *found}) == len(found) == 2
+
+
+async def test_a_scorer_of_ones_own_sees_when_things_were_said() -> None:
+    def early(search: Search) -> np.ndarray:
+        return -search.timestamps / 1e9
+
+    async with opened(preset=Preset("early first", (Part("early", early),))) as memory:
+        for seconds in (3e9, 1e9, 2e9):
+            await memory.remember(f"tea at {seconds:g}", timestamp=seconds)
+        found = await memory.recall("tea?", explain=True)
+        assert [each.timestamp for each in found] == [1e9, 2e9, 3e9]
+        assert [(each.given or {})["early"] for each in found] == [-1.0, -2.0, -3.0]

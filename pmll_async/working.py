@@ -219,12 +219,13 @@ class WorkingMemory:
         token = _MAKING.set((*_MAKING.get(), pending))
         try:
             item = await factory()
-        except Exception as exc:  # noqa: BLE001  # whatever it is, all who wait must learn it
+        # Whatever it is, all who wait must learn it.
+        except Exception as exc:  # noqa: BLE001
             pending.error = exc
             self._failed += 1
             self._settle(pending)
+        # Cancelled: what was begun is lost, and the next who waits begins anew.
         except BaseException:
-            # Cancelled: what was begun is lost, and the next who waits begins anew.
             self._hand_on(pending)
             raise
         else:

@@ -30,15 +30,15 @@ def embedder_named(name: EmbedderName) -> Embedder:
     try:
         match name:
             case EmbedderName.minilm:
-                from pmll_async.text.embedders.minilm import MiniLMEmbedder  # noqa: PLC0415
+                from pmll_async.text.embedders.minilm import MiniLMEmbedder
 
                 return MiniLMEmbedder()
             case EmbedderName.wordllama:
-                from pmll_async.text.embedders.wordllama import WordLlamaEmbedder  # noqa: PLC0415
+                from pmll_async.text.embedders.wordllama import WordLlamaEmbedder
 
                 return WordLlamaEmbedder()
             case EmbedderName.hashing:
-                from pmll_async.text import HashingEmbedder  # noqa: PLC0415
+                from pmll_async.text import HashingEmbedder
 
                 return HashingEmbedder()
     except ImportError as exc:

@@ -81,8 +81,8 @@ def locomo(
     took. No model judges anything. The data set is at https://github.com/snap-research/locomo.
     """
     # Only who evaluates waits for what it needs.
-    from pmll_async.evaluation.locomo import first_questions, read_conversations  # noqa: PLC0415
-    from pmll_async.evaluation.running import evaluate  # noqa: PLC0415
+    from pmll_async.evaluation.locomo import first_questions, read_conversations
+    from pmll_async.evaluation.running import evaluate
 
     methods, chosen = _methods(method), embedder_named(embedder)
     conversations = read_conversations(data, of)
@@ -127,9 +127,9 @@ def precision(
     cases with something to find are counted apart. The data set is the folder `fixtures` of
     https://github.com/tenurehq/precisionMemBench.
     """
-    from pmll_async.evaluation.beliefs import read_beliefs, read_cases  # noqa: PLC0415
-    from pmll_async.evaluation.methods import PRESETS  # noqa: PLC0415
-    from pmll_async.evaluation.precision import run  # noqa: PLC0415
+    from pmll_async.evaluation.beliefs import read_beliefs, read_cases
+    from pmll_async.evaluation.methods import PRESETS
+    from pmll_async.evaluation.precision import run
 
     chosen, weighing = embedder_named(embedder), _named(preset, PRESETS, "preset")
     beliefs, cases = read_beliefs(data), read_cases(data)
@@ -158,7 +158,7 @@ def _named(name: str, known: Mapping[str, Named], what: str) -> Named:
 
 
 def _methods(names: Iterable[str] | None) -> dict[str, Method]:
-    from pmll_async.evaluation.methods import METHODS  # noqa: PLC0415
+    from pmll_async.evaluation.methods import METHODS
 
     return {name: _named(name, METHODS, "method") for name in names or METHODS}
 
@@ -215,7 +215,7 @@ def _interval(it: Estimate) -> str:
 
 
 def _totals(it: Precision) -> dict[str, float | None]:
-    from pmll_async.evaluation.precision import PASSED, STATUSES  # noqa: PLC0415
+    from pmll_async.evaluation.precision import PASSED, STATUSES
 
     return {
         **{status.replace(" ", "_"): it.count(status) for status in STATUSES},
@@ -246,7 +246,7 @@ def _share(value: float | None) -> str:
 
 
 def _by_category(it: Precision) -> Table:
-    from pmll_async.evaluation.precision import STATUSES  # noqa: PLC0415
+    from pmll_async.evaluation.precision import STATUSES
 
     return listing(
         ("category", *STATUSES),

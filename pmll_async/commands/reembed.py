@@ -26,7 +26,7 @@ def reembed(
     as_json: bool,
 ) -> None:
     """Write the memory at `path` into `target` anew, and the map of anchors to a file."""
-    from pmll_async.text.reembedding import reembed as copy  # noqa: PLC0415  # costs 60 ms
+    from pmll_async.text.reembedding import reembed as copy
 
     with progress("embedding") as tell:
         source = JsonlStore(path, read_only=True)

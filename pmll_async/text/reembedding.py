@@ -106,6 +106,7 @@ class _Copy:
             _check_empty(target, loaded)
             for name, value in (old.pins | {EMBEDDER_PIN: self._embedder.id}).items():
                 await opened.trace.run(partial(opened.pins.add, name, value))
+        # Whatever stopped it, the store must not stay open and locked.
         except BaseException:
             await opened.end()
             raise

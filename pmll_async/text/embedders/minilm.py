@@ -112,7 +112,7 @@ def _summed(session: InferenceSession, pieces: NDArray[np.int64]) -> NDArray[np.
 
 def _open() -> InferenceSession:
     # Only who embeds pays for loading it.
-    import onnxruntime  # noqa: PLC0415
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

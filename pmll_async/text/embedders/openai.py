@@ -93,7 +93,7 @@ def _new_client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
         raise InvalidInputError("pass api_key=... or a client; no variable is looked up for it")
     require("openai", "openai")
     # Who hands in a client has loaded it already.
-    from openai import AsyncOpenAI  # noqa: PLC0415
+    from openai import AsyncOpenAI
 
     return AsyncOpenAI(api_key=api_key, base_url=base_url or OPENAI_URL)
 

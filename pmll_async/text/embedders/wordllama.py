@@ -91,8 +91,8 @@ def _vector(model: _Model, text: str) -> NDArray[np.float64]:
 
 def _load() -> _Model:
     # Only who embeds pays for loading them.
-    from safetensors.numpy import load  # noqa: PLC0415
-    from tokenizers import Tokenizer  # noqa: PLC0415
+    from safetensors.numpy import load
+    from tokenizers import Tokenizer
 
     tokenizer = read_data(_PACKAGE, _TOKENIZER, _TOKENIZER_SHA256)
     weights = load(read_data(_PACKAGE, _WEIGHTS, _WEIGHTS_SHA256))

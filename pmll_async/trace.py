@@ -109,7 +109,7 @@ class Trace:
         await asyncio.wait([self._closing])
         # The thread is on its last lines and the last callers are being woken: neither takes long,
         # and joining would block the loop.
-        while self._waking or (self._thread is not None and self._thread.is_alive()):  # noqa: ASYNC110
+        while self._waking or (self._thread is not None and self._thread.is_alive()):  # noqa: ASYNC110  # a thread's end tells nobody
             await asyncio.sleep(0)
         self._closing.result()
 
@@ -176,7 +176,7 @@ class Trace:
             if records:
                 self._write(records)
         # Whatever went wrong, the callers must learn it and the thread must go on.
-        except BaseException as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001  # as said
             error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
             if error is not exc:
                 self._broken = exc
@@ -249,7 +249,7 @@ class Trace:
                 self._check()
                 ticket.job()
         # Whatever went wrong, the caller must learn it and the thread must come to its end.
-        except BaseException as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001  # as said
             ticket.error = exc
         self._call(ticket.settle)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pmll_async.concert import Float32, exact_norm
-from pmll_async.errors import DimensionMismatchError, InvalidVectorError
+from pmll_async.errors import DimensionMismatchError, InvalidInputError, InvalidVectorError
 
 _NUMBERS: Final = "fiu"
 _LITTLE: Final = np.dtype("<f4")
@@ -32,6 +32,12 @@ def to_vector(values: ArrayLike, what: str, dim: int | None) -> Float32:
     vector += _ZERO
     vector.flags.writeable = False
     return vector
+
+
+def refuse_one_text(texts: object, call: str = "embed") -> None:
+    """Refuse a single text where `call` takes several: its letters would pass for texts."""
+    if isinstance(texts, str):
+        raise InvalidInputError(f"{call} takes a list of texts; for one text: {call}([text])")
 
 
 def to_key(values: ArrayLike, what: str, dim: int | None) -> tuple[Float32, float]:

@@ -220,7 +220,7 @@ class WorkingMemory:
         try:
             item = await factory()
         # Whatever it is, all who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # as said
             pending.error = exc
             self._failed += 1
             self._settle(pending)

@@ -18,8 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from pmll_async.concert import Float32
-from pmll_async.errors import InvalidInputError, InvalidVectorError, twin
+from pmll_async.errors import InvalidVectorError, twin
 from pmll_async.protocols import AsyncEmbedder, Embedder, QuickEmbedder
+from pmll_async.vectors import refuse_one_text
 
 _HERE: Final = 16
 """Texts a call in a worker thread: a question waits for no more than two such batches."""
@@ -106,8 +107,7 @@ class EmbeddingDesk:
         `InvalidVectorError` if the embedder returns something else than it must; its own errors
         reach every caller who has a text in the call that failed.
         """
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; for one text: embed([text])")
+        refuse_one_text(texts)
         keys = [_key(text) for text in texts]
         order = self._order(keys, texts)
         if order.missing:
@@ -205,7 +205,7 @@ class EmbeddingDesk:
                 loop = asyncio.get_running_loop()
                 await self._run(self._compute, self._embedder, batch, loop)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # as said
             self._settle(batch, exc)
 
     def _take(self) -> list[_Text]:
@@ -245,7 +245,7 @@ class EmbeddingDesk:
         try:
             outcome = _embedded(embedder, batch)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # as said
             outcome = exc
         finally:
             loop.call_soon_threadsafe(self._settle, batch, outcome)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError
+from pmll_async.vectors import refuse_one_text
 
 _LISTED_WORDS: Final = """
     a about all also am an and any are as at be been being but by can could d did do does doing
@@ -83,8 +84,7 @@ class HashingEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Unit vectors (len(texts), dim)."""
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; for one text: embed([text])")
+        refuse_one_text(texts)
         vectors = np.empty((len(texts), self._dim), dtype=np.float32)
         for start in range(0, len(texts), _BLOCK):
             block = texts[start : start + _BLOCK]

@@ -239,19 +239,15 @@ class TextMemory(Recalling):
         decides. Other arguments and errors as for `Lattice.put`.
         """
         candidate = await self.candidate(
-            text, speaker=speaker, session=session, timestamp=timestamp, context=context
+            text,
+            speaker=speaker,
+            session=session,
+            timestamp=timestamp,
+            context=context,
+            idempotency_key=idempotency_key,
         )
         try:
-            return Stored(
-                await self._lattice.put(
-                    candidate.key,
-                    None,
-                    candidate.context,
-                    timestamp=timestamp,
-                    min_novelty=min_novelty,
-                    idempotency_key=idempotency_key,
-                )
-            )
+            return Stored(await self._put(candidate, min_novelty))
         except NotNovelError as exc:
             return Duplicate(exc.nearest, exc.novelty)
 
@@ -292,6 +288,7 @@ class TextMemory(Recalling):
             session=session,
             timestamp=timestamp,
             context={} if context is None else context,
+            idempotency_key=idempotency_key,
         )
         stamped_context = self._stamped(said)
         vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
@@ -332,16 +329,20 @@ class TextMemory(Recalling):
             session=said.session if session is None else session,
             timestamp=timestamp,
             context=carried(older.context) if context is None else context,
+            revises=(anchor,),
+            idempotency_key=idempotency_key,
         )
-        return Stored(
-            await self._lattice.put(
-                candidate.key,
-                None,
-                candidate.context,
-                timestamp=timestamp,
-                revises=(anchor,),
-                idempotency_key=idempotency_key,
-            )
+        return Stored(await self._put(candidate))
+
+    async def _put(self, candidate: Candidate, min_novelty: float | None = None) -> str:
+        return await self._lattice.put(
+            candidate.key,
+            None,
+            candidate.context,
+            timestamp=candidate.timestamp,
+            revises=candidate.revises,
+            min_novelty=min_novelty,
+            idempotency_key=candidate.idempotency_key,
         )
 
     async def forget(self, anchor: str) -> None:

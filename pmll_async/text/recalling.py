@@ -57,18 +57,23 @@ def recall(
     found = []
     for place in best[scores[best] >= asked.min_score].tolist():
         row = int(search.rows[place])
-        points = {name: float(given[place]) for name, given in search.given.items()}
-        points |= zip(FACTORS, (float(strengths[place]), factor), strict=True)
+        factors = float(strengths[place]), factor
         found.append(
             recollected(
                 _line(survey, row),
                 float(scores[place]),
-                points if asked.explain else None,
+                _given(search, place, factors) if asked.explain else None,
                 _turns(survey, rows.before, row, asked.neighbours, play.rows)[::-1],
                 _turns(survey, rows.after, row, asked.neighbours, play.rows),
             )
         )
     return found
+
+
+def _given(search: Search, place: int, factors: tuple[float, float]) -> dict[str, float]:
+    """What each part gave a candidate, and the factors of its score."""
+    points = {name: float(given[place]) for name, given in search.given.items()}
+    return points | dict(zip(FACTORS, factors, strict=True))
 
 
 def _substance(search: Search) -> float:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from embedding_support import HeldEmbedder, RemoteEmbedder
-from text_support import HASHING, opened, texts
+from text_support import HASHING, hold_catch_ups, opened, texts
 
 from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import TextMemory
-from pmll_async.text.keeping import IndexKeeper
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -51,24 +50,14 @@ async def test_a_cut_opening_leaves_nothing_behind(tmp_path: Path, turns: int) -
 async def test_an_opening_cut_at_its_last_steps_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from threading import Event
-
-    begun, go_on = asyncio.Event(), Event()
-    loop, follow = asyncio.get_running_loop(), IndexKeeper.follow
-
-    def slow(self: IndexKeeper, *args: Any) -> Any:
-        loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(10)
-        return follow(self, *args)
-
     async with memory_in(tmp_path) as memory:
         await memory.remember("heron")
-    monkeypatch.setattr(IndexKeeper, "follow", slow)
+    held = hold_catch_ups(monkeypatch)
     memory = memory_in(tmp_path)
     opening = asyncio.ensure_future(memory._opened())
-    await begun.wait()
+    await held.begun.wait()
     opening.cancel()
-    go_on.set()
+    held.go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await opening
     async with Lattice.open(tmp_path) as lattice:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from embedding_support import FreeEmbedder
-from text_support import DIM, NotingEmbedder, opened, texts
+from text_support import DIM, NotingEmbedder, hold_catch_ups, opened, texts
 
 from pmll_async import (
     CorruptionError,
@@ -138,26 +138,16 @@ async def test_another_loop_is_refused() -> None:
 async def test_closing_waits_for_recalls_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from threading import Event
-
-    begun, go_on = asyncio.Event(), Event()
-    loop, follow = asyncio.get_running_loop(), IndexKeeper.follow
-
-    def slow(self: IndexKeeper, *args: Any) -> Any:
-        loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(10)
-        return follow(self, *args)
-
     memory = await memory_in(tmp_path)
     await memory.remember("heron")
-    monkeypatch.setattr(IndexKeeper, "follow", slow)
+    held = hold_catch_ups(monkeypatch)
     recalls = [asyncio.create_task(memory.recall("heron")) for _ in range(5)]
-    await begun.wait()
+    await held.begun.wait()
     closing = asyncio.create_task(memory.aclose())
     for _ in range(10):
         await asyncio.sleep(0)
     assert not closing.done()
-    go_on.set()
+    held.go_on.set()
     await closing
     told = await asyncio.gather(*recalls, return_exceptions=True)
     assert all(isinstance(each, LatticeClosedError) or each[0].text == "heron" for each in told)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import pytest
 
 from pmll_async import Candidate, Lattice, LatticeView
 from pmll_async.concert import Float32
@@ -13,6 +18,7 @@ from pmll_async.protocols import Store
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
 from pmll_async.text.asking import Recalling
+from pmll_async.text.keeping import IndexKeeper
 
 DIM = 32
 PATIENCE = 10.0
@@ -95,3 +101,25 @@ async def race(memory: TextMemory, *candidates: Candidate) -> list[str]:
     ]
     outcome = await memory.lattice.race([proposing(each) for each in ranked])
     return [outcome.winner.anchor, *(loser.anchor for loser in outcome.losers)]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Catch-ups of text indexes that wait: `begun` is set by the first, `go_on` lets them go."""
+
+    begun: asyncio.Event
+    go_on: threading.Event
+
+
+def hold_catch_ups(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """From now on every catch-up waits."""
+    held = Held(asyncio.Event(), threading.Event())
+    loop, follow = asyncio.get_running_loop(), IndexKeeper.follow
+
+    def slow(self: IndexKeeper, *args: Any) -> Any:
+        loop.call_soon_threadsafe(held.begun.set)
+        assert held.go_on.wait(10)
+        return follow(self, *args)
+
+    monkeypatch.setattr(IndexKeeper, "follow", slow)
+    return held

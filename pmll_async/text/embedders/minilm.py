@@ -18,6 +18,7 @@ from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError
 from pmll_async.text.embedders.packages import read_data, require
 from pmll_async.text.embedders.wordpiece import WordPiece
+from pmll_async.vectors import refuse_one_text
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -65,8 +66,7 @@ class MiniLMEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Unit vectors (len(texts), 384)."""
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; for one text: embed([text])")
+        refuse_one_text(texts)
         vectors = np.empty((len(texts), _DIM), dtype=np.float32)
         for row, vector in enumerate(self._vectors(texts)):
             vectors[row] = vector

@@ -10,6 +10,7 @@ import numpy as np
 from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError, InvalidVectorError
 from pmll_async.text.embedders.packages import require
+from pmll_async.vectors import refuse_one_text
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -55,8 +56,7 @@ class OpenAIEmbedder:
 
     async def aembed(self, texts: Sequence[str]) -> Float32:
         """Vectors (len(texts), dim)."""
-        if isinstance(texts, str):
-            raise InvalidInputError("aembed takes a list of texts; for one text: aembed([text])")
+        refuse_one_text(texts, "aembed")
         vectors = np.empty((len(texts), self._dim), dtype=np.float32)
         for start in range(0, len(texts), self._batch):
             batch = [_sendable(text) for text in texts[start : start + self._batch]]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError, InvalidVectorError
+from pmll_async.vectors import refuse_one_text
 
 
 class Encoder(Protocol):
@@ -28,7 +29,7 @@ class SentenceTransformerEmbedder:
     The model reads batches, so in the last bits a vector may depend on what it is embedded with.
     """
 
-    def __init__(self, model: Encoder, *, id: str) -> None:  # noqa: A002
+    def __init__(self, model: Encoder, *, id: str) -> None:  # noqa: A002  # the protocol's word
         if not id:
             raise InvalidInputError("id names the model and its revision, and is not empty")
         self._model, self._id = model, id
@@ -46,8 +47,7 @@ class SentenceTransformerEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Vectors (len(texts), dim)."""
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; for one text: embed([text])")
+        refuse_one_text(texts)
         if not texts:
             return np.empty((0, self._dim), dtype=np.float32)
         return self._encode(list(texts))

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.concert import Float32
-from pmll_async.errors import InvalidInputError
 from pmll_async.text.embedders.packages import read_data, require
+from pmll_async.vectors import refuse_one_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -62,8 +62,7 @@ class WordLlamaEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Unit vectors (len(texts), 256)."""
-        if isinstance(texts, str):
-            raise InvalidInputError("embed takes a list of texts; for one text: embed([text])")
+        refuse_one_text(texts)
         model = self._loaded()
         vectors = np.empty((len(texts), _DIM), dtype=np.float32)
         for row, text in enumerate(texts):

@@ -113,7 +113,7 @@ class Run(Generic[Deps, Data]):
             await self._last_words(self.result or self._result("done" if done else "cancelled"))
             raise
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # as said
             exc.add_note(f"in run {self.run_id}, cycle {self.cycle}, {self.stage}")
             await self._last_words(self._result("failed", error=exc))
         result = cast(RunResult, self.result)

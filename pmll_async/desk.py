@@ -118,7 +118,7 @@ class QueryDesk:
         try:
             self._answer_all(batch)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # as said
             for waiting in batch:
                 if waiting.answer is None:
                     waiting.answer = exc

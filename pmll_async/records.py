@@ -109,7 +109,7 @@ class Record:
         """The key under which it is found again."""
         return None
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002
+    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002  # a race's
         """Its JSON fields in the log's order as RFC 8785 text; `contents` writes contents.
 
         Puts, nearly all of a log, are written directly instead: see `_put_json`.

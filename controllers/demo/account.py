@@ -148,7 +148,7 @@ async def _race(event: Acted, library: Library, commits: EventStream) -> Race:
     outcome = event.outcome
     failed = [
         # `NoWinnerError.failures` are objects to errors.py, which knows no lines.
-        Entrant(str(failure.name), "failed", reason=failure.message)  # type: ignore[attr-defined]
+        Entrant(str(failure.name), "failed", reason=failure.message)  # type: ignore[attr-defined]  # as said
         for failure in outcome.failures
     ]
     if isinstance(outcome, NoWinnerError):

@@ -24,10 +24,10 @@ pytest.register_assert_rewrite(
 )
 
 from pmll_async.testing import oracle as oracle  # noqa: E402  # after the registration above
-from pmll_async.testing.chains import ChainBuilder as ChainBuilder  # noqa: E402
-from pmll_async.testing.clocks import ManualClock as ManualClock  # noqa: E402
-from pmll_async.testing.faults import GatedStore as GatedStore  # noqa: E402
-from pmll_async.testing.indexes import IndexSuite as IndexSuite  # noqa: E402
-from pmll_async.testing.stores import StoreSuite as StoreSuite  # noqa: E402
+from pmll_async.testing.chains import ChainBuilder as ChainBuilder  # noqa: E402  # as above
+from pmll_async.testing.clocks import ManualClock as ManualClock  # noqa: E402  # as above
+from pmll_async.testing.faults import GatedStore as GatedStore  # noqa: E402  # as above
+from pmll_async.testing.indexes import IndexSuite as IndexSuite  # noqa: E402  # as above
+from pmll_async.testing.stores import StoreSuite as StoreSuite  # noqa: E402  # as above
 
 __all__ = ["ChainBuilder", "GatedStore", "IndexSuite", "ManualClock", "StoreSuite", "oracle"]

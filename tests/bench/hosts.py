@@ -213,7 +213,7 @@ async def serve(name: str) -> None:
         try:
             reply: dict[str, object] = {"figures": await answer(host, json.loads(line))}
         # Whatever a peer raises is its line in the table, not the end of the run.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # as said
             traceback.print_exc()
             reply = {"error": reason(error)}
         replies.write(json.dumps(reply).encode() + b"\n")

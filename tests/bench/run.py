@@ -58,7 +58,7 @@ class Bench:
             own = self._folder / f"{plan.name}-{name.replace(' ', '-')}"
             await self._hosts[name].start(plan.workload, plan.params, Place(own, base))
         # One subject's failure is its line in the table; the others are measured all the same.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # as said
             await self._hosts[name].abandon()
             return f"failed: {reason(error)}"
         return OK
@@ -85,7 +85,7 @@ class Bench:
         try:
             result.rounds.append(await self._hosts[name].round(number))
         # As in _start.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # as said
             await self._hosts[name].abandon()
             result.status = f"failed: {reason(error)}"
 

@@ -39,5 +39,5 @@ async def journal(lattice: Lattice, run_id: str) -> list[MemoryLine]:
 
 
 def phases(entries: list[MemoryLine]) -> list[tuple[object, ...]]:
-    facts = [dict(entry.context["pmll"]) for entry in entries]  # type: ignore[arg-type]
+    facts = [dict(entry.context["pmll"]) for entry in entries]
     return [(fact["cycle"], fact["attempt"], fact["stage"], fact["status"]) for fact in facts]

@@ -41,7 +41,7 @@ async def test_an_act_that_fails_is_a_failure_in_the_outcome(lattice: Lattice) -
     )
     result = await controller.run("try")
     assert result.status == "done"
-    assert [(failure.name, failure.error) for failure in outcomes[0].failures] == [  # type: ignore[attr-defined]
+    assert [(failure.name, failure.error) for failure in outcomes[0].failures] == [
         ("broken", "RuntimeError"),
         ("rubbish", "TypeError"),
     ]
@@ -158,14 +158,14 @@ async def test_async_steps_come_in_any_shape(lattice: Lattice) -> None:
         return Candidate(key=key)
 
     async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
-        return Done(",".join(score.name for score in outcome.scores))  # type: ignore[union-attr]
+        return Done(",".join(score.name for score in outcome.scores))
 
     result = await RTMController(
         lattice,
         plan=Planner(),
         act=[partial(act, [1, 0]), partial(act, [0, 1])],
         # A sync function that returns an awaitable.
-        reflect=lambda *args: reflect(*args),  # noqa: PLW0108
+        reflect=lambda *args: reflect(*args),  # noqa: PLW0108  # as said
     ).run("shapes")
     assert result.text == "act,act"
 

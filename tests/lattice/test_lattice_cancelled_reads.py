@@ -140,7 +140,7 @@ async def test_an_opening_cut_at_any_step_lets_go_of_the_store(
             await opening.result().aclose()
         async with asyncio.timeout(PATIENCE):
             # The store is closed by another thread, which tells nobody.
-            while store.calls.count("close") < store.calls.count("open"):  # noqa: ASYNC110
+            while store.calls.count("close") < store.calls.count("open"):  # noqa: ASYNC110  # as said
                 await asyncio.sleep(0.001)
         async with Lattice(store, clock=clock, dim=DIM) as other:
             await other.note({"topic": step})

@@ -78,7 +78,7 @@ async def test_an_accepted_read_is_answered_although_it_closes(
         "rewind": lambda: anext(lattice.rewind()),
     }
     await lattice.put(axis(2), idempotency_key="other")
-    lattice._open.services.reader._cache._lines.clear()  # type: ignore[union-attr]
+    lattice._open.services.reader._cache._lines.clear()
     store.before["read"] = gate
     read = asyncio.ensure_future(reads[name]())
     await gate.arrival()

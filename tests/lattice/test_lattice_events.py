@@ -54,7 +54,7 @@ async def test_one_batch_is_told_line_by_line(lattice: Lattice) -> None:
     async with lattice, lattice.events() as events:
         await lattice.put_many(Candidate(key=axis(i)) for i in range(DIM))
         told = await take(events, DIM)
-        assert [event.revision for event in told] == list(range(1, DIM + 1))  # type: ignore[union-attr]
+        assert [event.revision for event in told] == list(range(1, DIM + 1))
 
 
 async def test_what_fails_or_repeats_is_not_told(lattice: Lattice) -> None:
@@ -64,14 +64,14 @@ async def test_what_fails_or_repeats_is_not_told(lattice: Lattice) -> None:
         with pytest.raises(Exception, match="head"):
             await lattice.put(axis(1), None, None, "1" * 16)
         await lattice.note({})
-        assert [event.revision for event in await take(events, 2)] == [1, 2]  # type: ignore[union-attr]
+        assert [event.revision for event in await take(events, 2)] == [1, 2]
 
 
 async def test_a_listener_hears_of_a_commit_before_its_caller_goes_on(lattice: Lattice) -> None:
     async with lattice, lattice.events() as events:
         for revision in range(1, 4):
             await lattice.note({})
-            assert (await take(events, 1))[0].revision == revision  # type: ignore[union-attr]
+            assert (await take(events, 1))[0].revision == revision
 
 
 async def test_a_slow_reader_is_told_how_many_it_missed(lattice: Lattice) -> None:
@@ -80,9 +80,9 @@ async def test_a_slow_reader_is_told_how_many_it_missed(lattice: Lattice) -> Non
             await lattice.note({"n": number})
         missed, *kept = await take(events, 4)
         assert missed == EventsMissed(7)
-        assert [event.revision for event in kept] == [8, 9, 10]  # type: ignore[union-attr]
+        assert [event.revision for event in kept] == [8, 9, 10]
         await lattice.note({})
-        assert (await take(events, 1))[0].revision == 11  # type: ignore[union-attr]
+        assert (await take(events, 1))[0].revision == 11
 
 
 async def test_listeners_are_independent_and_hold_nobody_up(lattice: Lattice) -> None:

@@ -179,7 +179,7 @@ async def test_leaving_iterators_early_is_safe(lattice: Lattice) -> None:
                 break
         async with asyncio.timeout(10):
             await lattice.put(axis(0))
-    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    assert asyncio.current_task().cancelling() == 0
 
 
 async def test_an_iterator_outlives_no_lattice(lattice: Lattice) -> None:

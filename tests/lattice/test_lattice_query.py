@@ -43,7 +43,7 @@ async def test_the_floor_and_its_replacement(lattice: Lattice) -> None:
         assert labels(await lattice.query(axis(0), min_similarity=0.5)) == [0.9]
         for bad in (1.1, -1.1, math.nan, "0"):
             with pytest.raises(InvalidInputError):
-                await lattice.query(axis(0), min_similarity=bad)  # type: ignore[arg-type]
+                await lattice.query(axis(0), min_similarity=bad)
 
 
 async def test_a_floor_of_one_keeps_the_line_itself(lattice: Lattice) -> None:

@@ -93,7 +93,7 @@ async def test_lines_survive_json(lattice: Lattice, number: float) -> None:
         assert MemoryLine.model_validate(line.model_dump()) == line
         assert not again.key.flags.writeable
         with pytest.raises(TypeError):
-            again.context["x"] = 1  # type: ignore[index]
+            again.context["x"] = 1
         assert await lattice.note(dict(line.context)), "a context can be put again"
 
 

@@ -31,7 +31,7 @@ def resume(store: JsonlStore, chain: Chain) -> int:
     for block in store.load():
         chain.digest = block.digest
     records = store.recovery.records
-    chain.records = [None] * records  # type: ignore[list-item]  # only their number matters here
+    chain.records = [None] * records
     chain.heads = [chain.heads[0]] * (records + 1)
     if records:
         last = store.read(records - 1)

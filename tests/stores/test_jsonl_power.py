@@ -122,7 +122,7 @@ class Agent:
             chain.decay,
             lambda: chain.rollback(rng.randrange(records + 1)),
         ]
-        chain.append(store, rng.choice(makers))  # type: ignore[arg-type]  # one record or a list
+        chain.append(store, rng.choice(makers))
         if rng.random() < 0.2:
             store.sync()
         writer = store._session.writer if store._session else None

@@ -347,7 +347,7 @@ def in_child(act: object) -> bool:
     if not pid:
         status = 9
         try:
-            act()  # type: ignore[operator]  # a callable of any signature
+            act()
             status = 0
         except StoreError:
             status = 1

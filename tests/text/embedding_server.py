@@ -99,7 +99,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 # The client has gone, as one of the tests wants it to.
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
             pass
 
     return Handler

@@ -129,7 +129,7 @@ async def test_a_text_is_found_in_any_normal_form(form: str) -> None:
     async with opened() as memory:
         await memory.remember_many(texts)
         for text in texts:
-            asked = unicodedata.normalize(form, text)  # type: ignore[arg-type]
+            asked = unicodedata.normalize(form, text)
             assert (await memory.recall(asked, 1))[0].text == text
         variants = {unicodedata.normalize(other, texts[0]) for other in ("NFC", "NFD")}
         assert len(variants) == 2

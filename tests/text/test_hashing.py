@@ -118,7 +118,7 @@ def test_function_words_weigh_little(embedder: HashingEmbedder) -> None:
 
 
 def test_case_and_compatible_forms_do_not_matter(embedder: HashingEmbedder) -> None:
-    for one, other in [("STRASSE", "straße"), ("ﬁle", "FILE"), ("ＰＭＬＬ", "pmll")]:  # noqa: RUF001
+    for one, other in [("STRASSE", "straße"), ("ﬁle", "FILE"), ("ＰＭＬＬ", "pmll")]:  # noqa: RUF001  # meant
         assert embedder.embed([one]).tobytes() == embedder.embed([other]).tobytes()
 
 

@@ -136,4 +136,4 @@ def test_no_key_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("wrong", [{"dim": 0}, {"dim": 3, "batch": 0}])
 def test_sizes_are_at_least_one(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidInputError, match="at least 1"):
-        OpenAIEmbedder("test", api_key="key", **wrong)  # type: ignore[arg-type]
+        OpenAIEmbedder("test", api_key="key", **wrong)

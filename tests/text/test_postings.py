@@ -65,7 +65,7 @@ def test_postings_say_what_the_rows_hold_for_every_count(
     assert len(postings) == len(model)
     for count in range(len(model) + 1):
         check(postings, model, count)
-    some = random.choices(range(len(model)), k=4) if model else []  # type: ignore[attr-defined]
+    some = random.choices(range(len(model)), k=4) if model else []
     tokens, bounds = postings.tokens_of(np.array(some, np.int64))
     told = [postings.vocabulary[number] for number in tokens]
     assert [told[begin:end] for begin, end in pairwise(bounds.tolist())] == [

@@ -49,7 +49,7 @@ async def test_scores_are_explained_to_the_last_bit(preset: Preset) -> None:
                 total = 0.0
                 for each in points.values():
                     total += each
-                score = float(preset.scores(total)) * factor[0] * factor[1]  # type: ignore[arg-type]
+                score = float(preset.scores(total)) * factor[0] * factor[1]
                 assert found.score == score
         [plain] = await memory.recall("beagle", 1)
         assert plain.given is None

@@ -203,7 +203,7 @@ async def test_a_bad_key_or_wish_stores_nothing() -> None:
     async with opened() as memory:
         for bad in ({"idempotency_key": ""}, {"idempotency_key": 5}, {"min_novelty": 2.0}):
             with pytest.raises(InvalidInputError):
-                await memory.remember("ok", **bad)  # type: ignore[arg-type]
+                await memory.remember("ok", **bad)
         assert memory.lattice.revision == 0
 
 
@@ -276,10 +276,10 @@ async def test_the_source_is_read_no_further_than_one_batch_ahead(is_async: bool
 async def test_an_error_says_how_much_is_stored() -> None:
     async with opened() as memory:
         with pytest.raises(InvalidInputError, match="text is a text") as bad:
-            await memory.remember_many(["a", "b", "c", Utterance(text=5)], batch=2)  # type: ignore[arg-type]
+            await memory.remember_many(["a", "b", "c", Utterance(text=5)], batch=2)
         assert (bad.value.stored, len(memory.lattice)) == (2, 2)
         with pytest.raises(InvalidInputError, match="text 2 is a int, not a str or") as bad:
-            await memory.remember_many(["a", 5])  # type: ignore[list-item]
+            await memory.remember_many(["a", 5])
         assert bad.value.stored == 0
 
         def broken() -> Iterator[str]:

@@ -55,7 +55,7 @@ async def test_a_text_comes_back_with_all_that_was_said_about_it() -> None:
             "session": "s",
         }
         with pytest.raises(TypeError, match="immutable"):
-            found.context["mood"] = "wild"  # type: ignore[index]
+            found.context["mood"] = "wild"
 
 
 async def test_without_a_time_it_is_the_time_of_the_commit() -> None:
@@ -196,13 +196,13 @@ class FewPowers:
 
 async def test_recall_by_meaning_needs_an_index_that_tells_cosines() -> None:
     async with (
-        Lattice(MemoryStore(), dim=DIM, index=FewPowers()) as lattice,  # type: ignore[arg-type]
+        Lattice(MemoryStore(), dim=DIM, index=FewPowers()) as lattice,
         TextMemory(lattice, HashingEmbedder(DIM)) as memory,
     ):
         await memory.remember("heron")
         assert await texts(memory, "heron") == ["heron"]
     async with (
-        Lattice(MemoryStore(), dim=DIM, index=FewPowers()) as lattice,  # type: ignore[arg-type]
+        Lattice(MemoryStore(), dim=DIM, index=FewPowers()) as lattice,
         TextMemory(lattice, Meaning()) as memory,
     ):
         await memory.remember("heron")

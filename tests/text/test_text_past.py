@@ -112,9 +112,9 @@ class Story:
 
 async def answers(state: TextMemory | object) -> list[Told]:
     return [
-        *[await told(state, question) for question in QUESTIONS],  # type: ignore[arg-type]
-        await told(state, QUESTIONS[1], branches=True),  # type: ignore[arg-type]
-        await told(state, QUESTIONS[0], where={"pmll.speaker": "Ann"}),  # type: ignore[arg-type]
+        *[await told(state, question) for question in QUESTIONS],
+        await told(state, QUESTIONS[1], branches=True),
+        await told(state, QUESTIONS[0], where={"pmll.speaker": "Ann"}),
     ]
 
 

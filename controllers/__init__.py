@@ -1,32 +1,58 @@
-"""Controllers: PLAN → ACT → REFLECT over a lattice, with steps that the user plugs in."""
+"""Controllers: PLAN → ACT → REFLECT over a memory, with steps that the user plugs in."""
 
 from .controller import RTMController as RTMController
-from .controller import RunStream as RunStream
+from .effects import EffectUnknownError as EffectUnknownError
 from .events import Acted as Acted
+from .events import EffectBegun as EffectBegun
+from .events import EffectDone as EffectDone
 from .events import Event as Event
+from .events import GoalEnded as GoalEnded
+from .events import GoalStarted as GoalStarted
+from .events import Judged as Judged
+from .events import PhaseStarted as PhaseStarted
+from .events import PlanFailed as PlanFailed
 from .events import Planned as Planned
+from .events import Proposed as Proposed
 from .events import Reflected as Reflected
 from .events import RunEnded as RunEnded
+from .events import RunInfo as RunInfo
 from .events import RunResult as RunResult
+from .events import RunResumed as RunResumed
 from .events import RunStarted as RunStarted
 from .events import Status as Status
+from .history import replay as replay
+from .history import runs as runs
 from .journal import RunExistsError as RunExistsError
 from .policies import Budget as Budget
 from .policies import Rule as Rule
+from .policies import Usage as Usage
+from .policies import cost_budget as cost_budget
 from .policies import max_cycles as max_cycles
+from .policies import max_depth as max_depth
 from .policies import retry_limit as retry_limit
 from .policies import time_budget as time_budget
+from .policies import total_cycles as total_cycles
+from .run import RunActiveError as RunActiveError
+from .setup import Observer as Observer
+from .standing import RunNotFoundError as RunNotFoundError
+from .standing import RunPausedError as RunPausedError
 from .steps import ActStep as ActStep
 from .steps import Continue as Continue
 from .steps import Done as Done
+from .steps import Failed as Failed
+from .steps import GoalResult as GoalResult
 from .steps import Judge as Judge
 from .steps import Outcome as Outcome
+from .steps import Pause as Pause
+from .steps import Phase as Phase
 from .steps import Plan as Plan
 from .steps import PlanStep as PlanStep
 from .steps import ReflectStep as ReflectStep
 from .steps import Retry as Retry
 from .steps import StepContext as StepContext
 from .steps import Verdict as Verdict
+from .streams import Listener as Listener
+from .streams import RunStream as RunStream
 
 __all__ = [
     "ActStep",
@@ -34,26 +60,52 @@ __all__ = [
     "Budget",
     "Continue",
     "Done",
+    "EffectBegun",
+    "EffectDone",
+    "EffectUnknownError",
     "Event",
+    "Failed",
+    "GoalEnded",
+    "GoalResult",
+    "GoalStarted",
     "Judge",
+    "Judged",
+    "Listener",
+    "Observer",
     "Outcome",
+    "Pause",
+    "Phase",
+    "PhaseStarted",
     "Plan",
+    "PlanFailed",
     "PlanStep",
     "Planned",
+    "Proposed",
     "RTMController",
     "ReflectStep",
     "Reflected",
     "Retry",
     "Rule",
+    "RunActiveError",
     "RunEnded",
     "RunExistsError",
+    "RunInfo",
+    "RunNotFoundError",
+    "RunPausedError",
     "RunResult",
+    "RunResumed",
     "RunStarted",
     "RunStream",
     "Status",
     "StepContext",
+    "Usage",
     "Verdict",
+    "cost_budget",
     "max_cycles",
+    "max_depth",
+    "replay",
     "retry_limit",
+    "runs",
     "time_budget",
+    "total_cycles",
 ]

@@ -1,73 +1,91 @@
-"""The RTM controller: PLAN, ACT and REFLECT over a lattice, until REFLECT is content."""
+"""The RTM controller: PLAN, ACT and REFLECT over a memory, until REFLECT is content."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+import structlog
+from pydantic import JsonValue
 
 from pmll_async import Lattice
 
-from .events import Event, RunResult
-from .policies import Rule
+from . import history
+from .calling import name_of
+from .entries import facts_of
+from .events import Event, RunInfo, RunResult
+from .policies import Rule, retry_limit
 from .policies import max_cycles as cycle_rule
-from .run import Emit, Run, Setup
-from .steps import ActStep, Data, Deps, Judge, PlanStep, ReflectStep
+from .policies import max_depth as depth_rule
+from .restoring import forms_of
+from .run import Emit, Run, claimed
+from .setup import Observer, Setup
+from .standing import RunPausedError, Standing, standing_of
+from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, ReflectStep, Retry
+from .streams import RunStream
 
-# Events that wait for a reader before the run does: enough for it to print while the run goes on.
-_BUFFERED_EVENTS: Final = 64
+if TYPE_CHECKING:
+    from pmll_async.text import TextMemory
 
 
 class RTMController(Generic[Deps, Data]):
-    """Drives user-written steps over a lattice, and journals every phase on its chain.
+    """Drives user-written steps over a memory, and journals every phase on its chain.
 
     ::
 
-        plan(ctx) -> Plan                    what to try
+        plan(ctx) -> Plan                    what to try, and sub-goals to reach first
         act(ctx, plan) -> Candidate          one or more, raced: the winner goes on the chain
         reflect(ctx, outcome) -> Continue | Done | Retry
 
-    Steps are async functions, or sync ones, which run in a worker thread. Acts see one snapshot,
-    run at the same time and may be cancelled or lose, so they have no side effects; an act that
-    raises is a failure in the outcome. What REFLECT returns is `ctx.previous` of the next PLAN.
+    Steps are async functions, or sync ones, which run in a worker thread. Any of them may return
+    `Pause`. Acts see one snapshot, run at the same time and may be cancelled or lose, so they have
+    no side effects. What PLAN or an act raises is a `Failed` outcome for REFLECT; what REFLECT
+    raises ends the run. What REFLECT returns is `ctx.previous` of the next PLAN.
 
     `judge(ctx, plan, candidate)` scores; without one, candidates are scored against `Plan.key`, or
-    by their confidence. `rules` end a run early, after `max_cycles`. `decay` and `timeout`
-    (seconds) are the race's. `clock` gives the seconds that `Budget.elapsed` counts. One controller
-    serves any number of runs at once.
+    by their confidence. `max_cycles` and `max_retries` bound a goal's loop, `max_depth` how deep
+    sub-goals go; `rules` end a goal early. `decay` and `timeout` (seconds) are the race's.
+    `observers` are called with every event. `clock` gives the seconds that `Budget.elapsed`
+    counts. One controller serves any number of runs at once.
     """
 
     def __init__(
         self,
-        lattice: Lattice,
+        memory: Lattice | TextMemory,
         *,
         plan: PlanStep[Deps, Data],
         act: Sequence[ActStep[Deps, Data]],
         reflect: ReflectStep[Deps],
         judge: Judge[Deps, Data] | None = None,
         max_cycles: int = 8,
+        max_retries: int = 8,
+        max_depth: int = 4,
         rules: Sequence[Rule] = (),
         decay: float = 0.5,
         timeout: float | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not act:
             raise ValueError("act needs at least one step")
+        bounds = (cycle_rule(max_cycles), retry_limit(max_retries), depth_rule(max_depth))
         self._setup = Setup(
-            lattice=lattice,
+            memory=memory,
             plan=plan,
             acts=tuple(act),
             reflect=reflect,
             judge=judge,
+            plan_forms=forms_of(plan, Plan),
+            verdict_forms=forms_of(reflect, Continue, Done, Retry),
             max_cycles=max_cycles,
-            rules=(cycle_rule(max_cycles), *rules),
+            rules=(*bounds, *rules),
             decay=decay,
             timeout=timeout,
+            observers=tuple(observers),
             clock=clock,
         )
 
@@ -80,17 +98,44 @@ class RTMController(Generic[Deps, Data]):
     async def run(self, goal: str, deps: Deps, *, run_id: str | None = None) -> RunResult: ...
 
     async def run(self, goal: str, deps: Any = None, *, run_id: str | None = None) -> RunResult:
-        """Run until REFLECT is done or a rule objects: status ``done`` or ``exhausted``.
+        """Run until REFLECT is done, a rule objects, or a step pauses.
 
-        What PLAN, REFLECT or a rule raises is raised here, after the chain says that the run
-        failed; so is a store's error. Cancelled: the chain says so. A `run_id` that the chain
-        knows: `RunExistsError`.
+        What REFLECT or a rule raises is raised here, after the chain says that the run failed; so
+        is a store's error. Cancelled: the chain says so, and `resume` goes on. A `run_id` that the
+        chain knows: `RunExistsError`.
         """
-        run = self._run(goal, deps, run_id, _ignore)
-        result = await run.drive(await run.start())
-        if result.error is not None:
-            raise result.error
-        return result
+        async with self._claimed(deps, run_id, self._tell) as run:
+            return _raised(await run.drive(await run.start(goal)))
+
+    @overload
+    async def resume(
+        self: RTMController[None, Data],
+        run_id: str,
+        deps: None = None,
+        *,
+        answer: JsonValue = None,
+    ) -> RunResult: ...
+
+    @overload
+    async def resume(self, run_id: str, deps: Deps, *, answer: JsonValue = None) -> RunResult: ...
+
+    async def resume(self, run_id: str, deps: Any = None, *, answer: JsonValue = None) -> RunResult:
+        """Go on with a run that stopped anywhere, from the chain alone.
+
+        A phase whose outcome is on the chain is not run again. The one after it may have begun, and
+        is called with `ctx.resumed` and the same `ctx.idempotency_key`. A run that is done returns
+        its result. A paused one wants an `answer`, else `RunPausedError`. `RunActiveError` if it is
+        running, `RunNotFoundError` if there is none.
+        """
+        async with self._claimed(deps, run_id, self._tell) as run:
+            standing = await self._standing(run_id, answer)
+            if _is_done(standing):
+                return standing.result()
+            return _raised(await run.drive(await run.go_on(standing, answer)))
+
+    async def runs(self, *, limit: int | None = None) -> list[RunInfo]:
+        """The runs on the chain, whichever controller's, those that changed last first."""
+        return await history.runs(self._setup.lattice, limit=limit)
 
     @overload
     def stream(
@@ -108,68 +153,113 @@ class RTMController(Generic[Deps, Data]):
         """The same run, told event by event: ``async with controller.stream(goal) as run``.
 
         The run goes on while the block does; leaving it early cancels the run, and the chain says
-        so. A reader that is slow slows the run down and misses nothing. A step's error ends the
-        events, and the loop over them raises it.
+        so. A reader that is slow slows the run down and misses nothing; `run.listen()` gives more
+        readers, which do not. An error ends the events, and the loop over them raises it.
         """
-        return self._streamed(goal, deps, run_id)
+
+        async def begin(run: Run[Any, Any]) -> Event | RunResult:
+            return await run.start(goal)
+
+        return self._streamed(deps, run_id, begin)
+
+    @overload
+    def stream_resumed(
+        self: RTMController[None, Data],
+        run_id: str,
+        deps: None = None,
+        *,
+        answer: JsonValue = None,
+    ) -> AbstractAsyncContextManager[RunStream]: ...
+
+    @overload
+    def stream_resumed(
+        self, run_id: str, deps: Deps, *, answer: JsonValue = None
+    ) -> AbstractAsyncContextManager[RunStream]: ...
+
+    def stream_resumed(
+        self, run_id: str, deps: Any = None, *, answer: JsonValue = None
+    ) -> AbstractAsyncContextManager[RunStream]:
+        """As `stream`, of a run that `resume` would go on with; a done one has no more events."""
+
+        async def begin(run: Run[Any, Any]) -> Event | RunResult:
+            standing = await self._standing(run_id, answer)
+            return standing.result() if _is_done(standing) else await run.go_on(standing, answer)
+
+        return self._streamed(deps, run_id, begin)
 
     @asynccontextmanager
     async def _streamed(
-        self, goal: str, deps: Deps, run_id: str | None
+        self,
+        deps: Any,
+        run_id: str | None,
+        begin: Callable[[Run[Any, Any]], Awaitable[Event | RunResult]],
     ) -> AsyncIterator[RunStream]:
-        send, receive = anyio.create_memory_object_stream[Event](_BUFFERED_EVENTS)
-        run = self._run(goal, deps, run_id, send.send)
-        with send, receive:
-            anchor = await run.start()
+        stream = RunStream()
+
+        async def emit(event: Event) -> None:
+            self._observe(event)
+            await stream.emit(event)
+
+        async with self._claimed(deps, run_id, emit) as run:
+            stream.run_id = run.run_id
             try:
+                first = await begin(run)
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_driven, run, anchor, send)
-                    yield RunStream(run, receive)
+                    tasks.start_soon(_driven, run, first, stream)
+                    yield stream
                     tasks.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 # The run keeps its errors in the result, so this one is from the caller's block.
                 raise group.exceptions[0] from group.exceptions[0].__cause__
+            finally:
+                stream.close()
 
-    def _run(self, goal: str, deps: Deps, run_id: str | None, emit: Emit) -> Run[Deps, Data]:
-        return Run(self._setup, uuid.uuid4().hex if run_id is None else run_id, goal, deps, emit)
+    @asynccontextmanager
+    async def _claimed(
+        self, deps: Any, run_id: str | None, emit: Emit
+    ) -> AsyncIterator[Run[Deps, Data]]:
+        run = Run(self._setup, uuid.uuid4().hex if run_id is None else run_id, deps, emit)
+        async with claimed(self._setup.lattice, run.run_id):
+            yield run
 
+    async def _standing(self, run_id: str, answer: JsonValue) -> Standing:
+        setup = self._setup
+        standing = await standing_of(setup.lattice, run_id, setup.plan_forms, setup.verdict_forms)
+        if standing.question is not None and answer is None:
+            raise RunPausedError(run_id, standing.question)
+        if standing.question is None and answer is not None:
+            raise ValueError(f"run {run_id!r} asked nothing that could be answered")
+        return standing
 
-class RunStream:
-    """An async iterator over a run's events; the last one is `RunEnded`."""
+    async def _tell(self, event: Event) -> None:
+        self._observe(event)
 
-    def __init__(self, run: Run[Any, Any], events: MemoryObjectReceiveStream[Event]) -> None:
-        self._run, self._events = run, events
-        self._raised = False
-
-    @property
-    def run_id(self) -> str:
-        """The run's name on the chain."""
-        return self._run.run_id
-
-    @property
-    def result(self) -> RunResult | None:
-        """How the run ended; None while it goes on. After the block it is there."""
-        return self._run.result
-
-    def __aiter__(self) -> RunStream:
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            return await self._events.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            error = None if self.result is None else self.result.error
-        if error is None or self._raised:
-            raise StopAsyncIteration
-        self._raised = True
-        raise error
+    def _observe(self, event: Event) -> None:
+        for observer in self._setup.observers:
+            try:
+                observer(event)
+            # It only looks on: whatever it meets, the run must not suffer.
+            except Exception as exc:  # noqa: BLE001  # as said
+                log = structlog.get_logger("controllers")
+                log.warning("observer.failed", observer=name_of(observer), error=repr(exc))
 
 
-async def _driven(run: Run[Any, Any], anchor: str, send: MemoryObjectSendStream[Event]) -> None:
-    # Closing the stream is what ends the reader's loop.
-    with send:
-        await run.drive(anchor)
+async def _driven(run: Run[Any, Any], first: Event | RunResult, stream: RunStream) -> None:
+    # Ending the stream is what ends its readers' loops.
+    try:
+        if isinstance(first, RunResult):
+            run.result = first
+        else:
+            await run.drive(first)
+    finally:
+        stream.end(run.result)
 
 
-async def _ignore(_: Event) -> None:
-    return
+def _is_done(standing: Standing) -> bool:
+    return standing.end is not None and facts_of(standing.end)["status"] == "done"
+
+
+def _raised(result: RunResult) -> RunResult:
+    if result.error is not None:
+        raise result.error
+    return result

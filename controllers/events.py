@@ -1,25 +1,27 @@
-"""What a run tells while it goes on: frozen values, each after its record is durable."""
+"""What a run tells while it goes on: frozen values; what is on the chain is told once it is durable."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from pmll_async import MemoryLine
+from pmll_async import CandidateFailure, MemoryLine
 
-from .steps import Outcome, Plan, Verdict
+from .policies import Usage
+from .steps import Failed, GoalResult, Outcome, Phase, Plan, Verdict
 
-Status = Literal["done", "exhausted", "failed", "cancelled"]
+Status = Literal["done", "exhausted", "failed", "cancelled", "paused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run ended.
+    """How a run ended, or stopped.
 
-    `done`: REFLECT said so. `exhausted`: a rule did, and `reason` is its. `failed`: a step raised
-    `error`. `cancelled`: from outside. `text` and `data` are those of the last verdict, `winner` is
-    the last race's, `cycles` counts those begun, `anchor` is the run's last journal entry (empty
-    when even that could not be written).
+    `done`: REFLECT said so. `exhausted`: a rule did, and `reason` is its. `paused`: a step asked
+    `text`. `failed`: REFLECT raised `error`. `cancelled`: from outside. Otherwise `text` and `data`
+    are those of the last verdict. `winner` is the goal's last race's, `cycles` counts those begun,
+    sub-goals' included, `anchor` is the run's last journal entry (empty when even that could not be
+    written).
     """
 
     run_id: str
@@ -32,15 +34,43 @@ class RunResult:
     reason: str = ""
     error: BaseException | None = None
     anchor: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """A run on the chain; times in seconds since the epoch.
+
+    `status` is that of its end, or `running` in this process, or `interrupted`: it began and nobody
+    runs it. `text` is what it ended with: of a paused run the question.
+    """
+
+    run_id: str
+    goal: str
+    status: Status | Literal["running", "interrupted"]
+    started_at: float
+    changed_at: float
+    text: str = ""
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """`anchor` is the journal entry's; in `Acted` the winner's."""
+    """`anchor` is the journal entry's, in `Acted` the winner's; of what has none, the last one.
+
+    `goals` leads from the run's goal to the one at hand; `usage` is the run's so far.
+    """
 
     run_id: str
     cycle: int
     anchor: str
+    goals: tuple[str, ...]
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def depth(self) -> int:
+        """How many goals there are above this one."""
+        return len(self.goals) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +81,79 @@ class RunStarted(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(_Event):
+    """The run goes on, for the `times`th time; `answer` is what its question was answered with."""
+
+    goal: str
+    times: int
+    answer: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoalStarted(_Event):
+    """A sub-goal is begun."""
+
+    goal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoalEnded(_Event):
+    """A sub-goal is reached or given up."""
+
+    result: GoalResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(_Event):
+    """The steps `names` are about to be called. Not on the chain."""
+
+    attempt: int
+    stage: Phase
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned(_Event):
     """PLAN has spoken."""
 
+    attempt: int
     plan: Plan[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFailed(_Event):
+    """PLAN raised; REFLECT is told."""
+
+    attempt: int
+    outcome: Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed(_Event):
+    """An act has returned a candidate or failed, while others may still run. Not on the chain.
+
+    `name` is what the race calls it; `number` is its place among the acts.
+    """
+
+    attempt: int
+    number: int
+    name: str
+    confidence: float | None
+    failure: CandidateFailure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(_Event):
+    """The judge has scored a candidate. Not on the chain before the race is decided."""
+
+    attempt: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Acted(_Event):
-    """The acts have raced; `outcome` is the `NoWinnerError` if none of them produced a line."""
+    """The acts have raced; `outcome` is `Failed` if none of them produced a line."""
 
     attempt: int
     outcome: Outcome
@@ -74,10 +168,40 @@ class Reflected(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EffectBegun(_Event):
+    """A side effect is about to take place: its intent is durable."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectDone(_Event):
+    """A side effect took place and its result is durable; `known` if that was so before."""
+
+    name: str
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Event):
-    """The run is over; always the last event, unless the reader left before."""
+    """The run is over, or paused; always the last event, unless the reader left before."""
 
     result: RunResult
 
 
-Event: TypeAlias = RunStarted | Planned | Acted | Reflected | RunEnded
+Event: TypeAlias = (
+    RunStarted
+    | RunResumed
+    | GoalStarted
+    | GoalEnded
+    | PhaseStarted
+    | Planned
+    | PlanFailed
+    | Proposed
+    | Judged
+    | Acted
+    | Reflected
+    | EffectBegun
+    | EffectDone
+    | RunEnded
+)

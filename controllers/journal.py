@@ -3,40 +3,47 @@
 An entry's context holds what the step said and, under ``pmll``, which phase it was::
 
     {"text": "…", "data": …,
-     "pmll": {"run": "…", "cycle": 0, "attempt": 0, "stage": "plan", "status": "done"}}
+     "pmll": {"run": "…", "cycle": 0, "attempt": 0, "stage": "plan", "status": "done",
+              "cycles": 1, "path": "0.0:1/", "usage": {"calls": 2, "cost": 0.01}}}
 
     stage     status
-    run       started, then one of done, exhausted, failed, cancelled
-    plan      done
-    act       done on each candidate's line; failed on a note when no act produced one
+    run       started; then by turns how it ended or stopped (done, exhausted, failed, cancelled,
+              paused) and resumed
+    goal      started, then done or exhausted: a sub-goal, whose entries have its `path`
+    plan      done, failed
+    act       done on each candidate's line; failed on a note when nothing could be committed
     reflect   continue, retry, done
+    effect    begun, done: what `StepContext.once` did
 
-An entry is also the intent of the phase after it: in a run without an end, the phase behind the
-newest entry may have begun. Each entry has an idempotency key of its own, so that none is written
-twice.
+An entry is the outcome of its phase and the intent of the phase after it, in one commit: in a run
+without an end, the phase behind the newest entry may have begun. Each entry has an idempotency key
+of its own, so that none is written twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from pmll_async import Candidate, Lattice, LineNotFoundError, NoWinnerError, PmllError, stamp
+from pmll_async import Candidate, Lattice, LineNotFoundError, MemoryLine, PmllError, stamp
 
 from .events import RunResult
-from .steps import Continue, Done, Plan, Retry, Stage, Verdict
+from .frames import Place
+from .steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
 
-_STAMP: Final = "pmll"
+STAMP: Final = "pmll"
+_SAID: Final = ("text", "speaker", "session")  # what text memory stamps a candidate with
 _LONGEST_MESSAGE: Final = 2_000  # characters of an error: some quote the whole reply of a service
-_VERDICTS: Final[Mapping[type[Verdict], str]] = {
-    Continue: "continue",
-    Done: "done",
-    Retry: "retry",
+VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
+    "continue": Continue,
+    "done": Done,
+    "retry": Retry,
 }
+_STATUS: Final = {verdict: status for status, verdict in VERDICTS.items()}
+Told = dict[str, JsonValue]
 
 
 class RunExistsError(PmllError):
@@ -45,13 +52,19 @@ class RunExistsError(PmllError):
     def __init__(self, run_id: str, anchor: str) -> None:
         self.run_id, self.anchor = run_id, anchor
         super().__init__(
-            f"run {run_id!r} is on the chain already, from {anchor} on; give another run_id"
+            f"run {run_id!r} is on the chain already, from {anchor} on; resume it, or give another"
+            " run_id"
         )
 
 
-def step_key(run_id: str, cycle: int, attempt: int, step: str) -> str:
-    """The idempotency key of one step of one phase."""
-    return f"{run_id}/{cycle}.{attempt}/{step}"
+def run_lock(run_id: str) -> str:
+    """The name of the lattice's lock that is held while a run goes on."""
+    return f"pmll.run.{run_id}"
+
+
+def start_key(run_id: str) -> str:
+    """The idempotency key of a run's first entry."""
+    return Place(run_id, "", 0, 0).key("start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +75,25 @@ class Journal:
     run_id: str
 
     async def started(self, goal: str) -> str:
-        """The run's first entry. Of calls with one id the first has it: `RunExistsError`."""
-        async with self.lattice.lock(f"pmll.run.{self.run_id}"):
-            await self._refuse_known()
-            return await self._note(0, 0, "run", "started", {"goal": goal}, "start")
+        """The run's first entry; `RunExistsError` if there is one."""
+        try:
+            known = await self.lattice.find(start_key(self.run_id))
+        except LineNotFoundError:
+            place = Place(self.run_id, "", 0, 0)
+            return await self._note(place, "run", "started", {"goal": goal}, "start")
+        raise RunExistsError(self.run_id, known.anchor)
 
-    async def planned(self, cycle: int, plan: Plan[Any]) -> str:
-        """PLAN's entry: a line if it gave a key."""
-        return await self._said(cycle, 0, "plan", "done", plan)
+    async def resumed(self, place: Place, times: int, elapsed: float, answer: JsonValue) -> str:
+        """The run goes on for the `times`th time, `elapsed` seconds of running behind it."""
+        told: Told = {"times": times, "elapsed": elapsed}
+        if answer is not None:
+            told["answer"] = answer
+        return await self._note(place, "run", "resumed", told, f"resumed.{times}")
 
-    async def fruitless(self, cycle: int, attempt: int, error: NoWinnerError) -> str:
-        """A note of why no act produced a line; a race that has a winner is its own entry."""
-        told: dict[str, JsonValue] = {
-            "failures": [_printable(str(failure)) for failure in error.failures],
-            "unfinished": list(error.unfinished),
-        }
-        return await self._note(cycle, attempt, "act", "failed", told, "act")
-
-    async def reflected(self, cycle: int, attempt: int, verdict: Verdict) -> str:
-        """REFLECT's entry: a line if it gave a key."""
-        return await self._said(cycle, attempt, "reflect", _VERDICTS[type(verdict)], verdict)
-
-    async def ended(self, result: RunResult) -> str:
-        """The run's last entry. A second one with another result is a `ConflictError`."""
-        told = _body(result.text, result.data)
+    async def ended(self, place: Place, result: RunResult, data: JsonValue, times: int) -> str:
+        """How the run ended or stopped, after `times` resumes."""
+        told = _body(result.text, data)
+        told["times"] = times
         if result.winner is not None:
             told["winner"] = result.winner.anchor
         if result.reason:
@@ -93,15 +101,65 @@ class Journal:
         if result.error is not None:
             message = _printable(str(result.error))
             told["error"] = {"type": type(result.error).__name__, "message": message}
-        return await self._note(max(0, result.cycles - 1), 0, "run", result.status, told, "end")
+        return await self._note(place, "run", result.status, told, f"end.{times}")
 
-    def candidate(self, proposed: Candidate, cycle: int, attempt: int, name: str) -> Candidate:
+    async def goal_started(self, place: Place, goal: str) -> str:
+        """A sub-goal's first entry; `place` is of its own path."""
+        return await self._note(place, "goal", "started", {"goal": goal}, "start")
+
+    async def goal_ended(self, place: Place, result: GoalResult, data: JsonValue) -> str:
+        """A sub-goal's last entry."""
+        told = _body(result.text, data)
+        for name in ("reason", "winner"):
+            if getattr(result, name):
+                told[name] = _printable(getattr(result, name))
+        return await self._note(place, "goal", result.status, told, "end")
+
+    async def planned(self, place: Place, plan: Plan[Any], data: JsonValue) -> str:
+        """PLAN's entry: a line if it gave a key."""
+        told = _body(plan.text, data)
+        if plan.goals:
+            told["goals"] = list(plan.goals)
+        return await self._said(place, "plan", "done", plan, told)
+
+    async def failed(self, place: Place, outcome: Failed) -> str:
+        """A note of why a phase came to nothing; a race that has a winner is its own entry."""
+        told: Told = {
+            "failures": [
+                {name: _printable(part) for name, part in failure.model_dump().items()}
+                for failure in outcome.failures
+            ],
+            "unfinished": list(outcome.unfinished),
+        }
+        return await self._note(place, outcome.stage, "failed", told, outcome.stage)
+
+    async def reflected(
+        self, place: Place, verdict: Verdict, data: JsonValue, winner: MemoryLine | None
+    ) -> str:
+        """REFLECT's entry: a line if it gave a key; `winner` is the goal's last one.
+
+        It is told where later cycles may have none.
+        """
+        told = _body(verdict.text, data)
+        if winner is not None and isinstance(verdict, Continue):
+            told["winner"] = winner.anchor
+        return await self._said(place, "reflect", _STATUS[type(verdict)], verdict, told)
+
+    async def effect(self, place: Place, step: str, name: str, status: str, told: Told) -> str:
+        """An effect that has begun, or is done."""
+        told = {"effect": name, "step": step, **told}
+        return await self._note(place, "effect", status, told, effect_step(step, name, status))
+
+    def candidate(self, proposed: Candidate, place: Place, name: str) -> Candidate:
         """The candidate as this run's entry; a stamp that it took over from another run goes."""
-        context = {key: item for key, item in proposed.context.items() if key != _STAMP}
+        context = {key: item for key, item in proposed.context.items() if key != STAMP}
+        before = proposed.context.get(STAMP)
+        stamped = before if isinstance(before, Mapping) else {}
+        said = {key: stamped[key] for key in _SAID if key in stamped}
         return Candidate(
             key=proposed.key,
             value=proposed.value,
-            context=stamp(context, self._facts(cycle, attempt, "act", "done")),
+            context=stamp(context, {**said, **_facts(place, "act", "done")}),
             timestamp=proposed.timestamp,
             confidence=proposed.confidence,
             revises=proposed.revises,
@@ -109,65 +167,50 @@ class Journal:
             name=proposed.name or name,
         )
 
-    async def _refuse_known(self) -> None:
-        try:
-            known = await self.lattice.find(step_key(self.run_id, 0, 0, "start"))
-        except LineNotFoundError:
-            return
-        raise RunExistsError(self.run_id, known.anchor)
-
     async def _said(
-        self, cycle: int, attempt: int, stage: Stage, status: str, said: Plan[Any] | Verdict
+        self, place: Place, stage: str, status: str, said: Plan[Any] | Verdict, told: Told
     ) -> str:
-        told = _body(said.text, said.data)
         if said.key is None:
-            return await self._note(cycle, attempt, stage, status, told, stage)
+            return await self._note(place, stage, status, told, stage)
         return await self.lattice.put(
             said.key,
             said.value,
-            stamp(told, self._facts(cycle, attempt, stage, status)),
-            idempotency_key=step_key(self.run_id, cycle, attempt, stage),
+            stamp(told, _facts(place, stage, status)),
+            idempotency_key=place.key(stage),
         )
 
-    async def _note(
-        self,
-        cycle: int,
-        attempt: int,
-        stage: Stage,
-        status: str,
-        told: Mapping[str, JsonValue],
-        step: str,
-    ) -> str:
+    async def _note(self, place: Place, stage: str, status: str, told: Told, step: str) -> str:
         return await self.lattice.note(
-            stamp(told, self._facts(cycle, attempt, stage, status)),
-            idempotency_key=step_key(self.run_id, cycle, attempt, step),
+            stamp(told, _facts(place, stage, status)), idempotency_key=place.key(step)
         )
 
-    def _facts(self, cycle: int, attempt: int, stage: Stage, status: str) -> dict[str, JsonValue]:
-        return {
-            "run": self.run_id,
-            "cycle": cycle,
-            "attempt": attempt,
-            "stage": stage,
-            "status": status,
-        }
+
+def effect_step(step: str, name: str, status: str) -> str:
+    """What an effect's entry is called in its idempotency key."""
+    return f"{step}.{status}/{name}"
 
 
-def _body(text: str, data: object) -> dict[str, JsonValue]:
-    told: dict[str, JsonValue] = {"text": text} if text else {}
+def _facts(place: Place, stage: str, status: str) -> Told:
+    facts: Told = {
+        "run": place.run_id,
+        "cycle": place.cycle,
+        "attempt": place.attempt,
+        "stage": stage,
+        "status": status,
+        "cycles": place.cycles,
+    }
+    if place.path:
+        facts["path"] = place.path
+    if place.usage:
+        facts["usage"] = {name: count for name, count in asdict(place.usage).items() if count}
+    return facts
+
+
+def _body(text: str, data: JsonValue) -> Told:
+    told: Told = {"text": text} if text else {}
     if data is not None:
-        told["data"] = _json(data)
+        told["data"] = data
     return told
-
-
-def _json(data: object) -> JsonValue:
-    try:
-        value: JsonValue = to_jsonable_python(data)
-    except PydanticSerializationError as exc:
-        raise TypeError(
-            f"data of type {type(data).__name__} cannot be journaled as JSON: {exc}"
-        ) from exc
-    return value
 
 
 def _printable(text: str) -> str:

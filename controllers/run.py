@@ -1,53 +1,34 @@
-"""One run of a controller: the loop itself."""
+"""One run of a controller: the loop over its goals, from where it stands to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, cast
 
 import anyio
 import structlog
 
-from pmll_async import (
-    Candidate,
-    Lattice,
-    LatticeView,
-    MemoryLine,
-    NoWinnerError,
-    PmllError,
-    RaceOutcome,
-)
+from pmll_async import Lattice, PmllError
 
-from .calling import call, name_of
 from .events import (
-    Acted,
     Event,
-    Planned,
-    Reflected,
+    GoalEnded,
+    GoalStarted,
     RunEnded,
     RunResult,
+    RunResumed,
     RunStarted,
     Status,
 )
-from .journal import Journal, step_key
-from .policies import Budget, Rule, first_reason
-from .steps import (
-    ActStep,
-    Continue,
-    Data,
-    Deps,
-    Done,
-    Judge,
-    Outcome,
-    Plan,
-    PlanStep,
-    ReflectStep,
-    Retry,
-    Stage,
-    StepContext,
-    Verdict,
-)
+from .frames import Frame, Place
+from .journal import Journal, run_lock
+from .phases import Paused, Phases
+from .policies import Budget, Usage, first_reason
+from .setup import Setup
+from .standing import Standing
+from .steps import Continue, Data, Deps
 
 Emit = Callable[[Event], Awaitable[None]]
 
@@ -56,39 +37,40 @@ Emit = Callable[[Event], Awaitable[None]]
 _LAST_WORDS_SECONDS: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup(Generic[Deps, Data]):
-    """What all runs of a controller have in common."""
+class RunActiveError(PmllError):
+    """The run is going on in this very process."""
 
-    lattice: Lattice
-    plan: PlanStep[Deps, Data]
-    acts: Sequence[ActStep[Deps, Data]]
-    reflect: ReflectStep[Deps]
-    judge: Judge[Deps, Data] | None
-    max_cycles: int
-    rules: Sequence[Rule]
-    decay: float
-    timeout: float | None
-    clock: Callable[[], float]
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id!r} is running now; wait for its end, or cancel it, first")
+
+
+@asynccontextmanager
+async def claimed(lattice: Lattice, run_id: str) -> AsyncIterator[None]:
+    """Have the run to oneself: a lattice has one writer, so that this process is all there is."""
+    lock = lattice.lock(run_lock(run_id))
+    if lock.locked():
+        raise RunActiveError(run_id)
+    async with lock:
+        yield
 
 
 @dataclass(slots=True)
 class Run(Generic[Deps, Data]):
-    """The state of one run; `drive` is called once."""
+    """The state of one run; `start` or `go_on` comes first, `drive` is called once."""
 
     setup: Setup[Deps, Data]
     run_id: str
-    goal: str
     deps: Deps
     emit: Emit
-    cycle: int = 0
-    attempt: int = 0
+    stack: list[Frame] = field(default_factory=list)
     cycles: int = 0
-    stage: Stage = "run"
-    verdict: Verdict | None = None
-    plan: Plan[Any] = field(default_factory=Plan)
-    winner: MemoryLine | None = None
+    usage: Usage = field(default_factory=Usage)
+    times: int = 0
+    elapsed: float = 0.0
     began: float = 0.0
+    anchor: str = ""
+    resumed: bool = False
     result: RunResult | None = None
 
     @property
@@ -96,181 +78,167 @@ class Run(Generic[Deps, Data]):
         """Where it is written down."""
         return Journal(self.setup.lattice, self.run_id)
 
-    async def start(self) -> str:
-        """Put the run on the chain; returns its first anchor."""
-        self.began = self.setup.clock()
-        return await self.journal.started(self.goal)
+    @property
+    def frame(self) -> Frame:
+        """The goal at hand."""
+        return self.stack[-1]
 
-    async def drive(self, anchor: str) -> RunResult:
-        """Run to the end. A step's error is in the result; cancellation passes, journaled."""
+    # --- beginning -----------------------------------------------------------------------------
+
+    async def start(self, goal: str) -> Event:
+        """Put a new run on the chain."""
+        self.began = self.setup.clock()
+        self.anchor = await self.journal.started(goal)
+        self.stack = [Frame((goal,))]
+        return RunStarted(**self.told(), goal=goal)
+
+    async def go_on(self, standing: Standing, answer: Any) -> Event:
+        """Take the run up again where its journal ends."""
+        self.began, self.elapsed = self.setup.clock(), standing.elapsed
+        self.stack, self.cycles, self.usage = standing.stack, standing.cycles, standing.usage
+        self.times, self.resumed = standing.times + 1, True
+        if answer is not None:
+            self.frame.answer = answer
+        place = replace(self.place(), path="", cycle=0, attempt=0)
+        self.anchor = await self.journal.resumed(place, self.times, self.elapsed, answer)
+        goal = self.stack[0].goal
+        return RunResumed(**self.told(), goal=goal, times=self.times, answer=answer)
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    async def drive(self, first: Event) -> RunResult:
+        """Run to the end. What REFLECT raised is in the result; cancellation passes, journaled."""
         try:
-            started = RunStarted(run_id=self.run_id, cycle=0, anchor=anchor, goal=self.goal)
-            await self.emit(started)
+            await self.emit(first)
             await self._end(await self._loop())
+        except Paused as paused:
+            await self._pause(paused)
         except anyio.get_cancelled_exc_class():
             # An end that is decided stands: nothing is left to cancel but the bookkeeping.
-            done = isinstance(self.verdict, Done)
+            done = self.stack[0].stand == "end" and not self.stack[0].reason
             await self._last_words(self.result or self._result("done" if done else "cancelled"))
             raise
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
         except Exception as exc:  # noqa: BLE001  # as said
-            exc.add_note(f"in run {self.run_id}, cycle {self.cycle}, {self.stage}")
+            exc.add_note(f"in run {self.run_id}, cycle {self.frame.cycle}, {self.frame.stand}")
             await self._last_words(self._result("failed", error=exc))
         result = cast(RunResult, self.result)
-        last = max(0, result.cycles - 1)
-        await self.emit(
-            RunEnded(run_id=self.run_id, cycle=last, anchor=result.anchor, result=result)
-        )
+        del self.stack[1:]
+        await self.emit(RunEnded(**self.told(result.anchor), result=result))
         return result
 
     async def _loop(self) -> RunResult:
-        while (reason := self._objection()) is None:
-            plan = await self._planned()
-            verdict = await self._tried(plan)
-            if isinstance(verdict, Done):
-                return self._result("done")
-            if isinstance(verdict, str):
-                return self._result("exhausted", reason=verdict)
-            self.cycle, self.attempt = self.cycle + 1, 0
-        return self._result("exhausted", reason=reason)
+        phases = Phases(self)
+        while not (self.frame.stand == "end" and len(self.stack) == 1):
+            frame = self.frame
+            if frame.stand == "end":
+                await self._leave(frame)
+            elif frame.stand == "goals":
+                await self._descend(frame)
+            elif frame.stand == "reflect":
+                await phases.reflect(frame)
+            elif (reason := first_reason(self.setup.rules, self.budget())) is not None:
+                frame.exhausted(reason)
+            elif frame.stand == "plan":
+                await phases.plan(frame)
+            else:
+                await phases.act(frame)
+        reason = self.frame.reason
+        return self._result("exhausted" if reason else "done", reason=reason)
 
-    async def _planned(self) -> Plan[Data]:
-        self.stage, self.cycles = "plan", self.cycle + 1
-        plan = await call(self.setup.plan, self._context("plan"))
-        if not isinstance(plan, Plan):
-            raise _wrong("plan", self.setup.plan, plan, "a Plan")
-        anchor = await self.journal.planned(self.cycle, plan)
-        self.plan = plan
-        await self.emit(Planned(run_id=self.run_id, cycle=self.cycle, anchor=anchor, plan=plan))
-        return plan
+    async def _descend(self, frame: Frame) -> None:
+        child = frame.entered(self.place())
+        place = replace(self.place(), path=child.path, cycle=0, attempt=0)
+        self.anchor = await self.journal.goal_started(place, child.goal)
+        self.stack.append(child)
+        self.resumed = False
+        await self.emit(GoalStarted(**self.told(), goal=child.goal))
 
-    async def _tried(self, plan: Plan[Data]) -> Continue | Done | str:
-        """ACT and REFLECT until it is no `Retry`, or the rule's objection to another one."""
-        while (reason := self._objection()) is None:
-            verdict = await self._reflected(await self._acted(plan))
-            if not isinstance(verdict, Retry):
-                return verdict
-            self.attempt += 1
-        return reason
+    async def _leave(self, frame: Frame) -> None:
+        result = frame.result()
+        data = self._verdict_data(frame)
+        place = replace(self.place(), cycle=max(0, frame.begun - 1), attempt=0)
+        self.anchor = await self.journal.goal_ended(place, result, data)
+        event = GoalEnded(**self.told(), result=result)
+        self.stack.pop()
+        self.frame.left(result)
+        self.resumed = False
+        await self.emit(event)
 
-    async def _acted(self, plan: Plan[Data]) -> Outcome:
-        self.stage = "act"
-        try:
-            outcome: Outcome = await self._raced(plan)
-        except NoWinnerError as error:
-            outcome = error
-        if isinstance(outcome, RaceOutcome):
-            self.winner, anchor = outcome.winner, outcome.winner.anchor
-        else:
-            anchor = await self.journal.fruitless(self.cycle, self.attempt, outcome)
-        await self.emit(
-            Acted(
-                run_id=self.run_id,
-                cycle=self.cycle,
-                anchor=anchor,
-                attempt=self.attempt,
-                outcome=outcome,
-            )
-        )
-        return outcome
+    # --- where it stands -----------------------------------------------------------------------
 
-    async def _raced(self, plan: Plan[Data]) -> RaceOutcome:
-        return await self.setup.lattice.race(
-            [self._entrant(number, act, plan) for number, act in enumerate(self.setup.acts)],
-            query=plan.key,
-            judge=None if self.setup.judge is None else self._judge(self.setup.judge, plan),
-            decay=self.setup.decay,
-            timeout=self.setup.timeout,
-            idempotency_key=step_key(self.run_id, self.cycle, self.attempt, "act"),
-        )
+    def place(self) -> Place:
+        """The phase at hand."""
+        frame = self.frame
+        return Place(self.run_id, frame.path, frame.cycle, frame.attempt, self.cycles, self.usage)
 
-    def _entrant(
-        self, number: int, act: ActStep[Deps, Data], plan: Plan[Data]
-    ) -> Callable[[LatticeView], Awaitable[Candidate]]:
-        async def entrant(view: LatticeView) -> Candidate:
-            proposed = await call(act, self._context(f"act.{number}", view), plan)
-            if not isinstance(proposed, Candidate):
-                raise _wrong("act", act, proposed, "a Candidate")
-            return self.journal.candidate(proposed, self.cycle, self.attempt, name_of(act))
+    def told(self, anchor: str = "") -> dict[str, Any]:
+        """What every event says."""
+        frame = self.frame
+        return {
+            "run_id": self.run_id,
+            "cycle": frame.cycle if frame.stand != "end" else max(0, frame.begun - 1),
+            "anchor": anchor or self.anchor,
+            "goals": frame.goals,
+            "usage": self.usage,
+        }
 
-        entrant.__name__ = entrant.__qualname__ = name_of(act)
-        return entrant
-
-    def _judge(
-        self, judge: Judge[Deps, Data], plan: Plan[Data]
-    ) -> Callable[[Candidate, LatticeView], Awaitable[float]]:
-        async def judged(candidate: Candidate, view: LatticeView) -> float:
-            return await call(judge, self._context("judge", view), plan, candidate)
-
-        return judged
-
-    async def _reflected(self, outcome: Outcome) -> Verdict:
-        self.stage = "reflect"
-        try:
-            verdict = await call(self.setup.reflect, self._context("reflect"), outcome)
-        # A REFLECT that expects a winner fails here; without its cause nobody would see why.
-        except Exception as exc:
-            if isinstance(outcome, NoWinnerError) and exc.__cause__ is None and exc is not outcome:
-                raise exc from outcome
-            raise
-        if not isinstance(verdict, Continue | Done | Retry):
-            raise _wrong("reflect", self.setup.reflect, verdict, "Continue, Done or Retry")
-        anchor = await self.journal.reflected(self.cycle, self.attempt, verdict)
-        self.verdict = verdict
-        await self.emit(
-            Reflected(
-                run_id=self.run_id,
-                cycle=self.cycle,
-                anchor=anchor,
-                attempt=self.attempt,
-                verdict=verdict,
-            )
-        )
-        return verdict
-
-    def _context(self, step: str, view: LatticeView | None = None) -> StepContext[Deps]:
-        lattice = self.setup.lattice
-        return StepContext(
-            goal=self.goal,
-            run_id=self.run_id,
-            cycle=self.cycle,
-            attempt=self.attempt,
-            stage=self.stage,
-            deps=self.deps,
-            memory=lattice,
-            view=lattice.at(lattice.revision) if view is None else view,
-            budget=self._budget(),
-            previous=None if isinstance(self.verdict, Done) else self.verdict,
-            plan=self.plan,
-            idempotency_key=step_key(self.run_id, self.cycle, self.attempt, step),
+    def budget(self) -> Budget:
+        """How far the run has come."""
+        frame = self.frame
+        return Budget(
+            cycle=frame.cycle,
+            attempt=frame.attempt,
+            elapsed=self.elapsed + self.setup.clock() - self.began,
+            max_cycles=self.setup.max_cycles,
+            depth=len(frame.goals) - 1,
+            cycles=self.cycles,
+            usage=self.usage,
+            stage="plan" if frame.stand == "plan" else "act",
         )
 
-    def _budget(self) -> Budget:
-        elapsed = self.setup.clock() - self.began
-        return Budget(self.cycle, self.attempt, elapsed, self.setup.max_cycles)
+    def spend(self, usage: Usage) -> None:
+        """Add to what the run has spent."""
+        self.usage += usage
 
-    def _objection(self) -> str | None:
-        return first_reason(self.setup.rules, self._budget())
+    # --- ending --------------------------------------------------------------------------------
 
     def _result(
         self, status: Status, *, reason: str = "", error: BaseException | None = None
     ) -> RunResult:
-        said = self.verdict or Continue()
+        root = self.stack[0]
+        said = root.verdict or Continue[Any]()
         return RunResult(
             run_id=self.run_id,
-            goal=self.goal,
+            goal=root.goal,
             status=status,
             cycles=self.cycles,
             text=said.text,
             data=said.data,
-            winner=self.winner,
+            winner=root.winner,
             reason=reason,
             error=error,
+            usage=self.usage,
         )
 
-    async def _end(self, result: RunResult) -> None:
+    async def _pause(self, paused: Paused) -> None:
+        asked = replace(self._result("paused"), text=paused.pause.question, data=paused.data)
+        await self._end(asked, paused.data)
+
+    def _verdict_data(self, frame: Frame) -> Any:
+        verdict = frame.verdict
+        if verdict is None:
+            return None
+        return self.setup.verdict_forms.of(type(verdict)).to_json(verdict.data)
+
+    async def _end(self, result: RunResult, data: Any = None) -> None:
         self.result = result
-        self.result = replace(result, anchor=await self.journal.ended(result))
+        root = self.stack[0]
+        if result.status != "paused":
+            data = self._verdict_data(root)
+        place = replace(self.place(), path="", cycle=max(0, root.begun - 1), attempt=0)
+        anchor = await self.journal.ended(place, result, data, self.times)
+        self.anchor, self.result = anchor, replace(result, anchor=anchor)
 
     async def _last_words(self, result: RunResult) -> None:
         """Journal an end that must not hide what led to it."""
@@ -280,9 +248,3 @@ class Run(Generic[Deps, Data]):
             except PmllError as exc:
                 log = structlog.get_logger("controllers")
                 log.warning("run.end_not_journaled", run_id=self.run_id, error=repr(exc))
-
-
-def _wrong(stage: Stage, step: Callable[..., object], returned: object, wanted: str) -> TypeError:
-    return TypeError(
-        f"{stage} step {name_of(step)} returned {type(returned).__name__}, not {wanted}"
-    )

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Generic, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, cast
 
 import structlog
 from numpy.typing import ArrayLike
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import TypeVar
 
-from pmll_async import Candidate, Lattice, LatticeView, NoWinnerError, RaceOutcome
+from pmll_async import (
+    Candidate,
+    CandidateFailure,
+    Lattice,
+    LatticeView,
+    RaceOutcome,
+    WorkingMemory,
+)
 
-from .policies import Budget
+from .policies import Budget, Usage
 
-Stage = Literal["run", "plan", "act", "reflect"]
+if TYPE_CHECKING:
+    from pmll_async.text import TextMemory
+
+Phase = Literal["plan", "act", "reflect"]
+"""What a step belongs to."""
 
 Deps = TypeVar("Deps", default=Any)
 """What the application hands to its steps; never stored."""
 Data = TypeVar("Data", default=Any)
-"""What PLAN hands to ACT. It is journaled, so it is anything that pydantic can write as JSON."""
+"""What one phase hands to the next. It is journaled, so it is anything that is JSON or that the
+step's annotation tells pydantic to make of JSON."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,68 +54,172 @@ class _Said:
 
 @dataclass(frozen=True)
 class Plan(_Said, Generic[Data]):
-    """What PLAN wants to be tried; its `key` is also what candidates are scored against."""
+    """What PLAN wants to be tried; its `key` is also what candidates are scored against.
+
+    `goals` are sub-goals. Each is reached, or given up, by a loop of its own through the same
+    steps, one after another and depth first, before this plan's acts see `ctx.results`.
+    """
 
     text: str = ""
     # An optional type would make every ACT ask whether the data is there.
     data: Data = cast(Data, None)  # noqa: RUF009  # `cast` returns None itself
+    goals: Sequence[str] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
-class Continue(_Said):
+class Continue(_Said, Generic[Data]):
     """REFLECT's verdict: another cycle. It is the next PLAN's `ctx.previous`."""
 
     text: str = ""
-    data: Any = None
+    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
 
 
 @dataclass(frozen=True)
-class Done(_Said):
+class Done(_Said, Generic[Data]):
     """REFLECT's verdict: the goal is reached. `text` and `data` become the result's."""
 
     text: str = ""
+    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
+
+
+@dataclass(frozen=True)
+class Retry(_Said, Generic[Data]):
+    """REFLECT's verdict: race the acts again on the same plan, within the cycle's retry limit.
+
+    It is the acts' `ctx.previous`; where PLAN had failed it is PLAN's, which is asked again.
+    """
+
+    text: str = ""
+    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Any step may return it: stop, durably, until ``resume(run_id, answer=…)`` brings an answer.
+
+    Then the step that asked is called again, with `ctx.answer`. Nothing of a race is committed in
+    which an act asks.
+    """
+
+    question: str
     data: Any = None
 
 
 @dataclass(frozen=True)
-class Retry(_Said):
-    """REFLECT's verdict: race the acts again on the same plan, within the cycle's retry limit.
+class Failed:
+    """What REFLECT is given where there is no outcome: a phase came to nothing.
 
-    It is the acts' `ctx.previous`.
+    PLAN raised, or no act produced a line that could be committed: `failures` are those that
+    raised, `unfinished` those that the time limit stopped. `error` is the exception itself, as long
+    as this process has it.
     """
 
+    stage: Literal["plan", "act"]
+    failures: tuple[CandidateFailure, ...]
+    unfinished: tuple[str, ...] = ()
+    error: Exception | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        told = "; ".join(str(failure) for failure in self.failures[:3])
+        late = f"; unfinished: {', '.join(self.unfinished)}" if self.unfinished else ""
+        return f"{self.stage} came to nothing: {told or 'nothing was in time'}{late}"
+
+
+@dataclass(frozen=True)
+class GoalResult:
+    """How a sub-goal ended: `done`, or `exhausted` for `reason`. `winner` is its last race's."""
+
+    goal: str
+    status: Literal["done", "exhausted"]
     text: str = ""
     data: Any = None
+    reason: str = ""
+    winner: str = ""
 
 
-Verdict: TypeAlias = Continue | Done | Retry
-Outcome: TypeAlias = RaceOutcome | NoWinnerError
-"""What a race gave. That no act produced a line is a value, too, so that REFLECT can decide."""
+Verdict: TypeAlias = Continue[Data] | Done[Data] | Retry[Data]
+Outcome: TypeAlias = RaceOutcome | Failed
+"""What the acts gave. That nothing came of them is a value, too, so that REFLECT can decide."""
+
+
+class Doing(Protocol):
+    """What a step may do to its run."""
+
+    async def once(self, name: str, fn: Callable[[], Made | Awaitable[Made]], again: bool) -> Made:
+        """See `StepContext.once`."""
+        ...
+
+    def spend(self, usage: Usage) -> None:
+        """See `StepContext.spend`."""
+        ...
 
 
 @dataclass(frozen=True)
 class StepContext(Generic[Deps]):
     """What a step may know and use; each step of each phase gets its own.
 
-    `cycle` counts from 0, `attempt` counts the races of one cycle from 0. `view` is the lattice as
-    the phase found it; raced acts all see the same one. `previous` is the verdict that led here:
-    None in a run's first cycle. `plan` is the last one made; before that an empty one.
-    `idempotency_key` names this very step, the same on every machine: hand it to services that take
-    one. In a step that runs in a thread, call async methods with ``anyio.from_thread.run``.
+    `cycle` counts from 0, `attempt` counts the races of one cycle from 0. `goals` leads from the
+    run's goal to this one, which is `goal`. `view` is the lattice as the phase found it; raced acts
+    all see the same one. `previous` is the verdict that led here: None in a goal's first cycle.
+    `plan` is the last one made; before that an empty one. `results` are those of its sub-goals.
+    `answer` is what a `Pause` of this very step was answered with.
+
+    `idempotency_key` names this very step, the same on every machine and after every resume: hand
+    it to services that take one. `resumed` tells that this step may have begun before.
+    In a step that runs in a thread, call async methods with ``anyio.from_thread.run``.
     """
 
     goal: str
+    goals: tuple[str, ...]
     run_id: str
     cycle: int
     attempt: int
-    stage: Stage
+    stage: Phase
     deps: Deps
     memory: Lattice
     view: LatticeView
     budget: Budget
     previous: Continue | Retry | None
     plan: Plan[Any]
+    results: tuple[GoalResult, ...]
+    answer: Any
+    resumed: bool
     idempotency_key: str
+    working: WorkingMemory
+    _texts: TextMemory | None = field(repr=False)
+    _doing: Doing = field(repr=False)
+
+    @property
+    def depth(self) -> int:
+        """How many goals there are above this one."""
+        return len(self.goals) - 1
+
+    @property
+    def texts(self) -> TextMemory:
+        """The text memory that the controller was given; `TypeError` if it was given a lattice."""
+        if self._texts is None:
+            raise TypeError(
+                "this controller was given a Lattice; for ctx.texts give it the TextMemory"
+            )
+        return self._texts
+
+    async def once(
+        self, name: str, fn: Callable[[], Made | Awaitable[Made]], *, again: bool = True
+    ) -> Made:
+        """Do a side effect and journal what it returned, so that a resume does not do it again.
+
+        `name` is the effect's within this step. The intent is durable before `fn` is called, the
+        result before this returns. Where the result is known, it is returned and `fn` is not
+        called. It is JSON, or what the annotation of `fn` makes of JSON.
+        If the process died in between, nobody knows whether the effect took place: it is done
+        again, which a service that takes idempotency keys makes harmless; with ``again=False`` it
+        is `EffectUnknownError`.
+        """
+        return await self._doing.once(name, fn, again)
+
+    def spend(self, usage: Usage) -> None:
+        """Add to what the run has spent: to its events, its result and `budget.usage`."""
+        self._doing.spend(usage)
 
     @cached_property
     def log(self) -> FilteringBoundLogger:
@@ -117,8 +234,15 @@ class StepContext(Generic[Deps]):
         return random.Random(seed)  # noqa: S311  # for choices that can be repeated, not for secrets
 
 
-PlanStep: TypeAlias = Callable[[StepContext[Deps]], Plan[Data] | Awaitable[Plan[Data]]]
-ActStep: TypeAlias = Callable[[StepContext[Deps], Plan[Data]], Candidate | Awaitable[Candidate]]
-ReflectStep: TypeAlias = Callable[[StepContext[Deps], Outcome], Verdict | Awaitable[Verdict]]
+PlanStep: TypeAlias = Callable[
+    [StepContext[Deps]], Plan[Data] | Pause | Awaitable[Plan[Data]] | Awaitable[Plan[Data] | Pause]
+]
+ActStep: TypeAlias = Callable[
+    [StepContext[Deps], Plan[Data]],
+    Candidate | Pause | Awaitable[Candidate] | Awaitable[Candidate | Pause],
+]
+ReflectStep: TypeAlias = Callable[
+    [StepContext[Deps], Outcome], Verdict | Pause | Awaitable[Verdict] | Awaitable[Verdict | Pause]
+]
 Judge: TypeAlias = Callable[[StepContext[Deps], Plan[Data], Candidate], float | Awaitable[float]]
 """Scores a candidate; the highest score wins, then the order of the acts."""

@@ -4,8 +4,8 @@ import asyncio
 import tempfile
 from typing import NamedTuple
 
-from controllers import Continue, Done, Outcome, Plan, Retry, RTMController, StepContext, Verdict
-from pmll_async import Candidate, Lattice, NoWinnerError
+from controllers import Continue, Done, Failed, Outcome, Plan, Retry, RTMController, StepContext
+from pmll_async import Candidate, Lattice
 
 
 class Range(NamedTuple):
@@ -33,9 +33,9 @@ async def luck(ctx: StepContext[int], plan: Plan[Range]) -> Candidate:
     return Candidate(key=[guess, 1.0], context={"guess": guess}, confidence=ctx.rng.random())
 
 
-def reflect(ctx: StepContext[int], outcome: Outcome) -> Verdict:
+def reflect(ctx: StepContext[int], outcome: Outcome) -> Continue[Range] | Done[int] | Retry:
     """Content, or another cycle with a smaller range. `ctx.deps` is the number to find."""
-    if isinstance(outcome, NoWinnerError):
+    if isinstance(outcome, Failed):
         return Retry("no act had a guess")
     guess, (low, high) = int(str(outcome.winner.context["guess"])), ctx.plan.data
     if guess == ctx.deps:

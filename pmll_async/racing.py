@@ -16,7 +16,7 @@ from pmll_async.lines import Candidate, RaceOutcome
 from pmll_async.proposals import PutProposal, RaceEntry, RaceProposal
 from pmll_async.race import CandidateFunction, Heat, Judge, judge_all, run_race
 from pmll_async.readable import Services
-from pmll_async.records import RaceRecord, Record
+from pmll_async.records import Record
 from pmll_async.snapshot import Snapshot
 from pmll_async.views import LatticeView
 
@@ -138,17 +138,9 @@ async def recorded_outcome(
 
 async def outcome_of(services: Services, n: int, record: Record | None = None) -> RaceOutcome:
     """The outcome that record `n`, a race, tells of; it is read unless given."""
-    if record is None:
-        record = await services.jobs.run(services.reader.record, n)
-    if not isinstance(record, RaceRecord):
-        raise TypeError(f"record {n} is no race")
     # Not the lattice's own look at its state, which is refused while closing: a race that was
     # accepted has its answer then, too.
-    winner, *losers = services.reader.recorded(services.ledger.snapshot, n, record)
-    return RaceOutcome(
-        winner=winner,
-        losers=tuple(losers),
-        failures=record.failures,
-        unfinished=record.unfinished,
-        scores=record.scores,
-    )
+    snapshot = services.ledger.snapshot
+    if record is not None:
+        return services.reader.outcome(snapshot, n, record)
+    return await services.jobs.run(services.reader.outcome, snapshot, n)

@@ -16,7 +16,7 @@ from pmll_async.errors import LineNotFoundError
 from pmll_async.filters import Filter, parse
 from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
-from pmll_async.lines import MemoryLine
+from pmll_async.lines import MemoryLine, RaceOutcome
 from pmll_async.reader import Question, Reader
 from pmll_async.snapshot import Ints, Snapshot
 from pmll_async.vectors import to_key
@@ -175,6 +175,20 @@ class Readable(ABC):
         snapshot = await self._ready()
         losers = snapshot.losers(snapshot.find(wanted))
         return await services.jobs.run(_lines, services.reader, snapshot, losers)
+
+    async def outcome(self, anchor: str) -> RaceOutcome:
+        """What the race gave that the line won: its losers, failures and scores, as recorded.
+
+        `LineNotFoundError` if it won none.
+        """
+        services = self._services()
+        wanted = encoding.anchor(anchor)
+        snapshot = await self._ready()
+        line = snapshot.find(wanted)
+        record = int(snapshot.timeline.records[line])
+        if int(snapshot.timeline.line_starts[record]) != line:
+            raise LineNotFoundError(anchor, "race that it won and the anchor")
+        return await services.jobs.run(services.reader.outcome, snapshot, record)
 
     def rewind(
         self,

@@ -18,11 +18,11 @@ from pmll_async.breathing import Breather
 from pmll_async.canonical import FrozenDict, decode_context
 from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.context_index import ContextIndex
-from pmll_async.errors import CorruptionError, StoreError
+from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
 from pmll_async.filters import Filter
-from pmll_async.lines import MemoryLine
+from pmll_async.lines import MemoryLine, RaceOutcome
 from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
-from pmll_async.records import LineRecord, Record
+from pmll_async.records import LineRecord, RaceRecord, Record
 from pmll_async.snapshot import Ints, Snapshot
 
 Result = TypeVar("Result")
@@ -179,6 +179,22 @@ class Reader:
             self._cache.put(line, stored)
             lines.append(self._as_stored(snapshot, line, stored, entry.strength))
         return lines
+
+    def outcome(self, snapshot: Snapshot, n: int, record: Record | None = None) -> RaceOutcome:
+        """What record `n`, a race, gave; it is read unless given."""
+        if record is None:
+            record = self.record(n)
+        if not isinstance(record, RaceRecord):
+            first = int(snapshot.timeline.line_starts[n])
+            raise LineNotFoundError(snapshot.anchor(first), "race behind it and the anchor")
+        winner, *losers = self.recorded(snapshot, n, record)
+        return RaceOutcome(
+            winner=winner,
+            losers=tuple(losers),
+            failures=record.failures,
+            unfinished=record.unfinished,
+            scores=record.scores,
+        )
 
     def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Ints:
         """Line numbers of the chain from position `start` backwards, those that match."""

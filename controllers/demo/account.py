@@ -13,7 +13,6 @@ from pmll_async import (
     EventStream,
     Lattice,
     MemoryLine,
-    NoWinnerError,
     RaceDecided,
     RaceOutcome,
 )
@@ -21,6 +20,7 @@ from pmll_async import (
 from .. import (  # noqa: TID252  # the folder may bear another name
     Acted,
     Event,
+    Failed,
     Planned,
     Reflected,
     RunEnded,
@@ -147,11 +147,9 @@ async def _tell(event: Event, library: Library, commits: EventStream, teller: Te
 async def _race(event: Acted, library: Library, commits: EventStream) -> Race:
     outcome = event.outcome
     failed = [
-        # `NoWinnerError.failures` are objects to errors.py, which knows no lines.
-        Entrant(str(failure.name), "failed", reason=failure.message)  # type: ignore[attr-defined]  # as said
-        for failure in outcome.failures
+        Entrant(failure.name, "failed", reason=failure.message) for failure in outcome.failures
     ]
-    if isinstance(outcome, NoWinnerError):
+    if isinstance(outcome, Failed):
         return Race(event.cycle, tuple(failed), "", (), 0.0, ())
     decided = await _decision(aiter(commits), outcome.winner.anchor)
     return Race(

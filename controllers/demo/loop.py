@@ -9,16 +9,16 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from pmll_async import Candidate, Lattice, NoWinnerError, RaceOutcome
+from pmll_async import Candidate, Lattice, RaceOutcome
 from pmll_async.text import FUNCTION_WORDS, stem
 
 from .. import (  # noqa: TID252  # the folder may bear another name
     Continue,
     Done,
+    Failed,
     Outcome,
     Plan,
     RTMController,
-    Verdict,
 )
 from .library import Library
 from .reading import Question, tokens
@@ -69,9 +69,9 @@ async def judge(ctx: Context, _: LookUpPlan, candidate: Candidate) -> float:
     return question.score(ctx.deps.pages[str(candidate.context["passage"])])
 
 
-async def reflect(ctx: Context, outcome: Outcome) -> Verdict:
+async def reflect(ctx: Context, outcome: Outcome) -> Continue[Lesson] | Done:
     """Content with a good answer, a settled one, or one that looking again did not better."""
-    if isinstance(outcome, NoWinnerError):
+    if isinstance(outcome, Failed):
         return Done("nothing is remembered that could answer this")
     score = max(entry.score for entry in outcome.scores)
     page = ctx.deps.pages[str(outcome.winner.context["passage"])]

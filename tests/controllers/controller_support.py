@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from controllers import Done, Outcome, Plan, StepContext, Verdict
@@ -41,3 +42,21 @@ async def journal(lattice: Lattice, run_id: str) -> list[MemoryLine]:
 def phases(entries: list[MemoryLine]) -> list[tuple[object, ...]]:
     facts = [dict(entry.context["pmll"]) for entry in entries]
     return [(fact["cycle"], fact["attempt"], fact["stage"], fact["status"]) for fact in facts]
+
+
+class Stop(BaseException):
+    """Ends a run as a crash does: nothing of it is journaled, since nothing catches it."""
+
+
+@contextmanager
+def crashing() -> Iterator[None]:
+    """The block ends with `Stop`, which the race of an act wraps in a group."""
+    try:
+        yield
+    except Stop:
+        return
+    except BaseExceptionGroup as group:
+        if group.split(Stop)[1] is not None:
+            raise
+        return
+    raise AssertionError("nothing stopped the run")

@@ -53,11 +53,11 @@ async def test_every_phase_is_on_the_chain(lattice: Lattice) -> None:
         {"goal": "learn"},
         {"text": "plan 0", "data": 0},
         {"key": [1.0, 0.0]},
-        {"text": "more", "data": {"seen": 1}},
+        {"text": "more", "data": {"seen": 1}, "winner": entries[2].anchor},
         {"text": "plan 1", "data": 1},
         {"key": [1.0, 0.0]},
         {"text": "enough", "data": [1, 2]},
-        {"text": "enough", "data": [1, 2], "winner": entries[5].anchor},
+        {"text": "enough", "data": [1, 2], "times": 0, "winner": entries[5].anchor},
     ]
     # The losers are branches of the same run.
     (branch,) = await lattice.branches(entries[2].anchor)

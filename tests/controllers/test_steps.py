@@ -9,10 +9,11 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import pytest
-from controller_support import Steps, journal, phases, proposing, steps
+from controller_support import journal, phases, proposing, steps
 
 from controllers import (
     Done,
+    Failed,
     Outcome,
     Plan,
     Retry,
@@ -20,7 +21,7 @@ from controllers import (
     StepContext,
     Verdict,
 )
-from pmll_async import Candidate, InvalidContextError, Lattice, NoWinnerError, stamp
+from pmll_async import Candidate, Lattice, NoWinnerError, StaleAnchorError, stamp
 
 
 async def test_an_act_that_fails_is_a_failure_in_the_outcome(lattice: Lattice) -> None:
@@ -54,7 +55,7 @@ async def test_no_winner_is_a_value_for_reflect(lattice: Lattice) -> None:
         return Candidate(key=[1, 0])
 
     def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
-        return Retry() if isinstance(outcome, NoWinnerError) else Done()
+        return Retry() if isinstance(outcome, Failed) else Done()
 
     result = await RTMController(lattice, **steps(act=[act], reflect=reflect)).run("r", run_id="r")
     assert result.status == "done"
@@ -65,7 +66,8 @@ async def test_no_winner_is_a_value_for_reflect(lattice: Lattice) -> None:
         (0, 1, "act", "done"),
     ]
     assert entries[2].kind == "note"
-    assert "act: RuntimeError" in str(entries[2].context["failures"])
+    told = {"name": "act", "error": "RuntimeError", "message": "?"}
+    assert entries[2].context["failures"] == [told]
 
 
 async def test_a_reflect_that_expects_a_winner_names_the_cause(lattice: Lattice) -> None:
@@ -82,15 +84,14 @@ async def test_a_reflect_that_expects_a_winner_names_the_cause(lattice: Lattice)
     assert caught.value.__notes__ == ["in run r, cycle 0, reflect"]
 
 
-@pytest.mark.parametrize("stage", ["plan", "reflect"])
-async def test_a_step_that_raises_ends_the_run(lattice: Lattice, stage: str) -> None:
+async def test_a_reflect_that_raises_ends_the_run(lattice: Lattice) -> None:
     def broken(*_: object) -> Any:
         raise ZeroDivisionError("by zero \ud800")
 
-    controller = RTMController(lattice, **steps(**{stage: broken}))
+    controller = RTMController(lattice, **steps(reflect=broken))
     with pytest.raises(ZeroDivisionError) as caught:
         await controller.run("try", run_id="r")
-    assert f"in run r, cycle 0, {stage}" in caught.value.__notes__
+    assert "in run r, cycle 0, reflect" in caught.value.__notes__
     end = (await journal(lattice, "r"))[-1]
     assert phases([end]) == [(0, 0, "run", "failed")]
     error = {"type": "ZeroDivisionError", "message": "by zero \\ud800"}
@@ -98,24 +99,76 @@ async def test_a_step_that_raises_ends_the_run(lattice: Lattice, stage: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("returned", "message"),
     [
-        ({"plan": lambda ctx: "a string"}, "plan step <lambda> returned str, not a Plan"),
-        ({"reflect": lambda ctx, outcome: None}, "returned NoneType, not Continue, Done or Retry"),
-        ({"plan": lambda ctx: Plan(data=object())}, "object cannot be journaled"),
+        (None, "returned NoneType, not Continue, Done or Retry"),
+        (Done(data=object()), "say in its annotation what it is: `-> Done"),
+        (Done(data=[float("inf")]), "JSON has no inf"),
     ],
 )
-async def test_rubbish_from_a_step_ends_the_run(
-    lattice: Lattice, changes: Steps, message: str
+async def test_rubbish_from_reflect_ends_the_run(
+    lattice: Lattice, returned: Any, message: str
 ) -> None:
+    controller = RTMController(lattice, **steps(reflect=lambda ctx, outcome: returned))
     with pytest.raises(TypeError, match=message):
-        await RTMController(lattice, **steps(**changes)).run("try")
-
-
-async def test_data_that_no_context_can_hold_ends_the_run(lattice: Lattice) -> None:
-    controller = RTMController(lattice, **steps(plan=lambda ctx: Plan(data=float("nan"))))
-    with pytest.raises(InvalidContextError, match="data"):
         await controller.run("try")
+
+
+def broken_plan(ctx: StepContext[Any]) -> Plan[int]:
+    raise ZeroDivisionError("by zero \ud800")
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (broken_plan, "broken_plan: ZeroDivisionError: by zero ?"),
+        (lambda ctx: "a string", "plan step <lambda> returned str, not a Plan"),
+        (lambda ctx: Plan(data=object()), "say in its annotation what it is: `-> Plan"),
+        (lambda ctx: Plan(data=float("nan")), "JSON has no nan"),
+        (lambda ctx: Plan(data=2**60), "InvalidContextError: context at data"),
+        (lambda ctx: Plan(key=[1, 2, 3]), "DimensionMismatchError"),
+        (lambda ctx: Plan(goals="one"), "the goals of <lambda>'s plan are texts"),
+    ],
+)
+async def test_a_plan_that_fails_is_a_value_for_reflect(
+    lattice: Lattice, plan: Any, message: str
+) -> None:
+    outcomes: list[Any] = []
+
+    def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        outcomes.append(outcome)
+        return Retry("again") if ctx.attempt == 0 else Done()
+
+    result = await RTMController(lattice, **steps(plan=plan, reflect=reflect)).run("r", run_id="r")
+    assert (result.status, result.cycles) == ("done", 1)
+    assert all(isinstance(outcome, Failed) for outcome in outcomes)
+    assert [outcome.stage for outcome in outcomes] == ["plan", "plan"]
+    assert message in str(outcomes[0])
+    assert outcomes[0].error is not None
+    assert phases(await journal(lattice, "r"))[1:5] == [
+        (0, 0, "plan", "failed"),
+        (0, 0, "reflect", "retry"),
+        (0, 1, "plan", "failed"),
+        (0, 1, "reflect", "done"),
+    ]
+
+
+async def test_what_an_act_revises_may_have_gone_stale(lattice: Lattice) -> None:
+    old = await lattice.put([1, 0])
+    await lattice.put([1, 0.1], revises=(old,))
+
+    def act(ctx: StepContext[Any], plan: Plan[Any]) -> Candidate:
+        return Candidate(key=[0, 1], revises=() if ctx.attempt else (old,))
+
+    def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        if isinstance(outcome, Failed):
+            assert isinstance(outcome.error, StaleAnchorError)
+            return Retry()
+        return Done()
+
+    result = await RTMController(lattice, **steps(act=[act], reflect=reflect)).run("revise")
+    assert result.status == "done"
+    assert result.winner is not None
 
 
 async def test_sync_steps_run_in_threads_and_async_ones_on_the_loop(lattice: Lattice) -> None:
@@ -217,5 +270,12 @@ async def test_stamps_of_other_runs_are_not_taken_over(lattice: Lattice) -> None
     result = await controller.run("take over", run_id="b")
     assert result.winner is not None
     assert result.winner.context["told"] == "once"
-    facts = {"run": "b", "cycle": 0, "attempt": 0, "stage": "act", "status": "done"}
+    facts = {
+        "run": "b",
+        "cycle": 0,
+        "attempt": 0,
+        "stage": "act",
+        "status": "done",
+        "cycles": 1,
+    }
     assert result.winner.context["pmll"] == facts

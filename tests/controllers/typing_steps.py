@@ -11,6 +11,7 @@ from controllers import (
     Continue,
     Done,
     Event,
+    Failed,
     Outcome,
     Plan,
     Planned,
@@ -23,7 +24,7 @@ from controllers import (
     max_cycles,
     time_budget,
 )
-from pmll_async import Candidate, Lattice, LatticeView, NoWinnerError, RaceOutcome
+from pmll_async import Candidate, Lattice, LatticeView, RaceOutcome
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ async def act_on_a_number(ctx: StepContext[Tools], plan: Plan[int]) -> Candidate
 
 
 def reflect(ctx: StepContext[Tools], outcome: Outcome) -> Verdict:
-    if isinstance(outcome, NoWinnerError):
+    if isinstance(outcome, Failed):
         return Retry("nothing")
     assert_type(outcome, RaceOutcome)
     return Done(data=outcome.winner.anchor)
@@ -103,7 +104,7 @@ async def run(lattice: Lattice) -> None:
             if isinstance(event, Planned):
                 assert_type(event.cycle, int)
             elif isinstance(event, Acted):
-                assert_type(event.outcome, RaceOutcome | NoWinnerError)
+                assert_type(event.outcome, RaceOutcome | Failed)
 
 
 async def run_bare(lattice: Lattice) -> None:

@@ -1,0 +1,98 @@
+"""What a step does to its run: side effects that are journaled, and what it spends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
+
+from pmll_async import LineNotFoundError, MemoryLine, PmllError
+
+from .calling import call
+from .frames import Place
+from .journal import Journal, Told, effect_step
+from .policies import Usage
+from .restoring import form_of
+
+Made = TypeVar("Made")
+Tell = Callable[[str, str, str, bool], Awaitable[None]]
+"""Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
+
+_LONGEST_NAME: Final = 128
+
+
+class EffectUnknownError(PmllError):
+    """An effect was begun and its result never recorded: it may have taken place, or not.
+
+    `key` is what it would have gone by in a service that takes idempotency keys.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name, self.key = name, key
+        super().__init__(
+            f"effect {name!r} was begun before and its result is not known: look whether it took"
+            f" place (key {key}), or call once without again=False to do it again"
+        )
+
+
+@dataclass(slots=True)
+class Effects:
+    """The effects and the spending of one step; `step` is its name within the phase."""
+
+    journal: Journal
+    place: Place
+    step: str
+    tell: Tell
+    spent: Callable[[Usage], None]
+    usage: Usage = field(default_factory=Usage)
+
+    def spend(self, usage: Usage) -> None:
+        """Add to what the step, and with it the run, has spent."""
+        self.usage += usage
+        self.spent(usage)
+
+    async def once(self, name: str, fn: Callable[[], Made | Awaitable[Made]], again: bool) -> Made:
+        """See `StepContext.once`."""
+        if not 1 <= len(name) <= _LONGEST_NAME:
+            raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
+        # Of two tasks of the step that ask for one effect, the second finds the first's result.
+        async with self.journal.lattice.lock(f"pmll.once.{self._key(name, 'done')}"):
+            done = await self._entry(name, "done")
+            if done is not None:
+                await self.tell(name, "done", done.anchor, True)
+                return cast(Made, self._recorded(done, fn))
+            if await self._entry(name, "begun") is None:
+                anchor = await self.journal.effect(self.place, self.step, name, "begun", {})
+                await self.tell(name, "begun", anchor, False)
+            elif not again:
+                raise EffectUnknownError(name, self._key(name, "done"))
+            return await self._done(name, fn)
+
+    async def _done(self, name: str, fn: Callable[[], Made | Awaitable[Made]]) -> Made:
+        form, made = form_of(fn), await call(fn)
+        told: Told = {}
+        try:
+            told["result"] = form.to_json(made)
+        except TypeError as exc:
+            # It has taken place, whatever it returned: that must not be forgotten.
+            told["error"] = str(exc)
+        place = self.place.after(self.usage)
+        anchor = await self.journal.effect(place, self.step, name, "done", told)
+        await self.tell(name, "done", anchor, False)
+        if "error" in told:
+            raise TypeError(told["error"])
+        return cast(Made, form.from_json(told["result"]))
+
+    def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
+        if "error" in entry.context:
+            raise TypeError(entry.context["error"])
+        return form_of(fn).from_json(entry.context["result"])
+
+    async def _entry(self, name: str, status: str) -> MemoryLine | None:
+        try:
+            return await self.journal.lattice.find(self._key(name, status))
+        except LineNotFoundError:
+            return None
+
+    def _key(self, name: str, status: str) -> str:
+        return self.place.key(effect_step(self.step, name, status))

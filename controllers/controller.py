@@ -27,6 +27,7 @@ from .setup import Observer, Setup
 from .standing import RunPausedError, Standing, standing_of
 from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, ReflectStep, Retry
 from .streams import RunStream
+from .turns import turnstile
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
@@ -218,6 +219,7 @@ class RTMController(Generic[Deps, Data]):
     async def _claimed(
         self, deps: Any, run_id: str | None, emit: Emit
     ) -> AsyncIterator[Run[Deps, Data]]:
+        await turnstile().enter()
         run = Run(self._setup, uuid.uuid4().hex if run_id is None else run_id, deps, emit)
         async with claimed(self._setup.lattice, run.run_id):
             yield run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 from pmll_async import LineNotFoundError, MemoryLine, PmllError
 
@@ -14,7 +14,6 @@ from .journal import Journal, Told, effect_step
 from .policies import Usage
 from .restoring import form_of
 
-Made = TypeVar("Made")
 Tell = Callable[[str, str, str, bool], Awaitable[None]]
 """Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
 
@@ -51,7 +50,7 @@ class Effects:
         self.usage += usage
         self.spent(usage)
 
-    async def once(self, name: str, fn: Callable[[], Made | Awaitable[Made]], again: bool) -> Made:
+    async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
         """See `StepContext.once`."""
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
@@ -60,7 +59,7 @@ class Effects:
             done = await self._entry(name, "done")
             if done is not None:
                 await self.tell(name, "done", done.anchor, True)
-                return cast(Made, self._recorded(done, fn))
+                return self._recorded(done, fn)
             if await self._entry(name, "begun") is None:
                 anchor = await self.journal.effect(self.place, self.step, name, "begun", {})
                 await self.tell(name, "begun", anchor, False)
@@ -68,7 +67,7 @@ class Effects:
                 raise EffectUnknownError(name, self._key(name, "done"))
             return await self._done(name, fn)
 
-    async def _done(self, name: str, fn: Callable[[], Made | Awaitable[Made]]) -> Made:
+    async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
         form, made = form_of(fn), await call(fn)
         told: Told = {}
         try:
@@ -81,7 +80,7 @@ class Effects:
         await self.tell(name, "done", anchor, False)
         if "error" in told:
             raise TypeError(told["error"])
-        return cast(Made, form.from_json(told["result"]))
+        return form.from_json(told["result"])
 
     def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
         if "error" in entry.context:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: frozen values; what is on the chain is told once it is durable."""
+"""What a run tells: frozen values; what is on the chain is told once it is durable there."""
 
 from __future__ import annotations
 

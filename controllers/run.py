@@ -29,6 +29,7 @@ from .policies import Budget, Usage, first_reason
 from .setup import Setup
 from .standing import Standing
 from .steps import Continue, Data, Deps
+from .turns import turnstile
 
 Emit = Callable[[Event], Awaitable[None]]
 
@@ -128,8 +129,9 @@ class Run(Generic[Deps, Data]):
         return result
 
     async def _loop(self) -> RunResult:
-        phases = Phases(self)
+        phases, turns = Phases(self), turnstile()
         while not (self.frame.stand == "end" and len(self.stack) == 1):
+            await turns.enter()
             frame = self.frame
             if frame.stand == "end":
                 await self._leave(frame)

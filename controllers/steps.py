@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, cast, overload
 
 import structlog
 from numpy.typing import ArrayLike
@@ -203,9 +203,15 @@ class StepContext(Generic[Deps]):
             )
         return self._texts
 
+    @overload
     async def once(
-        self, name: str, fn: Callable[[], Made | Awaitable[Made]], *, again: bool = True
-    ) -> Made:
+        self, name: str, fn: Callable[[], Awaitable[Made]], *, again: bool = True
+    ) -> Made: ...
+
+    @overload
+    async def once(self, name: str, fn: Callable[[], Made], *, again: bool = True) -> Made: ...
+
+    async def once(self, name: str, fn: Callable[[], Any], *, again: bool = True) -> Any:
         """Do a side effect and journal what it returned, so that a resume does not do it again.
 
         `name` is the effect's within this step. The intent is durable before `fn` is called, the

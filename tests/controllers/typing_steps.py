@@ -12,19 +12,35 @@ from controllers import (
     Done,
     Event,
     Failed,
+    GoalEnded,
+    GoalResult,
+    Listener,
     Outcome,
+    Pause,
     Plan,
     Planned,
     Retry,
     RTMController,
+    RunInfo,
     RunResult,
     RunStream,
     StepContext,
+    Usage,
     Verdict,
+    cost_budget,
     max_cycles,
+    replay,
     time_budget,
 )
-from pmll_async import Candidate, Lattice, LatticeView, RaceOutcome
+from pmll_async import (
+    Candidate,
+    EventsMissed,
+    Lattice,
+    LatticeView,
+    RaceOutcome,
+    WorkingMemory,
+)
+from pmll_async.text import TextMemory
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,57 @@ async def run(lattice: Lattice) -> None:
                 assert_type(event.cycle, int)
             elif isinstance(event, Acted):
                 assert_type(event.outcome, RaceOutcome | Failed)
+
+
+async def paid(ctx: StepContext[Tools]) -> int:
+    async def charge() -> int:
+        return 3
+
+    def count() -> list[str]:
+        return []
+
+    assert_type(await ctx.once("charge", charge), int)
+    assert_type(await ctx.once("count", count, again=False), list[str])
+    await ctx.once("charge", 3)  # type: ignore[call-overload]
+    ctx.spend(Usage(calls=1))
+    ctx.spend(1)  # type: ignore[arg-type]
+    assert_type(ctx.results, tuple[GoalResult, ...])
+    assert_type(ctx.working, WorkingMemory)
+    return 3
+
+
+async def asking(ctx: StepContext[Tools]) -> Plan[Query] | Pause:
+    return Pause("which?") if ctx.answer is None else Plan(data=Query([]), goals=["one"])
+
+
+def learning(ctx: StepContext[Tools], outcome: Outcome) -> Continue[Query] | Done[int] | Pause:
+    return Continue("on", Query([])) if ctx.cycle == 0 else Done(data=3)
+
+
+def unlearned(ctx: StepContext[Tools], outcome: Outcome) -> Continue[Query] | Done[int]:
+    return Done(data="three")  # type: ignore[arg-type]
+
+
+def told(event: Event) -> None:
+    if isinstance(event, GoalEnded):
+        assert_type(event.result, GoalResult)
+
+
+async def resumed(lattice: Lattice, memory: TextMemory) -> None:
+    controller = RTMController(
+        memory, plan=asking, act=[act], reflect=learning, observers=[told], rules=[cost_budget(1)]
+    )
+    assert_type(await controller.resume("r", Tools("t"), answer=["any", "JSON"]), RunResult)
+    await controller.resume("r")  # type: ignore[call-arg]
+    assert_type(await controller.runs(), list[RunInfo])
+    async with controller.stream_resumed("r", Tools("t")) as stream:
+        async with stream.listen() as events:
+            assert_type(events, Listener)
+            async for event in events:
+                assert_type(event, Event | EventsMissed)
+        assert_type(await stream.wait(), RunResult | None)
+    async for past in replay(lattice, "r"):
+        assert_type(past, Event)
 
 
 async def run_bare(lattice: Lattice) -> None:

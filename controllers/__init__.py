@@ -34,6 +34,7 @@ from .policies import time_budget as time_budget
 from .policies import total_cycles as total_cycles
 from .run import RunActiveError as RunActiveError
 from .setup import Observer as Observer
+from .signatures import InvalidToolError as InvalidToolError
 from .standing import RunNotFoundError as RunNotFoundError
 from .standing import RunPausedError as RunPausedError
 from .steps import ActStep as ActStep
@@ -53,6 +54,10 @@ from .steps import StepContext as StepContext
 from .steps import Verdict as Verdict
 from .streams import Listener as Listener
 from .streams import RunStream as RunStream
+from .tools import RacedEffectError as RacedEffectError
+from .tools import Tool as Tool
+from .tools import ToolResult as ToolResult
+from .tools import Tools as Tools
 
 __all__ = [
     "ActStep",
@@ -68,6 +73,7 @@ __all__ = [
     "GoalEnded",
     "GoalResult",
     "GoalStarted",
+    "InvalidToolError",
     "Judge",
     "Judged",
     "Listener",
@@ -82,6 +88,7 @@ __all__ = [
     "Planned",
     "Proposed",
     "RTMController",
+    "RacedEffectError",
     "ReflectStep",
     "Reflected",
     "Retry",
@@ -98,6 +105,9 @@ __all__ = [
     "RunStream",
     "Status",
     "StepContext",
+    "Tool",
+    "ToolResult",
+    "Tools",
     "Usage",
     "Verdict",
     "cost_budget",

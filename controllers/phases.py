@@ -287,6 +287,7 @@ class Phases:
             plan=frame.plan,
             results=tuple(frame.results),
             answer=frame.answer,
+            raced=stage == "act" and len(run.setup.acts) > 1,
             resumed=run.resumed,
             idempotency_key=effects.place.key(step),
             working=lattice.working.scope(run.run_id),

@@ -22,7 +22,7 @@ from pmll_async import FrozenDict, FrozenList
 from .calling import name_of
 
 _PLAIN: Final = (FrozenDict, FrozenList, dict, list, str, int, float, bool, type(None))
-_LONGEST_PLAIN_FLOAT: Final = 1e21  # from here on canonical JSON writes an exponent
+_INTEGERS: Final = 2**53  # from here on the chain gives whole numbers back as floats
 _FEW_FORMS: Final = 256
 
 
@@ -144,18 +144,22 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 
 def _as_stored(value: Any) -> JsonValue:
-    """The value with the numbers that canonical JSON gives back: 1.0 comes back as 1."""
+    """The value as canonical JSON gives it back: 1.0 as 1, and objects in the order of keys."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"JSON has no {value}")
-        whole = value.is_integer() and abs(value) < _LONGEST_PLAIN_FLOAT
+        whole = value.is_integer() and abs(value) < _INTEGERS
         return int(value) if whole else value
     if isinstance(value, dict):
-        return {key: _as_stored(item) for key, item in value.items()}
+        return {key: _as_stored(value[key]) for key in sorted(value, key=_utf16)}
     if isinstance(value, list):
         return [_as_stored(item) for item in value]
     stored: JsonValue = value
     return stored
+
+
+def _utf16(key: str) -> bytes:
+    return key.encode("utf-16-be", "surrogatepass")
 
 
 def thawed(value: Any) -> Any:

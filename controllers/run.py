@@ -100,8 +100,7 @@ class Run(Generic[Deps, Data]):
         self.times, self.resumed = standing.times + 1, True
         if answer is not None:
             self.frame.answer = answer
-        place = replace(self.place(), path="", cycle=0, attempt=0)
-        self.anchor = await self.journal.resumed(place, self.times, self.elapsed, answer)
+        self.anchor = await self.journal.resumed(self.place(), self.times, self.elapsed, answer)
         goal = self.stack[0].goal
         return RunResumed(**self.told(), goal=goal, times=self.times, answer=answer)
 

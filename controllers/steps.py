@@ -162,7 +162,8 @@ class StepContext(Generic[Deps]):
     run's goal to this one, which is `goal`. `view` is the lattice as the phase found it; raced acts
     all see the same one. `previous` is the verdict that led here: None in a goal's first cycle.
     `plan` is the last one made; before that an empty one. `results` are those of its sub-goals.
-    `answer` is what a `Pause` of this very step was answered with.
+    `answer` is what a `Pause` of this very step was answered with. `raced` tells that this is one
+    of several acts, which may lose: it has no side effects.
 
     `idempotency_key` names this very step, the same on every machine and after every resume: hand
     it to services that take one. `resumed` tells that this step may have begun before.
@@ -183,6 +184,7 @@ class StepContext(Generic[Deps]):
     plan: Plan[Any]
     results: tuple[GoalResult, ...]
     answer: Any
+    raced: bool
     resumed: bool
     idempotency_key: str
     working: WorkingMemory

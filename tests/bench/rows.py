@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tests.bench.data import TOPICS, Where
-from tests.bench.subjects import FTS5, OUR_RACE, OUR_TEXTS, OURS, PEERS
+from tests.bench.subjects import FTS5, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
 from tests.bench.workloads import Params
 
 ITSELF = "itself"
@@ -13,6 +13,7 @@ PUTS = "tests.bench.workloads.puts"
 QUERIES = "tests.bench.workloads.queries"
 LOOP = "tests.bench.workloads.loop"
 TEXTS = "tests.bench.workloads.texts"
+RUNS = "tests.bench.workloads.runs"
 PROCESSES = "tests.bench.workloads.processes"
 LIBRARIES = tuple(name for name in PEERS if name != "json file")
 
@@ -30,6 +31,10 @@ class Sizes:
     concurrent: int = 256
     races: int = 50
     killed: int = 1_000
+    cycles: int = 200
+    phases: int = 10_000
+    runs: int = 1_000
+    hits: int = 200_000
     ticking: float = 1.0
     budget: float = 2.0
     rounds: int = 5
@@ -46,6 +51,10 @@ QUICK = Sizes(
     concurrent=64,
     races=10,
     killed=100,
+    cycles=10,
+    phases=60,
+    runs=10,
+    hits=1_000,
     ticking=0.2,
     budget=0.1,
     rounds=1,
@@ -128,6 +137,7 @@ def plans(sizes: Sizes) -> list[Plan]:
         ticker(sizes),
         remembering(sizes),
         recalling(sizes),
+        *runs(sizes),
     ]
 
 
@@ -279,6 +289,39 @@ def recalling(sizes: Sizes) -> Plan:
     params = replace(of_large(sizes), operations=sizes.queries)
     subjects = (OUR_TEXTS, FTS5)
     return Plan("recall", f"{TEXTS}:Recalling", params, subjects, specs, sizes.rounds)
+
+
+def runs(sizes: Sizes) -> list[Plan]:
+    """Runs of a controller with trivial steps."""
+    cycle = Spec(
+        "a cycle of trivial steps, over its 3 durable commits alone",
+        "cycle",
+        "s",
+        at_most(3),
+        ITSELF,
+        "commits",
+    )
+    many = f"lateness of a 1 ms ticker, {spaced(sizes.runs)} runs at once, "
+    late = [
+        Spec(f"{many}without the garbage collector", "late", "s", within(0.01)),
+        Spec(f"{many}with it", "gc", "s", within(0.01)),
+    ]
+    resume = Spec(f"resume a run of {spaced(sizes.phases)} phases", "seconds", "s", within(1))
+    hit = Requirement("≥ 100 000 /s", 100_000, at_least=True)
+    once = Spec("hits of `once`", "rate", "/s", hit)
+    subjects = (OUR_RUNS,)
+    at_once = Params(tasks=sizes.runs)
+    return [
+        Plan("cycle", f"{RUNS}:Cycles", of(sizes.cycles), subjects, (cycle,), sizes.rounds),
+        Plan("many-runs", f"{RUNS}:ManyRuns", at_once, subjects, (*late,), sizes.rounds),
+        Plan("resume", f"{RUNS}:Resume", of(sizes.phases), subjects, (resume,), sizes.rounds),
+        Plan("once", f"{RUNS}:Hits", of(sizes.hits), subjects, (once,), sizes.rounds),
+    ]
+
+
+def of(operations: int) -> Params:
+    """The parameters of a workload of that many operations."""
+    return Params(operations=operations)
 
 
 def of_large(sizes: Sizes) -> Params:

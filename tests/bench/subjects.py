@@ -73,11 +73,13 @@ class SupportsOwnProcess(Protocol):
 OURS = "pmll-async"
 OUR_RACE = "pmll-async race"
 OUR_TEXTS = "pmll-async texts"
+OUR_RUNS = "pmll-async runs"
 FTS5 = "sqlite fts5"
 CLASSES: dict[str, str] = {
     OURS: "tests.bench.ours:Ours",
     OUR_RACE: "tests.bench.ours:OurRace",
     OUR_TEXTS: "tests.bench.text_subjects:OurTexts",
+    OUR_RUNS: "tests.bench.run_subjects:OurRuns",
     FTS5: "tests.bench.text_subjects:Fts5",
     "write+fdatasync": "tests.bench.floors:RawLog",
     "numpy": "tests.bench.floors:MatrixProduct",

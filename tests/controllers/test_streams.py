@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from controller_support import PATIENCE, journal, phases, plan, proposing, steps
+from structlog.testing import capture_logs
 
 from controllers import (
     Acted,
@@ -16,20 +17,24 @@ from controllers import (
     Event,
     Failed,
     Outcome,
+    Pause,
     PhaseStarted,
     Plan,
     Planned,
     Proposed,
     Reflected,
+    Retry,
     RTMController,
     RunEnded,
     RunExistsError,
+    RunNotFoundError,
     RunStarted,
     RunStream,
     StepContext,
     Verdict,
+    replay,
 )
-from pmll_async import Lattice
+from pmll_async import EventsMissed, Lattice
 
 
 def twice(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
@@ -223,3 +228,84 @@ async def test_a_lattice_that_closes_meanwhile_ends_the_run(lattice: Lattice) ->
                     pass
     assert run.result is not None
     assert (run.result.status, run.result.anchor) == ("failed", "")
+
+
+async def test_listeners_hear_everything_beside_the_reader(lattice: Lattice) -> None:
+    controller = RTMController(lattice, **steps(reflect=twice))
+    async with (
+        controller.stream("tell") as run,
+        run.listen() as one,
+        run.listen() as other,
+    ):
+        read = [event async for event in run]
+        assert read == [event async for event in one] == [event async for event in other]
+
+
+async def test_a_slow_listener_is_told_how_much_it_missed(lattice: Lattice) -> None:
+    controller = RTMController(lattice, **steps(reflect=twice))
+    async with controller.stream("tell") as run, run.listen(buffer=3) as slow:
+        read = [event async for event in run]
+        heard = [event async for event in slow]
+    assert heard == [EventsMissed(len(read) - 3), *read[-3:]]
+
+
+async def test_a_listener_may_come_late_and_go_early(lattice: Lattice) -> None:
+    controller = RTMController(lattice, **steps(reflect=twice))
+    async with controller.stream("tell") as run:
+        await anext(run)
+        async with run.listen() as late:
+            first = await anext(late)
+        read = [event async for event in run]
+        assert first in read
+        result = await run.wait()
+        assert result == read[-1].result
+        async with run.listen() as after:
+            assert [event async for event in after] == []
+    with pytest.raises(ValueError, match="at least 1"):
+        run.listen(buffer=0)
+
+
+async def test_observers_see_every_run_and_cannot_hurt_it(lattice: Lattice) -> None:
+    seen: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise ZeroDivisionError
+
+    controller = RTMController(lattice, **steps(), observers=[broken, seen.append])
+    with capture_logs() as logs:
+        assert (await controller.run("tell", run_id="r")).status == "done"
+    assert [type(event) for event in seen][::8] == [RunStarted, RunEnded]
+    assert {log["event"] for log in logs} == {"observer.failed"}
+    assert (logs[0]["observer"], len(logs)) == ("broken", len(seen))
+    told = [event async for event in replay(lattice, "r")]
+    assert told == [event for event in seen if not isinstance(event, PhaseStarted | Proposed)]
+
+
+async def test_a_replay_tells_what_was_told(lattice: Lattice) -> None:
+    seen: list[Event] = []
+
+    def plan(ctx: StepContext[Any]) -> Plan[int]:
+        if ctx.depth == 0 and ctx.attempt == 0 and ctx.cycle == 1:
+            raise RuntimeError("not yet")
+        return Plan(f"plan {ctx.cycle}", goals=["a", "b"] if ctx.depth == 0 else ())
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict | Pause:
+        if isinstance(outcome, Failed):
+            return Retry("again")
+        if ctx.goal == "b" and ctx.cycle == 0:
+            return Continue("more", {"x": 1})
+        if ctx.depth == 0 and ctx.cycle == 1 and ctx.answer is None:
+            return Pause("enough?")
+        await ctx.once("mail", dict)
+        return Done("enough") if ctx.depth or ctx.cycle == 1 else Continue("more")
+
+    acts = [proposing(1, 0), proposing(0, 1, confidence=0.5)]
+    controller = RTMController(
+        lattice, plan=plan, act=acts, reflect=reflect, observers=[seen.append]
+    )
+    assert (await controller.run("tell", run_id="r")).status == "paused"
+    assert (await controller.resume("r", answer="yes")).status == "done"
+    told = [event async for event in replay(lattice, "r")]
+    assert told == [event for event in seen if not isinstance(event, PhaseStarted | Proposed)]
+    with pytest.raises(RunNotFoundError):
+        await anext(replay(lattice, "nobody"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from controller_support import done, journal, proposing
 from tool_support import calling, in_act

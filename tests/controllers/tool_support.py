@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from controller_support import done
 
-from controllers import Continue, Failed, Outcome, Plan, RTMController, StepContext, Verdict
+from controllers import Failed, Outcome, Plan, RTMController, StepContext, Verdict
 from pmll_async import Candidate, Lattice
 from pmll_async.text import TextMemory
 
@@ -43,8 +43,3 @@ async def in_act(
     made: list[T] = []
     await calling(memory, use, made).run("use tools", deps, run_id=run_id)
     return made[0]
-
-
-async def never(ctx: StepContext[Any], outcome: Outcome) -> Continue[Any]:
-    """A REFLECT for runs that a rule ends."""
-    return Continue()

@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
+from command import main
+from effects import decide, effect
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Durability
-
-from command import main
-from effects import decide, effect
 
 PACKAGES = ("langgraph", "langgraph-checkpoint-sqlite")
 DURABILITY = cast(Durability, os.environ.get("DURABILITY", "sync"))

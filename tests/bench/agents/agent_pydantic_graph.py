@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from command import main
+from effects import decide, effect
 from pydantic_graph import BaseNode, End, GraphRunContext
 from pydantic_graph.graph import Graph
 from pydantic_graph.persistence.file import FileStatePersistence
-
-from command import main
-from effects import decide, effect
 
 PACKAGES = ("pydantic-graph",)
 

@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_graph import GraphBuilder, StepContext
-
 from command import main
 from effects import decide, effect
+from pydantic_graph import GraphBuilder, StepContext
 
 PACKAGES = ("pydantic-graph",)
 

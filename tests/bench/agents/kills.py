@@ -123,7 +123,7 @@ def placed(victim: Victim, times: int) -> dict[str, dict[str, list[Left]]]:
 
 def at_random(victim: Victim, times: int, seed: int = 1) -> list[Left]:
     """Kills at times drawn over a run's length; runs that were done by then are drawn again."""
-    draw = random.Random(seed)  # noqa: S311  # times, not secrets
+    draw = random.Random(seed)  # times, not secrets
     found: list[Left] = []
     for number in range(10 * times):
         left = victim.killed_after(draw.uniform(0, victim.seconds), f"random-{number}")

@@ -1,0 +1,128 @@
+"""Runs of a controller: what a cycle takes, many runs at once, resuming a long one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from statistics import median
+from typing import cast
+
+from tests.bench import clock
+from tests.bench.run_subjects import SupportsRuns
+from tests.bench.subjects import Subject
+from tests.bench.workloads import Figures, Params, Place
+
+_CYCLES_AT_ONCE = 3
+_PHASES = 3
+
+
+class Cycles:
+    """Seconds a cycle in one run, and seconds of the commits alone that a cycle makes."""
+
+    async def start(self, subject: Subject, params: Params, place: Place) -> None:
+        self._subject, self._cycles = subject, params.operations
+        await subject.open(place.scratch)
+        await cast(SupportsRuns, subject).run(2)
+
+    async def round(self, number: int) -> Figures:
+        runs = cast(SupportsRuns, self._subject)
+        cycle = await clock.one_by_one([self._cycles], runs.run, 0)
+        commits = await clock.one_by_one([self._cycles], runs.commits, 0)
+        return {"cycle": cycle[0] / self._cycles, "commits": commits[0] / self._cycles}
+
+    async def stop(self) -> None:
+        await self._subject.close()
+
+
+class ManyRuns:
+    """Lateness of a 1 ms ticker while runs go on at once, with and without the garbage collector.
+
+    Where it works, the collector stops the interpreter for as long as it takes to look at every
+    object: no library's code can be interrupted by it, or keep it away.
+    """
+
+    async def start(self, subject: Subject, params: Params, place: Place) -> None:
+        self._subject, self._tasks = subject, params.tasks
+        await subject.open(place.scratch)
+        await cast(SupportsRuns, subject).run(2)
+
+    async def round(self, number: int) -> Figures:
+        collected, rate = await self._late()
+        gc.freeze()
+        gc.disable()
+        try:
+            late, _ = await self._late()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        return {"late": max(late), "late_p99": quantile(late), "gc": max(collected), "rate": rate}
+
+    async def _late(self) -> tuple[list[float], float]:
+        runs = cast(SupportsRuns, self._subject)
+        gc.collect()
+        over = asyncio.Event()
+        ticking = asyncio.create_task(self._tick(over))
+        await asyncio.sleep(0)
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._tasks):
+                group.create_task(runs.run(_CYCLES_AT_ONCE))
+        rate = self._tasks * _CYCLES_AT_ONCE / (time.perf_counter() - began)
+        over.set()
+        return await ticking, rate
+
+    async def _tick(self, over: asyncio.Event) -> list[float]:
+        late = []
+        while not over.is_set():
+            before = time.perf_counter()
+            await asyncio.sleep(clock.TICK)
+            late.append(max(0.0, time.perf_counter() - before - clock.TICK))
+        return late
+
+    async def stop(self) -> None:
+        await self._subject.close()
+
+
+class Resume:
+    """Seconds to open the lattice and end a run that stopped in the last of many phases."""
+
+    async def start(self, subject: Subject, params: Params, place: Place) -> None:
+        self._subject, self._params, self._scratch = subject, params, place.scratch
+
+    async def round(self, number: int) -> Figures:
+        await self._subject.open(self._scratch / str(number))
+        runs = cast(SupportsRuns, self._subject)
+        try:
+            await runs.stopped(self._params.operations // _PHASES)
+            gc.collect()
+            began = time.perf_counter()
+            await runs.resume()
+            return {"seconds": time.perf_counter() - began}
+        finally:
+            await self._subject.close()
+
+    async def stop(self) -> None:
+        """Each round has closed what it opened."""
+
+
+class Hits:
+    """What working memory answers a second to one task that asks for what is there."""
+
+    async def start(self, subject: Subject, params: Params, place: Place) -> None:
+        self._subject, self._count = subject, params.operations
+        await subject.open(place.scratch)
+
+    async def round(self, number: int) -> Figures:
+        taken = await clock.one_by_one(
+            [self._count] * 3, cast(SupportsRuns, self._subject).hits, self._count
+        )
+        return {"rate": self._count / median(taken)}
+
+    async def stop(self) -> None:
+        await self._subject.close()
+
+
+def quantile(late: list[float]) -> float:
+    """The lateness that one tick in a hundred exceeds."""
+    return sorted(late)[int(len(late) * 0.99)]

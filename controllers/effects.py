@@ -61,7 +61,8 @@ class Effects:
                 await self.tell(name, "done", done.anchor, True)
                 return self._recorded(done, fn)
             if await self._entry(name, "begun") is None:
-                anchor = await self.journal.effect(self.place, self.step, name, "begun", {})
+                place = self.place.after(self.usage)
+                anchor = await self.journal.effect(place, self.step, name, "begun", {})
                 await self.tell(name, "begun", anchor, False)
             elif not again:
                 raise EffectUnknownError(name, self._key(name, "done"))

@@ -163,7 +163,9 @@ class _Fold:
         stage, status = facts["stage"], facts["status"]
         if stage == "effect":
             standing.spent[text_of(entry, "step")] = usage_of(entry)
-        elif (stage, status) != ("act", "done"):  # a candidate knows not what the others spend
+        elif (stage, status) == ("act", "done"):  # a candidate knows not what the others spend
+            standing.base, standing.spent = standing.usage, {}
+        else:
             standing.base, standing.spent = usage_of(entry), {}
         if stage == "run" and status == "resumed" and "answer" in entry.context:
             standing.stack[-1].answer = data_of(entry, "answer")

@@ -68,6 +68,11 @@ Recalled: Gave up the accordion and is learning to play the cello
 Recalled: Maya works at Northlight
 Recalled: I started at Northlight yesterday, and the commute is only ten minutes\.
 """,
+    "tool_agent": r"""
+done after 3 turns: Five packets of tea are ordered; there is sugar, and nobody knows of rum\.
+remembered: order\(count=5, item="tea"\) → "5 ordered"
+journaled:  \{'arguments': \{'count': 5, 'item': 'tea'\}, 'tool': 'order', 'value': '5 ordered'\}
+""",
     "two_agents": r"""
 planner found: the key is under the mat
 scout came too late: the head is [0-9a-f]{16}

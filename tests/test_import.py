@@ -20,8 +20,9 @@ PACKAGES = ["pmll_async", "controllers"]
 # What only the command line, a test run or an optional part may load.
 OPTIONAL = [
     *("asyncpg", "chromadb", "click", "duckdb", "faiss", "fastapi", "hypothesis", "lmdb", "mcp"),
-    *("onnxruntime", "openai", "psycopg", "pytest", "rich", "safetensors"),
-    *("sentence_transformers", "tokenizers", "torch", "typer", "uvicorn", "wordllama"),
+    *("onnxruntime", "openai", "opentelemetry", "psycopg", "pyjson5", "pytest", "rich"),
+    *("safetensors", "sentence_transformers", "tokenizers", "torch", "typer", "uvicorn"),
+    "wordllama",
 ]
 
 # The interpreter itself tells of every file, socket and process that an import touches. numpy comes

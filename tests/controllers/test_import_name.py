@@ -54,7 +54,8 @@ def installed(site: Path) -> str:
     (wheel,) = (site / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    assert (site / "pmll_controllers" / "py.typed").exists()
+    for file in ("py.typed", "llm/prompts/plan.md"):
+        assert (site / "pmll_controllers" / file).exists()
     return "pmll_controllers"
 
 

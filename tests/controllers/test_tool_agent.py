@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from controller_support import journal
 
 from controllers.llm import Message, Reply
 from controllers.policies import Usage
 from controllers.tool_agent import ToolAgent
-from controllers.tools import Tool
+from controllers.tools import Tool, Tools
 from pmll_async import Lattice, Limits
 from pmll_async.text import HashingEmbedder, TextMemory
 
@@ -63,6 +64,8 @@ class World:
         """Order more of an item."""
         self.log.append(f"order {count} {item}")
         self.is_reached()
+        # Where it is cancelled, if that is what was reached.
+        await anyio.lowlevel.checkpoint()
         return f"{count} {item} ordered"
 
 
@@ -133,6 +136,16 @@ async def test_what_was_learned_is_a_line_that_recall_finds(
     assert "1 tea ordered" in goal["content"]
 
 
+async def test_an_effect_that_has_no_line_of_its_own_is_in_the_acts(
+    texts: TextMemory, world: World
+) -> None:
+    tools = Tools([Tool(world.order, effect=True)], remember=False)
+    model = Script(calls(("order", {"item": "tea"})), answer("ok"))
+    await ToolAgent(texts, model, tools).run("order tea")
+    told = [line.text for line in await texts.recent(9)]
+    assert told == ["ok", 'order(count=1, item="tea") → "1 tea ordered"']
+
+
 async def test_memories_of_its_own_run_are_not_recalled(texts: TextMemory, world: World) -> None:
     model = Script(calls(("order", {"item": "tea"})), answer("done"))
     await agent(texts, model, world).run("order tea")
@@ -164,7 +177,14 @@ async def test_a_result_cannot_break_out_of_its_quotes(texts: TextMemory) -> Non
 
 
 @pytest.mark.parametrize(
-    "reply", ["no json", {"thought": "hm"}, {"answer": ""}, calls() | answer("")]
+    "reply",
+    [
+        "no json",
+        {"thought": "hm"},
+        {"answer": ""},
+        calls(("look_up", {"item": "tea"})) | answer("yes"),
+        calls(*[("look_up", {"item": "tea"})] * 7),
+    ],
 )
 async def test_a_reply_that_is_no_move_is_sent_back(
     texts: TextMemory, world: World, reply: Any

@@ -1,0 +1,186 @@
+"""A model behind any endpoint that speaks the OpenAI protocol, through the official client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from anyio import to_thread
+
+from pmll_async import InvalidInputError, PmllError
+
+from .. import Usage  # noqa: TID252  # the folder may bear another name
+from .messages import Message, Reply
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+_NO_KEY: Final = "none"  # the client insists on one, a local server does not look at it
+_MILLION: Final = 1_000_000
+_LONGEST_REASON: Final = 300  # characters; some servers answer with a whole page
+
+
+class ModelError(PmllError):
+    """A call came to nothing, after the client's own retries; its error is the `__cause__`.
+
+    `status` is the HTTP status, None where there was no whole answer.
+    """
+
+    def __init__(self, model: str, url: str, reason: str, status: int | None = None) -> None:
+        self.model, self.url, self.reason, self.status = model, url, reason, status
+        super().__init__(f"model {model!r} at {url}: {reason}")
+
+
+class OpenAIModel:
+    """A `Model`: chat completions of `model` at `base_url`.
+
+    `price` is what a million input tokens and a million output tokens cost. `stream` collects the
+    reply from chunks, for servers that cut long silences. `timeout` (seconds) and `max_retries`
+    are the client's, which waits and tries again where the server is busy (429) or broken (5xx).
+    `options` go with every request: ``temperature=0, max_tokens=500``.
+
+    A `client` of your own has its own address, key and limits, and is not closed here. Otherwise
+    one is made on first use, and nothing of the environment goes into it (no key, no header, no
+    proxy) unless `trust_env`. Use a model in one event loop, and close it: ``async with`` or
+    `aclose`. `ModelError`; without the package: `ModuleNotFoundError`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        client: AsyncOpenAI | None = None,
+        price: tuple[float, float] | None = None,
+        stream: bool = False,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        trust_env: bool = False,
+        **options: Any,
+    ) -> None:
+        settings = {"timeout": timeout, "max_retries": max_retries}
+        self._settings = {key: value for key, value in settings.items() if value is not None}
+        if client is not None and (base_url or api_key or self._settings):
+            raise InvalidInputError("a client has its own base_url, api_key, timeout, max_retries")
+        if client is None and base_url is None and api_key is None:
+            raise InvalidInputError("pass api_key=..., or the base_url of a server without keys")
+        self._model, self._price, self._stream = model, price or (0.0, 0.0), stream
+        self._url, self._key = base_url or OPENAI_URL, api_key or _NO_KEY
+        self._options, self._trust_env = options, trust_env
+        self._client, self._owns_client = client, client is None
+        self._ready = self._closed = False
+        self._making = threading.Lock()
+
+    async def __call__(self, messages: Sequence[Message]) -> Reply:
+        """What the model says to the conversation."""
+        client = await self._opened()
+        request = {"model": self._model, "messages": list(messages), **self._options}
+        try:
+            if self._stream:
+                return await self._streamed(client, request)
+            return self._read(await client.chat.completions.create(**request))
+        except (ModelError, TypeError):  # the latter is about an option that the client lacks
+            raise
+        # The client lets through what a parser says of a body that is no JSON, and older ones what
+        # the HTTP library, which is not always the same, says of a stream that breaks.
+        except Exception as exc:
+            raise self._failed(_reason(exc), getattr(exc, "status_code", None)) from exc
+
+    async def aclose(self) -> None:
+        """Close the client, unless it was handed in; may be called again."""
+        self._closed = True
+        if self._owns_client and self._client is not None:
+            await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _opened(self) -> AsyncOpenAI:
+        if self._closed:
+            raise RuntimeError(f"model {self._model!r} is closed")
+        if not self._ready:
+            await to_thread.run_sync(self._open)
+        assert self._client is not None  # noqa: S101  # `_open` has made it
+        return self._client
+
+    def _open(self) -> None:
+        """Make the client, and load what it loads late; blocks for half a second or so."""
+        with self._making:
+            if self._client is None:
+                self._client = _new_client(self._url, self._key, self._settings, self._trust_env)
+            _ = self._client.chat.completions, self._client.platform_headers()
+            self._ready = True
+
+    async def _streamed(self, client: AsyncOpenAI, request: dict[str, Any]) -> Reply:
+        options = {"stream_options": {"include_usage": True}, **request}
+        parts, stopped, usage = list[str](), None, None
+        async with await client.chat.completions.create(**options, stream=True) as chunks:
+            async for chunk in chunks:
+                usage = chunk.usage or usage
+                for choice in chunk.choices[:1]:
+                    parts.append(choice.delta.content or "")
+                    stopped = choice.finish_reason or stopped
+        if stopped is None:
+            raise self._failed(f"the stream ended in the middle, after {len(parts)} chunks")
+        return self._reply("".join(parts), stopped, usage)
+
+    def _read(self, answer: Any) -> Reply:
+        choices = getattr(answer, "choices", None) or [None]
+        message = getattr(choices[0], "message", None)
+        if message is None:
+            raise self._failed(f"the answer is no chat completion: {str(answer)[:80]!r}")
+        text = message.content or getattr(message, "refusal", None) or ""
+        return self._reply(text, choices[0].finish_reason, answer.usage)
+
+    def _reply(self, text: str, stopped: str | None, usage: Any) -> Reply:
+        read, written = (
+            getattr(usage, name, None) or 0 for name in ("prompt_tokens", "completion_tokens")
+        )
+        cost = (read * self._price[0] + written * self._price[1]) / _MILLION
+        why = "" if stopped in (None, "stop") else str(stopped)
+        return Reply(text, Usage(1, read, written, cost), why)
+
+    def _failed(self, reason: str, status: int | None = None) -> ModelError:
+        url = self._url if self._owns_client else str(getattr(self._client, "base_url", ""))
+        return ModelError(self._model, _without_secrets(url), reason[:_LONGEST_REASON], status)
+
+
+def _new_client(url: str, key: str, settings: dict[str, Any], trust_env: bool) -> AsyncOpenAI:
+    try:
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # noqa: PLC0415  # optional
+    except ModuleNotFoundError as exc:
+        raise ModuleNotFoundError(
+            f"OpenAIModel needs {exc.name}: pip install 'pmll-async[llm]'", name=exc.name
+        ) from exc
+    http = DefaultAsyncHttpxClient(trust_env=trust_env)
+    client = AsyncOpenAI(api_key=key, base_url=url, http_client=http, **settings)
+    if not trust_env:
+        client.organization = client.project = client.admin_api_key = None
+        # Nothing public takes out the headers that it finds in a variable.
+        client._custom_headers = {}  # noqa: SLF001  # as said
+    return client
+
+
+def _without_secrets(url: str) -> str:
+    """A failure is journaled, for good: no password or token that stands in an address."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _reason(error: Exception) -> str:
+    """The client says "Connection error." and keeps to itself which."""
+    cause = error.__cause__
+    return f"{error} ({cause})" if cause is not None and str(cause) else str(error)

@@ -1,0 +1,67 @@
+"""Other people's words for a prompt: data with its source, which no text in it can break out of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import to_jsonable_python
+
+if TYPE_CHECKING:
+    from pmll_async.text import Recollection
+
+# A tag cannot be closed, nor a line ended, by what has neither angle bracket nor line break.
+_ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>\x7f\x85\u2028\u2029"}
+
+
+def quoted(memories: Iterable[Recollection]) -> str:
+    """Memories between `<memories>` and `</memories>`, one JSON object a line.
+
+    Each has its anchor, speaker, session, time (UTC) and score beside its text, so that the model
+    can weigh and cite it. Whatever a text says, it stays inside its string.
+    """
+    return quote("memories", [_told(memory) for memory in memories])
+
+
+def quote(tag: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of data between tags; what is no JSON is told as pydantic or `str` would."""
+    lines = [_line(row) for row in rows]
+    return "\n".join([f"<{tag}>", *lines, f"</{tag}>"])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in row.items() if not _is_nothing(value)}
+    plain = to_jsonable_python(told, fallback=str, inf_nan_mode="null")
+    return json.dumps(plain, ensure_ascii=False).translate(_ESCAPES)
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str | list | tuple) and not value)
+
+
+def _told(memory: Recollection) -> dict[str, Any]:
+    return {
+        "anchor": memory.anchor,
+        "speaker": memory.speaker,
+        "session": memory.session,
+        "time": _time(memory.timestamp),
+        "score": round(memory.score, 3),
+        "lost_its_race": memory.is_branch or None,
+        "before": [_turn(turn) for turn in memory.before],
+        "text": memory.text,
+        "after": [_turn(turn) for turn in memory.after],
+    }
+
+
+def _turn(memory: Recollection) -> dict[str, Any]:
+    return {"anchor": memory.anchor, "speaker": memory.speaker, "text": memory.text}
+
+
+def _time(timestamp: float) -> str | float:
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds")
+    # A caller's own clock may count from anything.
+    except (OverflowError, OSError, ValueError):
+        return timestamp

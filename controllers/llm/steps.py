@@ -1,0 +1,257 @@
+"""PLAN, ACT and REFLECT by a language model.
+
+Each is a dozen lines around `ask`. Write your own in the same way when you want another reply,
+tools or several models. The prompts are in the folder `prompts`, the replies are the models below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar, overload
+
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, Field, model_validator
+
+from pmll_async import Candidate, MemoryLine, RaceOutcome
+
+from .. import (  # noqa: TID252  # the folder may bear another name
+    ActStep,
+    Continue,
+    Done,
+    Outcome,
+    Pause,
+    Plan,
+    PlanStep,
+    ReflectStep,
+    Retry,
+    StepContext,
+    Verdict,
+)
+from ..calling import call  # noqa: TID252  # the folder may bear another name
+from .asking import ask
+from .messages import Message, Model
+from .prompting import prompt
+from .quoting import quote, quoted
+
+if TYPE_CHECKING:
+    from pmll_async.text import Recollection
+
+T = TypeVar("T")
+Embed = Callable[[str], ArrayLike | Awaitable[ArrayLike]]
+"""The key vector (dim,) of a text."""
+
+_MEMORIES: Final = 8
+_VERDICTS: Final[dict[str, type[Continue[Any] | Done[Any] | Retry[Any]]]] = {
+    "continue": Continue,
+    "done": Done,
+    "retry": Retry,
+}
+
+
+class PlanReply(BaseModel):
+    """What PLAN asks a model for."""
+
+    text: str
+    goals: list[str] = Field(default=[], max_length=8)
+
+
+class PlanReplyWith(PlanReply, Generic[T]):
+    """The same with data for ACT."""
+
+    data: T
+
+
+class ActReply(BaseModel):
+    """What ACT asks a model for."""
+
+    text: str = Field(min_length=1)
+    confidence: float = Field(ge=0, le=1)
+
+
+class Judgement(BaseModel):
+    """What REFLECT asks a model for once its question is answered."""
+
+    verdict: Literal["done", "continue", "retry"]
+    text: str
+
+
+class ReflectReply(BaseModel):
+    """What REFLECT asks a model for: a verdict, or a question."""
+
+    verdict: Literal["done", "continue", "retry"] | None = None
+    text: str = ""
+    ask: str | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.verdict is None and not self.ask:
+            raise ValueError("a verdict is missing, or a question under `ask`")
+        return self
+
+
+@overload
+def llm_plan(
+    model: Model,
+    *,
+    data: type[T],
+    instructions: str | None = None,
+    memories: int = _MEMORIES,
+    attempts: int = 3,
+) -> PlanStep[Any, T]: ...
+
+
+@overload
+def llm_plan(
+    model: Model,
+    *,
+    data: None = None,
+    instructions: str | None = None,
+    memories: int = _MEMORIES,
+    attempts: int = 3,
+) -> PlanStep[Any, Any]: ...
+
+
+def llm_plan(
+    model: Model,
+    *,
+    data: type[Any] | None = None,
+    instructions: str | None = None,
+    memories: int = _MEMORIES,
+    attempts: int = 3,
+) -> PlanStep[Any, Any]:
+    """A PLAN that a model makes; with `data`, it must give data of that type along.
+
+    `instructions` stand in for ``prompts/plan.md``. As many `memories` as said are recalled for the
+    goal, if the controller has a text memory. `attempts` as for `ask`.
+    """
+    reply: Any = PlanReply if data is None else PlanReplyWith[data]  # type: ignore[valid-type]  # made at run time
+    system = prompt("plan") if instructions is None else instructions
+
+    async def plan(ctx: StepContext[Any]) -> Plan[Any]:
+        told = [await _situation(ctx, ctx.goal, memories)]
+        said = await ask(ctx, model, _conversation(system, told), reply, attempts=attempts)
+        return Plan(said.text, getattr(said, "data", None), goals=tuple(said.goals))
+
+    # From the annotation the journal knows what to make of the data after a restart.
+    plan.__annotations__["return"] = Plan if data is None else Plan[data]  # type: ignore[valid-type]  # as above
+    return plan
+
+
+def llm_act(
+    model: Model,
+    *,
+    name: str = "act",
+    embed: Embed | None = None,
+    instructions: str | None = None,
+    memories: int = _MEMORIES,
+    attempts: int = 3,
+) -> ActStep[Any, Any]:
+    """An ACT whose candidate is a model's text, with the confidence that the model gives.
+
+    It becomes a line of the controller's text memory, said by `name` in the run's session, or, with
+    `embed`, a line with that key and the context ``{"text": …}``. The rest is as for `llm_plan`.
+    """
+    system = prompt("act") if instructions is None else instructions
+
+    async def act(ctx: StepContext[Any], plan: Plan[Any]) -> Candidate:
+        tried = quote("plan", [{"text": plan.text, "data": plan.data}])
+        told = [await _situation(ctx, f"{ctx.goal}\n{plan.text}", memories), tried]
+        said = await ask(ctx, model, _conversation(system, told), ActReply, attempts=attempts)
+        if embed is None:
+            return await ctx.texts.candidate(
+                said.text, speaker=name, session=ctx.run_id, confidence=said.confidence, name=name
+            )
+        key = await call(embed, said.text)
+        return Candidate(
+            key=key, context={"text": said.text}, confidence=said.confidence, name=name
+        )
+
+    act.__name__ = act.__qualname__ = name
+    return act
+
+
+def llm_reflect(
+    model: Model,
+    *,
+    instructions: str | None = None,
+    memories: int = 0,
+    attempts: int = 3,
+) -> ReflectStep[Any]:
+    """A REFLECT that a model does; it may ask the person in charge, once about each outcome.
+
+    Arguments as for `llm_plan`.
+    """
+    system = prompt("reflect") if instructions is None else instructions
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict | Pause:
+        told = [await _situation(ctx, ctx.goal, memories), _outcome(outcome)]
+        if ctx.budget.last_cycle:
+            told.append("No cycle follows this one.")
+        asked = _conversation(system, told)
+        said = await ask(ctx, model, asked, ReflectReply, attempts=attempts)
+        if said.verdict is not None and not said.ask:
+            return _VERDICTS[said.verdict](said.text)
+        if ctx.answer is None:
+            return Pause(said.ask or "")
+        asked += [
+            Message(role="assistant", content=said.ask or ""),
+            Message(role="user", content=str(ctx.answer)),
+        ]
+        # A reply of this kind has no room for a question: whoever was asked is asked no more.
+        last = await ask(ctx, model, asked, Judgement, name="answered", attempts=attempts)
+        return _VERDICTS[last.verdict](last.text)
+
+    return reflect
+
+
+def _conversation(system: str, told: list[str]) -> list[Message]:
+    return [
+        Message(role="system", content=system),
+        Message(role="user", content="\n\n".join(part for part in told if part)),
+    ]
+
+
+async def _situation(ctx: StepContext[Any], question: str, memories: int) -> str:
+    """What every step should know: the goal is the caller's word, all else is quoted."""
+    told = [f"Goal: {ctx.goal}"]
+    if ctx.depth:
+        told.append(quote("part_of", [{"goal": goal} for goal in ctx.goals[:-1]]))
+    if ctx.previous is not None:
+        kind = type(ctx.previous).__name__.lower()
+        row = {"verdict": kind, "text": ctx.previous.text, "data": ctx.previous.data}
+        told.append(quote("earlier_verdict", [row]))
+    if ctx.results:
+        names = ("goal", "status", "text", "data", "reason")
+        rows = [{name: getattr(result, name) for name in names} for result in ctx.results]
+        told.append(quote("results", rows))
+    if memories and (found := await _recalled(ctx, question, memories)):
+        told.append(quoted(found))
+    return "\n\n".join(told)
+
+
+async def _recalled(ctx: StepContext[Any], question: str, memories: int) -> list[Recollection]:
+    try:
+        texts = ctx.texts
+    # A controller over a plain lattice has none.
+    except TypeError:
+        return []
+    return await texts.recall(question, memories)
+
+
+def _outcome(outcome: Outcome) -> str:
+    if isinstance(outcome, RaceOutcome):
+        scores = {score.anchor: score.score for score in outcome.scores}
+        lines = [("winner", outcome.winner), *(("loser", line) for line in outcome.losers)]
+        rows = [_line(place, line, scores.get(line.anchor)) for place, line in lines]
+    else:
+        rows = [{"failed": outcome.stage}]
+    rows += [failure.model_dump() for failure in outcome.failures]
+    rows += [{"name": name, "error": "not in time"} for name in outcome.unfinished]
+    return quote("outcome", rows)
+
+
+def _line(place: str, line: MemoryLine, score: float | None) -> dict[str, Any]:
+    stamp: Any = line.context.get("pmll", {})
+    own = {key: value for key, value in line.context.items() if key not in ("pmll", "text")}
+    text = stamp.get("text") or line.context.get("text")
+    return {"place": place, "anchor": line.anchor, "score": score, "text": text, "context": own}

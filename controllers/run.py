@@ -53,7 +53,10 @@ async def claimed(lattice: Lattice, run_id: str) -> AsyncIterator[None]:
     if lock.locked():
         raise RunActiveError(run_id)
     async with lock:
-        yield
+        try:
+            yield
+        finally:
+            lattice.working.drop(run_id)
 
 
 @dataclass(slots=True)

@@ -149,6 +149,10 @@ class WorkingMemory:
         self._scopes.move_to_end(name)
         return found
 
+    def drop(self, name: str) -> None:
+        """Forget the scope of this name, if there is one; what is in the making there goes on."""
+        self._scopes.pop(name, None)
+
     def _drop_a_scope(self, kept: str) -> None:
         """Drop the one not asked for longest that makes nothing now."""
         for name, memory in self._scopes.items():

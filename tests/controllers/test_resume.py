@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -250,3 +251,35 @@ async def test_an_exhausted_run_goes_on_with_a_larger_budget(lattice: Lattice) -
     )
     result = await large.resume("r")
     assert (result.status, result.text, result.cycles) == ("done", "there", 5)
+
+
+@pytest.mark.parametrize("turns", range(0, 150, 2))
+async def test_a_run_cancelled_anywhere_goes_on(
+    lattice: Lattice, whole: tuple[list[tuple[Any, ...]], Any], turns: int
+) -> None:
+    story, expected = whole
+    agent = Agent()
+    controller = agent.controller(lattice)
+    task = asyncio.create_task(controller.run("all", run_id="r"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    if await controller.runs():
+        result = await controller.resume("r")
+    else:
+        result = await controller.run("all", run_id="r")
+    assert await said(lattice) == story
+    assert (result.status, result.data) == (expected.status, expected.data)
+    assert len(agent.calls) <= len(CALLS) + 1
+
+
+async def test_a_run_leaves_nothing_in_working_memory(lattice: Lattice) -> None:
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        ctx.working.push("a thought", key="k")
+        assert ctx.working is lattice.working.scope("r")
+        return Done()
+
+    await RTMController(lattice, **steps(reflect=reflect)).run("think", run_id="r")
+    assert lattice.working.scope("r").peek("k") is None

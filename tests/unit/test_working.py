@@ -198,6 +198,16 @@ def test_a_scope_is_a_memory_of_its_own() -> None:
     assert (working.peek("k"), working.scope("run 1").peek("k")) == (None, None)
 
 
+def test_a_scope_can_be_dropped() -> None:
+    memory = WorkingMemory()
+    memory.scope("a").push(1)
+    memory.scope("b").push(2)
+    memory.drop("a")
+    memory.drop("nobody")
+    assert memory.scope("a").peek() is None
+    assert memory.scope("b").peek() == 2
+
+
 async def test_the_scope_not_asked_for_longest_goes_unless_it_makes_something() -> None:
     working = WorkingMemory(scopes=2)
     busy, factory = working.scope("busy"), Factory()

@@ -131,7 +131,7 @@ class _Teller:
             run_id=self.run_id,
             goal=self.goals[0],
             status=status,
-            cycles=facts["cycles"],
+            cycles=facts.get("cycles", 0),
             text=text_of(entry),
             data=data_of(entry),
             winner=self.winner,

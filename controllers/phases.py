@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 import anyio
@@ -132,11 +132,11 @@ class Phases:
         await self._ended(anchor, event)
 
     async def _raced(self, frame: Frame, place: Place) -> Outcome:
-        setup, asked = self.run.setup, _Asked(anyio.CancelScope())
-        acts = [self._entrant(n, act, place, asked) for n, act in enumerate(setup.acts)]
-        judge = None if setup.judge is None else self._judge(setup.judge, place)
+        setup, heat = self.run.setup, _Heat(anyio.CancelScope())
+        acts = [self._entrant(n, act, place, heat) for n, act in enumerate(setup.acts)]
+        judge = None if setup.judge is None else self._judge(setup.judge, place, heat)
         outcome: Outcome | None = None
-        with asked.scope:
+        with heat.scope:
             try:
                 outcome = await setup.lattice.race(
                     acts,
@@ -155,11 +155,11 @@ class Phases:
             except PmllError as exc:
                 outcome = Failed("act", (failure("race", exc),), error=exc)
         if outcome is None:
-            asked.stop()
+            heat.stop()
         return outcome
 
     def _entrant(
-        self, number: int, act: ActStep[Any, Any], place: Place, asked: _Asked
+        self, number: int, act: ActStep[Any, Any], place: Place, heat: _Heat
     ) -> Callable[[LatticeView], Awaitable[Candidate]]:
         run, name = self.run, name_of(act)
         effects = self._effects(place, f"act.{number}")
@@ -168,13 +168,13 @@ class Phases:
         async def entrant(view: LatticeView) -> Candidate:
             try:
                 context = self._context("act", effects.step, effects, view)
-                proposed = await self._proposed(act, context, asked)
+                proposed = await self._proposed(act, context, heat)
             except Exception as exc:
                 failed = failure(name, exc)
                 event = Proposed(**run.told(), **told, name=name, confidence=None, failure=failed)
                 await run.emit(event)
                 raise
-            candidate = run.journal.candidate(proposed, place, name)
+            candidate = heat.proposed(run.journal.candidate(proposed, place, name), number)
             confidence = candidate.confidence
             await run.emit(
                 Proposed(**run.told(), **told, name=candidate.name, confidence=confidence)
@@ -185,23 +185,24 @@ class Phases:
         return entrant
 
     async def _proposed(
-        self, act: ActStep[Any, Any], context: StepContext[Any], asked: _Asked
+        self, act: ActStep[Any, Any], context: StepContext[Any], heat: _Heat
     ) -> Candidate:
         proposed = await self._call(act, context, context.plan)
         if isinstance(proposed, Pause):
-            await asked.about(proposed, name_of(act))
+            await heat.about(proposed, name_of(act))
         if not isinstance(proposed, Candidate):
             raise _wrong("act", act, proposed, "a Candidate")
         return proposed
 
     def _judge(
-        self, judge: Judge[Any, Any], place: Place
+        self, judge: Judge[Any, Any], place: Place, heat: _Heat
     ) -> Callable[[Candidate, LatticeView], Awaitable[float]]:
         run = self.run
 
         async def judged(candidate: Candidate, view: LatticeView) -> float:
-            effects = self._effects(place, "judge")
-            context = self._context("act", "judge", effects, view)
+            step = f"judge.{heat.number_of(candidate)}"
+            effects = self._effects(place, step)
+            context = self._context("act", step, effects, view)
             score = await self._call(judge, context, run.frame.plan, candidate)
             told = {**run.told(), "attempt": place.attempt, "name": candidate.name}
             await run.emit(Judged(**told, score=score))
@@ -297,12 +298,22 @@ class Phases:
 
 
 @dataclass(slots=True)
-class _Asked:
-    """The question of an act, which ends its race."""
+class _Heat:
+    """A race of acts: who proposed what, and the question of an act, which ends the race."""
 
     scope: anyio.CancelScope
+    candidates: list[tuple[Candidate, int]] = field(default_factory=list)
     pause: Pause | None = None
     owner: str = ""
+
+    def proposed(self, candidate: Candidate, number: int) -> Candidate:
+        """Note which act proposed the candidate."""
+        self.candidates.append((candidate, number))
+        return candidate
+
+    def number_of(self, candidate: Candidate) -> int:
+        """Which act proposed the candidate."""
+        return next(number for one, number in self.candidates if one is candidate)
 
     async def about(self, pause: Pause, owner: str) -> NoReturn:
         """Ask; of several acts the first is heard."""

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from controller_support import Stop, crashing, journal, phases, steps
+from controller_support import Stop, crashing, journal, phases, proposing, steps
 
 from controllers import (
     Done,
@@ -159,3 +159,26 @@ async def test_what_was_spent_is_counted_once(lattice: Lattice) -> None:
     result = await controller.resume("r")
     assert result.usage == Usage(calls=5, cost=1.25)
     assert (await controller.resume("r")).usage == result.usage
+
+
+async def test_a_judge_pays_for_each_candidate_once(lattice: Lattice) -> None:
+    paid: list[list[float]] = []
+
+    async def judge(ctx: StepContext[Any], plan: Plan[int], candidate: Candidate) -> float:
+        async def ask() -> float:
+            paid.append(list(candidate.key))
+            return float(candidate.key[1])
+
+        score = await ctx.once("score", ask)
+        if ctx.resumed or len(paid) < 2:
+            return score
+        raise Stop
+
+    acts = [proposing(1, 0), proposing(0, 1)]
+    controller = RTMController(lattice, **steps(act=acts), judge=judge)
+    with crashing():
+        await controller.run("judge", run_id="r")
+    result = await controller.resume("r")
+    assert result.winner is not None
+    assert list(result.winner.key) == [0, 1]
+    assert paid == [[1, 0], [0, 1]]

@@ -9,13 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 import anyio
-import structlog
 from pydantic import JsonValue
 
 from pmll_async import Lattice
 
 from . import history
-from .calling import name_of
 from .entries import facts_of
 from .events import Event, RunInfo, RunResult
 from .policies import Rule, retry_limit
@@ -198,7 +196,7 @@ class RTMController(Generic[Deps, Data]):
         stream = RunStream()
 
         async def emit(event: Event) -> None:
-            self._observe(event)
+            self._setup.observe(event)
             await stream.emit(event)
 
         async with self._claimed(deps, run_id, emit) as run:
@@ -234,16 +232,7 @@ class RTMController(Generic[Deps, Data]):
         return standing
 
     async def _tell(self, event: Event) -> None:
-        self._observe(event)
-
-    def _observe(self, event: Event) -> None:
-        for observer in self._setup.observers:
-            try:
-                observer(event)
-            # It only looks on: whatever it meets, the run must not suffer.
-            except Exception as exc:  # noqa: BLE001  # as said
-                log = structlog.get_logger("controllers")
-                log.warning("observer.failed", observer=name_of(observer), error=repr(exc))
+        self._setup.observe(event)
 
 
 async def _driven(run: Run[Any, Any], first: Event | RunResult, stream: RunStream) -> None:

@@ -119,7 +119,11 @@ class Run(Generic[Deps, Data]):
         except anyio.get_cancelled_exc_class():
             # An end that is decided stands: nothing is left to cancel but the bookkeeping.
             done = self.stack[0].stand == "end" and not self.stack[0].reason
-            await self._last_words(self.result or self._result("done" if done else "cancelled"))
+            result = self.result or self._result("done" if done else "cancelled")
+            await self._last_words(result)
+            # A stream's reader is gone by now; who observes must know.
+            del self.stack[1:]
+            self.setup.observe(RunEnded(**self.told(), result=self.result or result))
             raise
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
         except Exception as exc:  # noqa: BLE001  # as said

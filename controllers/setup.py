@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
+import structlog
+
 from pmll_async import Lattice
 
+from .calling import name_of
 from .events import Event
 from .policies import Rule
 from .restoring import Forms
@@ -47,3 +50,13 @@ class Setup(Generic[Deps, Data]):
     def texts(self) -> TextMemory | None:
         """The text memory, if the controller was given one."""
         return None if isinstance(self.memory, Lattice) else self.memory
+
+    def observe(self, event: Event) -> None:
+        """Tell the observers."""
+        for observer in self.observers:
+            try:
+                observer(event)
+            # It only looks on: whatever it meets, the run must not suffer.
+            except Exception as exc:  # noqa: BLE001  # as said
+                log = structlog.get_logger("controllers")
+                log.warning("observer.failed", observer=name_of(observer), error=repr(exc))

@@ -34,6 +34,7 @@ from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
+from pmll_async.events import BatchObserver as BatchObserver
 from pmll_async.events import CommitEvent as CommitEvent
 from pmll_async.events import EventsMissed as EventsMissed
 from pmll_async.events import EventStream as EventStream
@@ -54,15 +55,22 @@ from pmll_async.race import CandidateFunction as CandidateFunction
 from pmll_async.race import Judge as Judge
 from pmll_async.readable import Where as Where
 from pmll_async.snapshot import Point as Point
+from pmll_async.stats import Batch as Batch
+from pmll_async.stats import CommitBatch as CommitBatch
+from pmll_async.stats import LatticeStats as LatticeStats
+from pmll_async.stats import QueryBatch as QueryBatch
 from pmll_async.views import LatticeView as LatticeView
 from pmll_async.working import WorkingMemory as WorkingMemory
 from pmll_async.working import WorkingStats as WorkingStats
 
 __all__ = [
+    "Batch",
+    "BatchObserver",
     "Candidate",
     "CandidateFailure",
     "CandidateFunction",
     "CandidateScore",
+    "CommitBatch",
     "CommitEvent",
     "Concert",
     "ConflictError",
@@ -81,6 +89,7 @@ __all__ = [
     "Judge",
     "Lattice",
     "LatticeClosedError",
+    "LatticeStats",
     "LatticeView",
     "Limits",
     "LineDecayed",
@@ -95,6 +104,7 @@ __all__ = [
     "PinnedError",
     "PmllError",
     "Point",
+    "QueryBatch",
     "RaceDecided",
     "RaceOutcome",
     "ReadOnlyStoreError",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 
 from pmll_async.breathing import WAKE_AT_ONCE
@@ -18,6 +19,7 @@ from pmll_async.lines import MemoryLine
 from pmll_async.protocols import SMALL_PRODUCT
 from pmll_async.reader import Question, Reader
 from pmll_async.snapshot import Snapshot
+from pmll_async.stats import QueryBatch, QuerySums
 
 TURN_BUDGET: Final = 1 << 22
 """What may be computed on the loop's thread in one of its turns, in multiplications: 0.3 ms."""
@@ -47,14 +49,22 @@ class QueryDesk:
         jobs: Jobs,
         newest: Callable[[], Snapshot],
         dim: int,
+        answered: Callable[[QueryBatch], None],
     ) -> None:
         self._reader, self._jobs, self._newest, self._dim = reader, jobs, newest, dim
+        self._answered = answered
+        self._sums = QuerySums()
         self._spent = 0
         self._loop = jobs.loop
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
+
+    @property
+    def sums(self) -> QuerySums:
+        """What it did so far, as of the last batch; in any thread."""
+        return self._sums
 
     async def ask(self, question: Question, snapshot: Snapshot | None) -> list[MemoryLine]:
         """The lines that answer; of the newest state when `snapshot` is None."""
@@ -94,8 +104,10 @@ class QueryDesk:
         self._spent = 0
 
     async def _answer_here(self, question: Question, snapshot: Snapshot) -> list[MemoryLine]:
+        began = perf_counter()
         [hits] = self._reader.rank(snapshot, [question])
         lines = self._reader.kept_lines(snapshot, hits)
+        self._tally(1, perf_counter() - began)
         if lines is None:
             return await self._jobs.run(self._reader.ranked_lines, snapshot, hits)
         # However quick the answers are, a caller that asks in a loop lets others have their turn.
@@ -115,6 +127,7 @@ class QueryDesk:
         job.add_done_callback(lambda _: self._start())
 
     def _answer(self, batch: list[_Waiting]) -> None:
+        began = perf_counter()
         try:
             self._answer_all(batch)
         # Whatever went wrong, those who wait must learn it.
@@ -123,7 +136,7 @@ class QueryDesk:
                 if waiting.answer is None:
                     waiting.answer = exc
         # Straight to the loop: the job's own future would take two more of its turns.
-        self._loop.call_soon_threadsafe(self._hand_out, batch)
+        self._loop.call_soon_threadsafe(self._settle, batch, perf_counter() - began)
 
     def _answer_all(self, batch: list[_Waiting]) -> None:
         newest = self._newest()
@@ -135,6 +148,15 @@ class QueryDesk:
             answers = self._reader.answer(snapshot, [waiting.question for waiting in group])
             for waiting, answer in zip(group, answers, strict=True):
                 waiting.answer = answer
+
+    def _settle(self, batch: list[_Waiting], seconds: float) -> None:
+        self._tally(len(batch), seconds)
+        self._hand_out(batch)
+
+    def _tally(self, queries: int, seconds: float) -> None:
+        batch = QueryBatch(queries, seconds)
+        self._sums = self._sums.with_batch(batch)
+        self._answered(batch)
 
     def _hand_out(self, batch: list[_Waiting]) -> None:
         for waiting in batch[:WAKE_AT_ONCE]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
+
+import structlog
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.lines import Kind
@@ -19,6 +21,12 @@ from pmll_async.records import (
     Record,
     RollbackRecord,
 )
+from pmll_async.stats import Batch, CommitBatch
+
+_log = structlog.get_logger("pmll.events")
+
+BatchObserver: TypeAlias = Callable[[Batch], None]
+"""Called on the lattice's loop with what it did; quick, and without raising."""
 
 BUFFERED_EVENTS: Final = 1024
 
@@ -154,6 +162,7 @@ class EventHub:
 
     def __init__(self) -> None:
         self._streams: list[EventStream] = []
+        self._observers: tuple[BatchObserver, ...] = ()
         self._ended = False
 
     def add(self, stream: EventStream) -> None:
@@ -172,9 +181,32 @@ class EventHub:
             self._streams.remove(stream)
         stream.end()
 
-    def committed(self, first: int, records: list[Record]) -> None:
-        """Pass on the records that followed the first `first`."""
-        if not self._streams:
+    def observe(self, observer: BatchObserver) -> Callable[[], None]:
+        """Tell the observer of each batch, until what this returns is called."""
+
+        def stop() -> None:
+            self._observers = tuple(own for own in self._observers if own is not told)
+
+        # An object of its own, so that one that observes twice stops once.
+        def told(batch: Batch) -> None:
+            observer(batch)
+
+        self._observers = (*self._observers, told)
+        return stop
+
+    def happened(self, batch: Batch) -> None:
+        """Tell the observers."""
+        for observer in self._observers:
+            try:
+                observer(batch)
+            # It is the user's code, and must not come between a commit and those who wait for it.
+            except Exception as exc:  # noqa: BLE001  # as said
+                _log.error("lattice.observer_failed", error=repr(exc))
+
+    def committed(self, first: int, records: list[Record], batch: CommitBatch) -> None:
+        """Pass on the records that followed the first `first`, and their batch."""
+        self.happened(batch)
+        if not self._streams or not records:
             return
         events = [event_of(record, n) for n, record in enumerate(records, first + 1)]
         for stream in self._streams:

@@ -6,11 +6,10 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
@@ -18,23 +17,20 @@ from numpy.typing import ArrayLike
 from pmll_async import encoding
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
-from pmll_async.errors import (
-    InvalidInputError,
-    LatticeClosedError,
-    ReadOnlyStoreError,
-    StaleAnchorError,
-)
-from pmll_async.events import BUFFERED_EVENTS, EventStream
+from pmll_async.errors import InvalidInputError, StaleAnchorError
+from pmll_async.events import BUFFERED_EVENTS, BatchObserver, EventStream
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
-from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, follow, load
+from pmll_async.openable import Openable
+from pmll_async.opening import Shape, follow
 from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
 from pmll_async.putting import put_many
 from pmll_async.race import CandidateFunction, Judge
 from pmll_async.racing import Racecourse, outcome_of, recorded_outcome
-from pmll_async.readable import Readable, Services
+from pmll_async.readable import Services
 from pmll_async.snapshot import Point, Snapshot
+from pmll_async.stats import LatticeStats
 from pmll_async.vectors import to_key
 from pmll_async.views import LatticeView
 from pmll_async.working import WorkingMemory
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 
-class Lattice(Readable):
+class Lattice(Openable):
     """A persistent memory of hash-chained lines, for one event loop.
 
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
@@ -64,18 +60,15 @@ class Lattice(Readable):
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._store = store
-        self._index: Index = ExactIndex() if index is None else index
-        self._shape = Shape(dim, value_dim)
-        self._concert = Concert.model_construct() if concert is None else concert
-        self._limits = Limits.model_construct() if limits is None else limits
-        self._clock = clock
-        self._hasher = Hasher(integrity_key)
-        self._opening = asyncio.Lock()
-        self._open: Opened | None = None
-        self._loading: Abandonable[Loaded] | None = None
-        self._ending: asyncio.Future[None] | None = None
-        self._closed = False
+        super().__init__(
+            store,
+            index=ExactIndex() if index is None else index,
+            shape=Shape(dim, value_dim),
+            concert=Concert.model_construct() if concert is None else concert,
+            clock=clock,
+            hasher=Hasher(integrity_key),
+            limits=Limits.model_construct() if limits is None else limits,
+        )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._working = WorkingMemory()
@@ -116,75 +109,6 @@ class Lattice(Readable):
             integrity_key=integrity_key,
             limits=limits,
         )
-
-    # --- opening and closing ---------------------------------------------------------------------
-
-    def __await__(self) -> Generator[object, None, Self]:
-        """Open; again on an open lattice is nothing."""
-        return self._opened().__await__()
-
-    async def __aenter__(self) -> Self:
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def _opened(self) -> Self:
-        async with self._opening:
-            if self._closed:
-                raise LatticeClosedError
-            if self._open is None:
-                await self._settled()
-                self._loading = Abandonable(self._load, self._store.close)
-                loaded = await self._loading.run()
-                self._open = assemble(loaded, self._concert, self._limits, self._clock)
-            self._usable()
-        return self
-
-    async def _settled(self) -> None:
-        """Wait until an opening that was cancelled has given the store back."""
-        if self._loading is not None:
-            await self._loading.settled()
-
-    def _load(self) -> Loaded:
-        return load(self._store, self._index, self._shape, self._hasher)
-
-    async def aclose(self) -> None:
-        """Finish what was accepted, close the store, end the thread. Idempotent."""
-        if self._open is not None:
-            self._open.check_caller()
-        self._closed = True
-        async with self._opening:
-            opened = self._open
-            if opened is None:
-                await self._settled()
-                return
-        if self._ending is None:
-            # A task, so that no cancellation of a caller leaves the store open and locked.
-            self._ending = asyncio.ensure_future(opened.end())
-            self._ending.add_done_callback(lambda end: end.cancelled() or end.exception())
-        await asyncio.shield(self._ending)
-
-    def _usable(self) -> Opened:
-        if self._closed:
-            raise LatticeClosedError
-        if self._open is None:
-            raise LatticeClosedError(
-                "this lattice is not open yet: use `async with lattice` or `await lattice`"
-            )
-        self._open.check_caller()
-        return self._open
-
-    def _writable(self) -> Opened:
-        opened = self._usable()
-        if self._store.read_only:
-            raise ReadOnlyStoreError(self._store.path)
-        return opened
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -378,6 +302,21 @@ class Lattice(Readable):
         """What is committed once the block is entered; a slow reader is told what it missed."""
         opened = self._writable()
         return EventStream(opened.hub, encoding.count(buffer, "buffer", 1))
+
+    @property
+    def stats(self) -> LatticeStats:
+        """What it did since it was opened; in any thread, and after closing, too."""
+        if self._open is None:
+            return LatticeStats()
+        return LatticeStats(*self._open.trace.sums, *self._open.services.desk.sums)
+
+    def observe(self, observer: BatchObserver) -> Callable[[], None]:
+        """Call the observer with each batch, before its callers go on; stop by what this returns.
+
+        For instruments: it is called on the lattice's loop and must be quick. What it raises is
+        logged. For events that a task reads at its own pace there is `events`.
+        """
+        return self._hub.observe(observer)
 
     def _services(self) -> Services:
         return self._usable().services

@@ -232,13 +232,17 @@ class CandidateScore(_Value):
 
 
 class RaceOutcome(_Value):
-    """Who won a race, who lost, who failed; `scores` in entry order, `losers` best first."""
+    """Who won a race, who lost, who failed; `scores` in entry order, `losers` best first.
+
+    `revised` are the anchors of the lines that the winner replaces, whose strength was halved.
+    """
 
     winner: MemoryLine
     losers: tuple[MemoryLine, ...]
     failures: tuple[CandidateFailure, ...]
     unfinished: tuple[str, ...]
     scores: tuple[CandidateScore, ...]
+    revised: tuple[str, ...] = ()
 
 
 MOST_IN_A_BATCH: Final = 4096

@@ -147,15 +147,17 @@ class Opened:
             self.hub.end()
 
 
-def assemble(loaded: Loaded, concert: Concert, limits: Limits, clock: Clock) -> Opened:
+def assemble(
+    loaded: Loaded, concert: Concert, limits: Limits, clock: Clock, hub: EventHub | None = None
+) -> Opened:
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger
     reader = Reader(loaded.store, loaded.index, concert, limits.cached_lines)
-    hub, jobs = EventHub(), Jobs()
+    hub, jobs = EventHub() if hub is None else hub, Jobs()
     return Opened(
         services=Services(
             reader=reader,
-            desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim),
+            desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
             jobs=jobs,
             ledger=ledger,
             dim=header.dim,

@@ -194,6 +194,7 @@ class Reader:
             failures=record.failures,
             unfinished=record.unfinished,
             scores=record.scores,
+            revised=record.revises,
         )
 
     def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Ints:

@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Any, Final
 
 import structlog
@@ -27,6 +28,7 @@ from pmll_async.lines import Limits
 from pmll_async.proposals import ForgetProposal, Proposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Store, SupportsSync
 from pmll_async.records import Record
+from pmll_async.stats import CommitBatch, CommitSums, anchors_of
 
 _log = structlog.get_logger("pmll.trace")
 
@@ -36,8 +38,8 @@ SYNC_SECONDS: Final = 1.0
 _ALONE: Final = (ForgetProposal, RollbackProposal)
 """These change which lines novelty looks at, so that they get a batch of their own."""
 
-Committed = Callable[[int, list[Record]], None]
-"""Called on the loop with the number of the first of new records, and the records."""
+Committed = Callable[[int, list[Record], CommitBatch], None]
+"""Called on the loop with the number of the first of new records, if any, and the records."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,7 @@ class Ticket:
     job: Callable[[], None] | None = None
     answer: Answer = None
     error: BaseException | None = None
+    since: float = field(default_factory=perf_counter)
 
     def settle(self) -> None:
         """Wake the caller, if it still waits. On its loop."""
@@ -84,9 +87,15 @@ class Trace:
         self._thread: threading.Thread | None = None
         self._closing: asyncio.Future[Any] | None = None
         self._broken: BaseException | None = None
+        self._sums = CommitSums()
         self._waking = 0
         self._synced_at = time.monotonic()
         self._unsynced = False
+
+    @property
+    def sums(self) -> CommitSums:
+        """What it did so far, as of the last batch; in any thread."""
+        return self._sums
 
     async def commit(self, proposal: Proposal) -> Any:
         """Hand over a proposal and wait until its records are durable.
@@ -171,8 +180,10 @@ class Trace:
     def _commit(self, tickets: list[Ticket]) -> None:
         records: list[Record] = []
         first = self._ledger.snapshot.revision
+        began = decided = perf_counter()
         try:
             records = self._decide(tickets)
+            decided = perf_counter()
             if records:
                 self._write(records)
         # Whatever went wrong, the callers must learn it and the thread must go on.
@@ -183,7 +194,31 @@ class Trace:
             for ticket in tickets:
                 ticket.error = ticket.error or twin(error)
             records = []
-        self._call(self._settle, tickets, first, records)
+        batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
+        self._call(self._settle, tickets, first, records, batch)
+
+    def _tally(
+        self,
+        tickets: list[Ticket],
+        first: int,
+        records: list[Record],
+        times: tuple[float, float, float],
+    ) -> CommitBatch:
+        began, decided, ended = times
+        batch = CommitBatch(
+            revision=first + len(records),
+            anchors=anchors_of(records),
+            calls=len(tickets),
+            refused=sum([ticket.error is not None for ticket in tickets]),
+            began=began,
+            waited=began - tickets[0].since,
+            deciding=decided - began,
+            writing=ended - decided,
+        )
+        waiting = sum([began - ticket.since for ticket in tickets])
+        # One new value, so that whoever reads it meanwhile sees a batch wholly or not at all.
+        self._sums = self._sums.with_batch(batch, records, waiting)
+        return batch
 
     def _decide(self, tickets: list[Ticket]) -> list[Record]:
         self._check()
@@ -235,10 +270,12 @@ class Trace:
         if not due or not isinstance(self._store, SupportsSync):
             return
         self._synced_at, self._unsynced = time.monotonic(), False
+        began = perf_counter()
         try:
             self._store.sync()
         except (StoreError, OSError) as exc:
             _log.error("trace.sync_failed", error=repr(exc))
+        self._sums = self._sums.with_sync(perf_counter() - began)
 
     def _do(self, ticket: Ticket) -> None:
         """The job, or closing the store."""
@@ -262,9 +299,10 @@ class Trace:
             # The loop is closed, so that nobody waits any more.
             _log.warning("trace.loop_closed")
 
-    def _settle(self, tickets: list[Ticket], first: int, records: list[Record]) -> None:
-        if records:
-            self._committed(first, records)
+    def _settle(
+        self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch
+    ) -> None:
+        self._committed(first, records, batch)
         self._waking += len(tickets)
         self._wake(tickets)
 

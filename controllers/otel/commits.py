@@ -1,0 +1,48 @@
+"""Commits: which of the lattice's last batches brought an anchor, and when."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from pmll_async import CommitBatch
+
+# A run tells of a commit as soon as it is durable: only what others commit meanwhile is in between.
+_REMEMBERED: Final = 64
+_NANO: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit of one anchor; times in nanoseconds since the epoch."""
+
+    anchor: str
+    revision: int
+    batch: CommitBatch
+    began: int
+    ended: int
+
+
+class Commits:
+    """The last batches of a lattice."""
+
+    def __init__(self) -> None:
+        self._batches: deque[CommitBatch] = deque(maxlen=_REMEMBERED)
+
+    def add(self, batch: CommitBatch) -> None:
+        """Remember a batch."""
+        if batch.anchors:
+            self._batches.append(batch)
+
+    def find(self, anchor: str) -> Commit | None:
+        """The commit of an anchor, if it was one of the last."""
+        for batch in reversed(self._batches):
+            revision = batch.revision_of(anchor)
+            if revision is not None:
+                ago = time.perf_counter() - batch.began
+                began = time.time_ns() - int(ago * _NANO)
+                took = int((batch.deciding + batch.writing) * _NANO)
+                return Commit(anchor, revision, batch, began, began + took)
+        return None

@@ -88,6 +88,16 @@ class RTMController(Generic[Deps, Data]):
             clock=clock,
         )
 
+    @property
+    def memory(self) -> Lattice | TextMemory:
+        """What it was given; it is the caller's to open and close."""
+        return self._setup.memory
+
+    @property
+    def max_cycles(self) -> int:
+        """The bound of a goal's cycles."""
+        return self._setup.max_cycles
+
     @overload
     async def run(
         self: RTMController[None, Data], goal: str, deps: None = None, *, run_id: str | None = None

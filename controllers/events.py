@@ -18,10 +18,10 @@ class RunResult:
     """How a run ended, or stopped.
 
     `done`: REFLECT said so. `exhausted`: a rule did, and `reason` is its. `paused`: a step asked
-    `text`. `failed`: REFLECT raised `error`. `cancelled`: from outside. Otherwise `text` and `data`
-    are those of the last verdict. `winner` is the goal's last race's, `cycles` counts those begun,
-    sub-goals' included, `anchor` is the run's last journal entry (empty when even that could not be
-    written).
+    `text`. `failed`: REFLECT raised `error`, and `reason` says it. `cancelled`: from outside.
+    Otherwise `text` and `data` are those of the last verdict. `winner` is the goal's last race's,
+    `cycles` counts those begun, sub-goals' included, `anchor` is the run's last journal entry (empty
+    when even that could not be written).
     """
 
     run_id: str

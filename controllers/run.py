@@ -24,7 +24,7 @@ from .events import (
 )
 from .frames import Frame, Place
 from .journal import Journal, run_lock
-from .phases import Paused, Phases
+from .phases import Paused, Phases, failure
 from .policies import Budget, Usage, first_reason
 from .setup import Setup
 from .standing import Standing
@@ -128,7 +128,9 @@ class Run(Generic[Deps, Data]):
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
         except Exception as exc:  # noqa: BLE001  # as said
             exc.add_note(f"in run {self.run_id}, cycle {self.frame.cycle}, {self.frame.stand}")
-            await self._last_words(self._result("failed", error=exc))
+            told = failure("run", exc)
+            reason = f"{told.error}: {told.message}"
+            await self._last_words(self._result("failed", reason=reason, error=exc))
         result = cast(RunResult, self.result)
         del self.stack[1:]
         await self.emit(RunEnded(**self.told(result.anchor), result=result))

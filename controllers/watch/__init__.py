@@ -1,0 +1,24 @@
+"""Watching a run on a terminal: candidates and scores as they race, and what became of them.
+
+::
+
+    async with controller.stream("count to four") as run:
+        await watch(run)
+"""
+
+try:
+    import rich  # noqa: F401  # says which package is missing, and what to install
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        f"watching needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
+    ) from exc
+
+from .drawing import drawn as drawn
+from .entrants import Entrant as Entrant
+from .screen import Screen as Screen
+from .screen import watch as watch
+from .view import Cycle as Cycle
+from .view import Effect as Effect
+from .view import View as View
+
+__all__ = ["Cycle", "Effect", "Entrant", "Screen", "View", "drawn", "watch"]

@@ -23,6 +23,7 @@ from .events import Status as Status
 from .history import replay as replay
 from .history import runs as runs
 from .journal import RunExistsError as RunExistsError
+from .logs import log_events as log_events
 from .policies import Budget as Budget
 from .policies import Rule as Rule
 from .policies import Usage as Usage
@@ -111,6 +112,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "cost_budget",
+    "log_events",
     "max_cycles",
     "max_depth",
     "replay",

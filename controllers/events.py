@@ -20,8 +20,8 @@ class RunResult:
     `done`: REFLECT said so. `exhausted`: a rule did, and `reason` is its. `paused`: a step asked
     `text`. `failed`: REFLECT raised `error`, and `reason` says it. `cancelled`: from outside.
     Otherwise `text` and `data` are those of the last verdict. `winner` is the goal's last race's,
-    `cycles` counts those begun, sub-goals' included, `anchor` is the run's last journal entry (empty
-    when even that could not be written).
+    `cycles` counts those begun, sub-goals' included. `anchor` is the run's last journal entry, or
+    empty when even that could not be written.
     """
 
     run_id: str

@@ -68,6 +68,15 @@ Recalled: Gave up the accordion and is learning to play the cello
 Recalled: Maya works at Northlight
 Recalled: I started at Northlight yesterday, and the commute is only ten minutes\.
 """,
+    "research": r"""
+Ann: I borrowed a book by Sigrid Undset\.
+  in as_asked, .*said_by_the_named.*
+Ann: Hi! I have read Middlemarch at last\.
+  in as_asked, .*said_by_the_named.*
+done after 2 cycles: Middlemarch and one by Sigrid Undset\.
+planned: looking for [a-z, ]+
+planned: looking for books, reading; Ann named
+""",
     "tool_agent": r"""
 done after 3 turns: Five packets of tea are ordered; there is sugar, and nobody knows of rum\.
 remembered: order\(count=5, item="tea"\) → "5 ordered"

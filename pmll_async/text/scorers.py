@@ -172,7 +172,7 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
         if not told.numbers.size:
             return np.zeros(len(search.rows))
         frequencies = search.play.frequencies[told.numbers]
-        idfs = np.log1p((search.count - frequencies + 0.5) / (frequencies + 0.5))
+        idfs = np.log1p((search.play.texts - frequencies + 0.5) / (frequencies + 0.5))
         gained = told.gains.sum(axis=0) * idfs
         chosen = np.argsort(-gained, kind="stable")[:added]
         unit = max(float(gained[chosen[0]]), 1e-9)

@@ -36,6 +36,11 @@ class Play:
         self.size = int(np.count_nonzero(rows))
 
     @cached_property
+    def texts(self) -> int:
+        """How many rows of the state have text, in play or not."""
+        return int(np.count_nonzero(self.index.session[: self.count] != NONE))
+
+    @cached_property
     def lengths(self) -> Int64s:
         """How many terms each row in the state has (count,)."""
         return self.index.postings.lengths(self.count)

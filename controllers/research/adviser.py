@@ -1,0 +1,58 @@
+"""What a model adds to research: look-ups of its own, and an answer from the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from pmll_async.text import Recollection
+
+from .. import StepContext  # noqa: TID252  # the folder may bear another name
+from ..llm import Message, Model, ask, prompt, quoted  # noqa: TID252  # as above
+
+_MOST: Final = 4
+_LONGEST: Final = 1_000
+
+Queries = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST)]],
+    Field(max_length=_MOST),
+]
+
+
+class Parts(BaseModel):
+    """What PLAN asks a model for."""
+
+    look_ups: Queries = []
+
+
+class Answer(BaseModel):
+    """What REFLECT asks a model for: an answer with its sources, or what is still to be found."""
+
+    answer: str | None = None
+    anchors: list[str] = []
+    look_ups: Queries = []
+
+
+@dataclass(frozen=True, slots=True)
+class Adviser:
+    """Asks a model, up to `attempts` times for each reply that can be used."""
+
+    model: Model
+    attempts: int
+
+    async def parts(self, ctx: StepContext[Any], hints: Iterable[Recollection]) -> tuple[str, ...]:
+        """Look-ups for the goal, given what a recall finds for it."""
+        told = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
+        asked = [Message(role="user", content=told)]
+        reply = await ask(ctx, self.model, asked, Parts, name="parts", attempts=self.attempts)
+        return tuple(reply.look_ups)
+
+    async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> Answer:
+        """An answer from the texts alone."""
+        last = prompt("research_last") if ctx.budget.last_cycle else ""
+        told = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
+        asked = [Message(role="user", content=told)]
+        return await ask(ctx, self.model, asked, Answer, name="answer", attempts=self.attempts)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.anchors import fold
+from pmll_async.breathing import Breather
 from pmll_async.concert import Float32, Float64
 from pmll_async.records import LineRecord, Record, RollbackRecord, leaf
 
@@ -82,7 +83,9 @@ class Block:
     @classmethod
     def of(cls, records: Sequence[Record], first: int, digest: bytes, dim: int) -> Block:
         """The columns of records that follow `first` others whose digest is `digest`."""
+        breathe = Breather()
         for record in records:
+            breathe()
             digest = fold(digest, leaf(record))
         lines = [(record, line) for record in records for line in record.lines]
         vectors = [(record, line) for record, line in lines if line.kind != "note"]

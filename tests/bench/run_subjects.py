@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+_DIM = 64
+_KEYS = 8_192
 
 
 @runtime_checkable
@@ -39,7 +45,9 @@ class OurRuns:
         self._pmll = importlib.import_module("pmll_async")
         self._controllers = importlib.import_module("controllers")
         self._folder = folder
-        self._lattice: Any = await self._pmll.Lattice.open(folder, dim=2)
+        # Lines of one key would be a case of its own: each is compared with each, exactly.
+        self._keys = cycle(np.random.default_rng(7).normal(size=(_KEYS, _DIM)).astype("f4"))
+        self._lattice: Any = await self._pmll.Lattice.open(folder, dim=_DIM)
 
     async def close(self) -> None:
         await self._lattice.aclose()
@@ -52,8 +60,8 @@ class OurRuns:
         for cycle in range(cycles):
             facts = {"run": "0" * 32, "cycle": cycle, "attempt": 0, "status": "done"}
 
-            async def act(_view: Any, cycle: int = cycle, facts: Any = facts) -> Any:
-                return self._pmll.Candidate(key=[1.0, cycle], context={"facts": facts})
+            async def act(_view: Any, facts: Any = facts) -> Any:
+                return self._pmll.Candidate(key=next(self._keys), context={"facts": facts})
 
             await lattice.note({"text": "plan", "data": cycle, "facts": facts})
             await lattice.race([act])
@@ -61,14 +69,16 @@ class OurRuns:
 
     async def stopped(self, cycles: int) -> None:
         folder = self._folder / "stopped"
-        async with self._pmll.Lattice.open(folder, dim=2, sync="os") as lattice:
+        async with self._pmll.Lattice.open(folder, dim=_DIM, sync="os") as lattice:
             try:
                 await self._controller(cycles, lattice, stops=True).run("go", run_id="stopped")
             except InterruptedError:
                 return
 
     async def resume(self) -> None:
-        async with self._pmll.Lattice.open(self._folder / "stopped", dim=2, sync="os") as lattice:
+        async with self._pmll.Lattice.open(
+            self._folder / "stopped", dim=_DIM, sync="os"
+        ) as lattice:
             await self._controller(1, lattice).resume("stopped")
 
     async def hits(self, count: int) -> None:
@@ -86,8 +96,8 @@ class OurRuns:
         async def plan(ctx: Any) -> Any:
             return c.Plan("plan", ctx.cycle)
 
-        async def act(ctx: Any, _plan: Any) -> Any:
-            return candidate(key=[1.0, ctx.cycle])
+        async def act(_ctx: Any, _plan: Any) -> Any:
+            return candidate(key=next(self._keys))
 
         async def reflect(ctx: Any, _outcome: Any) -> Any:
             if ctx.cycle < cycles - 1:

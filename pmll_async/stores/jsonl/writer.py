@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from pmll_async.breathing import Breather
 from pmll_async.columns import Block
 from pmll_async.errors import DurabilityUnknownError, StoreError, StoreFullError
 from pmll_async.records import Record
@@ -62,7 +63,10 @@ class Writer:
         if self._log.stop - self._log.table.segments[-1].base >= self._segment_bytes:
             self._rotate()
         first, place = self._log.records, self._log.stop
-        lines = [encode_frame(record, n, self._durable) for n, record in enumerate(records, first)]
+        lines, breathe = list[bytes](), Breather()
+        for n, record in enumerate(records, first):
+            breathe()
+            lines.append(encode_frame(record, n, self._durable))
         self._write(b"".join(lines))
         piece = piece_of(records, block, lines, place)
         self._log.extend(piece.ends)

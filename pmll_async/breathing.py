@@ -9,7 +9,7 @@ _WORK_SECONDS: Final = 0.001
 _BREATH_SECONDS: Final = 0.00001
 
 
-WAKE_AT_ONCE: Final = 16
+WAKE_AT_ONCE: Final = 8
 """How many waiting callers are answered in one turn of the loop: all of a batch at once would be
 late for everything else."""
 

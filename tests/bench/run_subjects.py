@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -46,14 +46,20 @@ class OurRuns:
         self._controllers = importlib.import_module("controllers")
         self._folder = folder
         # Lines of one key would be a case of its own: each is compared with each, exactly.
-        self._keys = cycle(np.random.default_rng(7).normal(size=(_KEYS, _DIM)).astype("f4"))
+        self._keys = np.random.default_rng(7).normal(size=(_KEYS, _DIM)).astype("f4")
+        self._acts = count()
+        self._controllers_made: dict[int, Any] = {}
         self._lattice: Any = await self._pmll.Lattice.open(folder, dim=_DIM)
 
     async def close(self) -> None:
         await self._lattice.aclose()
 
     async def run(self, cycles: int) -> None:
-        await self._controller(cycles).run("go")
+        # An application makes its controller once, too.
+        made = self._controllers_made.get(cycles)
+        if made is None:
+            made = self._controllers_made[cycles] = self._controller(cycles)
+        await made.run("go")
 
     async def commits(self, cycles: int) -> None:
         lattice = self._lattice
@@ -61,7 +67,7 @@ class OurRuns:
             facts = {"run": "0" * 32, "cycle": cycle, "attempt": 0, "status": "done"}
 
             async def act(_view: Any, facts: Any = facts) -> Any:
-                return self._pmll.Candidate(key=next(self._keys), context={"facts": facts})
+                return self._pmll.Candidate(key=self._key(), context={"facts": facts})
 
             await lattice.note({"text": "plan", "data": cycle, "facts": facts})
             await lattice.race([act])
@@ -90,6 +96,9 @@ class OurRuns:
         for _ in range(count):
             await once("key", made)
 
+    def _key(self) -> Any:
+        return self._keys[next(self._acts) % _KEYS]
+
     def _controller(self, cycles: int, lattice: Any = None, *, stops: bool = False) -> Any:
         c, candidate = self._controllers, self._pmll.Candidate
 
@@ -97,7 +106,7 @@ class OurRuns:
             return c.Plan("plan", ctx.cycle)
 
         async def act(_ctx: Any, _plan: Any) -> Any:
-            return candidate(key=next(self._keys))
+            return candidate(key=self._key())
 
         async def reflect(ctx: Any, _outcome: Any) -> Any:
             if ctx.cycle < cycles - 1:

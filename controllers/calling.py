@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from anyio import to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 T = TypeVar("T")
 
 
-async def call(function: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
+async def call(
+    function: Callable[..., T | Awaitable[T]],
+    *arguments: Any,
+    limiter: CapacityLimiter | None = None,
+) -> T:
     """Await an async function here; run a sync one in a worker thread, which is waited for.
 
     A cancelled call of a sync function ends when the function does: no thread outlives it.
     """
     if _is_async(function):
         return await cast(Awaitable[T], function(*arguments))
-    returned = await to_thread.run_sync(function, *arguments)
+    returned = await to_thread.run_sync(function, *arguments, limiter=limiter)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.
     return await returned if inspect.isawaitable(returned) else returned
+
+
+async def uncut(work: Awaitable[T]) -> T:
+    """Wait until the work is done, whoever cancels the caller; then the caller is cancelled."""
+    task = asyncio.ensure_future(work)
+    cut: asyncio.CancelledError | None = None
+    # The scope keeps out what would be told again and again, the loop what is told once.
+    with CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as exc:
+                cut = exc
+    if cut is not None and task.exception() is None:
+        raise cut
+    return task.result()
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -6,14 +6,15 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
 from pydantic import JsonValue
 
-from pmll_async import Lattice
+from pmll_async import InvalidInputError, Lattice
 
 from . import history
+from .calling import name_of
 from .entries import facts_of
 from .events import Event, RunInfo, RunResult
 from .policies import Rule, retry_limit
@@ -29,6 +30,8 @@ from .turns import turnstile
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
+
+_LONGEST_RUN_ID: Final = 128
 
 
 class RTMController(Generic[Deps, Data]):
@@ -69,8 +72,7 @@ class RTMController(Generic[Deps, Data]):
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not act:
-            raise ValueError("act needs at least one step")
+        _check_steps(plan=[plan], act=act, reflect=[reflect])
         bounds = (cycle_rule(max_cycles), retry_limit(max_retries), depth_rule(max_depth))
         self._setup = Setup(
             memory=memory,
@@ -113,6 +115,7 @@ class RTMController(Generic[Deps, Data]):
         is a store's error. Cancelled: the chain says so, and `resume` goes on. A `run_id` that the
         chain knows: `RunExistsError`.
         """
+        _check_names(goal, run_id)
         async with self._claimed(deps, run_id, self._tell) as run:
             return _raised(await run.drive(await run.start(goal)))
 
@@ -165,6 +168,7 @@ class RTMController(Generic[Deps, Data]):
         so. A reader that is slow slows the run down and misses nothing; `run.listen()` gives more
         readers, which do not. An error ends the events, and the loop over them raises it.
         """
+        _check_names(goal, run_id)
 
         async def begin(run: Run[Any, Any]) -> Event | RunResult:
             return await run.start(goal)
@@ -254,6 +258,28 @@ async def _driven(run: Run[Any, Any], first: Event | RunResult, stream: RunStrea
             await run.drive(first)
     finally:
         stream.end(run.result)
+
+
+def _check_steps(**steps: Sequence[Callable[..., object]]) -> None:
+    for name, given in steps.items():
+        if callable(given):
+            raise TypeError(f"{name} is a list of steps: {name}=[{name_of(given)}]")
+        if not given:
+            raise ValueError(f"{name} needs at least one step")
+        for step in given:
+            if not callable(step):
+                raise TypeError(f"{name} needs functions, not {type(step).__name__}")
+
+
+def _check_names(goal: object, run_id: object) -> None:
+    if not isinstance(goal, str):
+        raise InvalidInputError(f"a goal is a text, not {type(goal).__name__}")
+    if run_id is None:
+        return
+    if not isinstance(run_id, str) or not 1 <= len(run_id) <= _LONGEST_RUN_ID:
+        raise InvalidInputError(
+            f"a run_id is a text of 1 to {_LONGEST_RUN_ID} characters: {run_id!r:.200}"
+        )
 
 
 def _is_done(standing: Standing) -> bool:

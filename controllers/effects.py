@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pmll_async import LineNotFoundError, MemoryLine, PmllError
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 
-from .calling import call
+from pmll_async import LineNotFoundError, MemoryLine, PmllError, ReentrantError
+
+from .calling import call, uncut
 from .frames import Place
 from .journal import Journal, Told, effect_step
 from .policies import Usage
@@ -18,6 +22,19 @@ Tell = Callable[[str, str, str, bool], Awaitable[None]]
 """Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
 
 _LONGEST_NAME: Final = 128
+_MOST_THREADS: Final = 40
+_UNDER_WAY: Final[ContextVar[frozenset[str]]] = ContextVar("pmll_effects", default=frozenset())
+_THREADS: Final[RunVar[CapacityLimiter]] = RunVar("controllers.effects")
+
+
+def _threads() -> CapacityLimiter:
+    """Threads for effects alone: those of the sync steps wait for them."""
+    try:
+        return _THREADS.get()
+    except LookupError:
+        limiter = CapacityLimiter(_MOST_THREADS)
+        _THREADS.set(limiter)
+        return limiter
 
 
 class EffectUnknownError(PmllError):
@@ -55,7 +72,10 @@ class Effects:
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
         # Of two tasks of the step that ask for one effect, the second finds the first's result.
-        async with self.journal.lattice.lock(f"pmll.once.{self._key(name, 'done')}"):
+        key = self._key(name, "done")
+        if key in _UNDER_WAY.get():
+            raise ReentrantError(name)
+        async with self.journal.lattice.lock(f"pmll.once.{key}"):
             done = await self._entry(name, "done")
             if done is not None:
                 await self.tell(name, "done", done.anchor, True)
@@ -65,11 +85,15 @@ class Effects:
                 anchor = await self.journal.effect(place, self.step, name, "begun", {})
                 await self.tell(name, "begun", anchor, False)
             elif not again:
-                raise EffectUnknownError(name, self._key(name, "done"))
-            return await self._done(name, fn)
+                raise EffectUnknownError(name, key)
+            under_way = _UNDER_WAY.set(_UNDER_WAY.get() | {key})
+            try:
+                return await self._done(name, fn)
+            finally:
+                _UNDER_WAY.reset(under_way)
 
     async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
-        form, made = form_of(fn), await call(fn)
+        form, made = form_of(fn), await call(fn, limiter=_threads())
         told: Told = {}
         try:
             told["result"] = form.to_json(made)
@@ -77,7 +101,8 @@ class Effects:
             # It has taken place, whatever it returned: that must not be forgotten.
             told["error"] = str(exc)
         place = self.place.after(self.usage)
-        anchor = await self.journal.effect(place, self.step, name, "done", told)
+        # It has taken place: a run that is cancelled now would do it again.
+        anchor = await uncut(self.journal.effect(place, self.step, name, "done", told))
         await self.tell(name, "done", anchor, False)
         if "error" in told:
             raise TypeError(told["error"])

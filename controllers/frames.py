@@ -45,7 +45,10 @@ class Place:
 
 @dataclass(slots=True)
 class Frame:
-    """A goal, and how far its loop has come. `begun` counts its cycles."""
+    """A goal, and how far its loop has come.
+
+    `begun` counts its cycles; `answers` are those to the questions of the phase's steps, by step.
+    """
 
     goals: tuple[str, ...]
     path: str = ""
@@ -59,7 +62,7 @@ class Frame:
     outcome: Outcome | None = None
     winner: MemoryLine | None = None
     reason: str = ""
-    answer: Any = None
+    answers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def goal(self) -> str:
@@ -125,4 +128,4 @@ class Frame:
         return GoalResult(self.goal, status, said.text, said.data, self.reason, winner)
 
     def _enter(self, stand: Stand) -> None:
-        self.stand, self.answer = stand, None
+        self.stand, self.answers = stand, {}

@@ -90,10 +90,14 @@ class Journal:
             told["answer"] = answer
         return await self._note(place, "run", "resumed", told, f"resumed.{times}")
 
-    async def ended(self, place: Place, result: RunResult, data: JsonValue, times: int) -> str:
-        """How the run ended or stopped, after `times` resumes."""
+    async def ended(
+        self, place: Place, result: RunResult, data: JsonValue, times: int, asking: str
+    ) -> str:
+        """How the run ended or stopped, after `times` resumes; `asking` is the step that paused."""
         told = _body(result.text, data)
         told["times"] = times
+        if asking:
+            told["step"] = asking
         if result.winner is not None:
             told["winner"] = result.winner.anchor
         if result.reason:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
 
 import anyio
 from structlog.contextvars import bound_contextvars
@@ -41,6 +42,7 @@ from .steps import (
     Continue,
     Done,
     Failed,
+    GoalResult,
     Judge,
     Outcome,
     Pause,
@@ -55,13 +57,15 @@ if TYPE_CHECKING:
     from .run import Run
 
 _LONGEST_MESSAGE: Final = 500
+Said = TypeVar("Said", bound="Plan[Any] | Continue[Any] | Retry[Any] | GoalResult | None")
 
 
 class Paused(Exception):  # noqa: N818  # no error, and never seen outside
     """A step wants an answer; `data` is its pause's, as JSON."""
 
-    def __init__(self, pause: Pause, owner: str) -> None:
-        self.pause, self.data = pause, Form(owner, "Any").to_json(pause.data)
+    def __init__(self, pause: Pause, step: str, owner: str) -> None:
+        self.pause, self.step = pause, step
+        self.data = Form(owner, "Any").to_json(pause.data)
         super().__init__(pause.question)
 
 
@@ -84,7 +88,7 @@ class Phases:
             await self._not_planned(frame, place, effects, exc)
             return
         if isinstance(said, Pause):
-            raise Paused(said, name_of(step))
+            raise Paused(said, effects.step, name_of(step))
         try:
             plan, anchor = await self._journaled_plan(said, place.after(effects.usage))
         # What cannot be journaled is the step's fault; a store's error is not.
@@ -168,7 +172,7 @@ class Phases:
         async def entrant(view: LatticeView) -> Candidate:
             try:
                 context = self._context("act", effects.step, effects, view)
-                proposed = await self._proposed(act, context, heat)
+                proposed = await self._proposed(act, effects.step, context, heat)
             except Exception as exc:
                 failed = failure(name, exc)
                 event = Proposed(**run.told(), **told, name=name, confidence=None, failure=failed)
@@ -185,11 +189,11 @@ class Phases:
         return entrant
 
     async def _proposed(
-        self, act: ActStep[Any, Any], context: StepContext[Any], heat: _Heat
+        self, act: ActStep[Any, Any], step: str, context: StepContext[Any], heat: _Heat
     ) -> Candidate:
         proposed = await self._call(act, context, context.plan)
         if isinstance(proposed, Pause):
-            await heat.about(proposed, name_of(act))
+            await heat.about(Paused(proposed, step, name_of(act)))
         if not isinstance(proposed, Candidate):
             raise _wrong("act", act, proposed, "a Candidate")
         return proposed
@@ -203,7 +207,7 @@ class Phases:
             step = f"judge.{heat.number_of(candidate)}"
             effects = self._effects(place, step)
             context = self._context("act", step, effects, view)
-            score = await self._call(judge, context, run.frame.plan, candidate)
+            score = await self._call(judge, context, context.plan, candidate)
             told = {**run.told(), "attempt": place.attempt, "name": candidate.name}
             await run.emit(Judged(**told, score=score))
             return float(score)
@@ -226,7 +230,7 @@ class Phases:
                 raise exc from cause
             raise
         if isinstance(said, Pause):
-            raise Paused(said, name_of(step))
+            raise Paused(said, effects.step, name_of(step))
         if not isinstance(said, Continue | Done | Retry):
             raise _wrong("reflect", step, said, "Continue, Done or Retry")
         form = run.setup.verdict_forms.of(type(said))
@@ -284,10 +288,10 @@ class Phases:
             memory=lattice,
             view=lattice.at(lattice.revision) if view is None else view,
             budget=run.budget(),
-            previous=frame.previous,
-            plan=frame.plan,
-            results=tuple(frame.results),
-            answer=frame.answer,
+            previous=_own(frame.previous),
+            plan=_own(frame.plan),
+            results=tuple(_own(result) for result in frame.results),
+            answer=deepcopy(frame.answers.get(step)),
             raced=stage == "act" and len(run.setup.acts) > 1,
             resumed=run.resumed,
             idempotency_key=effects.place.key(step),
@@ -303,8 +307,7 @@ class _Heat:
 
     scope: anyio.CancelScope
     candidates: list[tuple[Candidate, int]] = field(default_factory=list)
-    pause: Pause | None = None
-    owner: str = ""
+    paused: Paused | None = None
 
     def proposed(self, candidate: Candidate, number: int) -> Candidate:
         """Note which act proposed the candidate."""
@@ -315,19 +318,23 @@ class _Heat:
         """Which act proposed the candidate."""
         return next(number for one, number in self.candidates if one is candidate)
 
-    async def about(self, pause: Pause, owner: str) -> NoReturn:
+    async def about(self, paused: Paused) -> NoReturn:
         """Ask; of several acts the first is heard."""
-        if self.pause is None:
-            self.pause, self.owner = pause, owner
+        self.paused = self.paused or paused
         self.scope.cancel()
         await anyio.sleep_forever()
         raise AssertionError("a cancelled sleep does not end")
 
     def stop(self) -> NoReturn:
         """Raise what the race ended with."""
-        if self.pause is None:
-            raise AssertionError("a race ends with an outcome, or with a question")
-        raise Paused(self.pause, self.owner)
+        raise self.paused or AssertionError("a race ends with an outcome, or with a question")
+
+
+def _own(said: Said) -> Said:
+    """What a step may do with as it likes: others, and a resumed one, get it as it was."""
+    if said is None or said.data is None:
+        return said
+    return cast(Said, replace(said, data=deepcopy(said.data)))
 
 
 def failure(name: str, error: Exception) -> CandidateFailure:

@@ -75,6 +75,7 @@ class Run(Generic[Deps, Data]):
     began: float = 0.0
     anchor: str = ""
     resumed: bool = False
+    asking: str = ""
     result: RunResult | None = None
 
     @property
@@ -102,7 +103,7 @@ class Run(Generic[Deps, Data]):
         self.stack, self.cycles, self.usage = standing.stack, standing.cycles, standing.usage
         self.times, self.resumed = standing.times + 1, True
         if answer is not None:
-            self.frame.answer = answer
+            standing.answered(answer)
         self.anchor = await self.journal.resumed(self.place(), self.times, self.elapsed, answer)
         goal = self.stack[0].goal
         return RunResumed(**self.told(), goal=goal, times=self.times, answer=answer)
@@ -113,9 +114,7 @@ class Run(Generic[Deps, Data]):
         """Run to the end. What REFLECT raised is in the result; cancellation passes, journaled."""
         try:
             await self.emit(first)
-            await self._end(await self._loop())
-        except Paused as paused:
-            await self._pause(paused)
+            await self._end(await self._looped())
         except anyio.get_cancelled_exc_class():
             # An end that is decided stands: nothing is left to cancel but the bookkeeping.
             done = self.stack[0].stand == "end" and not self.stack[0].reason
@@ -135,6 +134,14 @@ class Run(Generic[Deps, Data]):
         del self.stack[1:]
         await self.emit(RunEnded(**self.told(result.anchor), result=result))
         return result
+
+    async def _looped(self) -> RunResult:
+        try:
+            return await self._loop()
+        except Paused as paused:
+            self.asking = paused.step
+            question = paused.pause.question
+            return replace(self._result("paused"), text=question, data=paused.data)
 
     async def _loop(self) -> RunResult:
         phases, turns = Phases(self), turnstile()
@@ -231,23 +238,18 @@ class Run(Generic[Deps, Data]):
             usage=self.usage,
         )
 
-    async def _pause(self, paused: Paused) -> None:
-        asked = replace(self._result("paused"), text=paused.pause.question, data=paused.data)
-        await self._end(asked, paused.data)
-
     def _verdict_data(self, frame: Frame) -> Any:
         verdict = frame.verdict
         if verdict is None:
             return None
         return self.setup.verdict_forms.of(type(verdict)).to_json(verdict.data)
 
-    async def _end(self, result: RunResult, data: Any = None) -> None:
+    async def _end(self, result: RunResult) -> None:
         self.result = result
         root = self.stack[0]
-        if result.status != "paused":
-            data = self._verdict_data(root)
+        data = result.data if result.status == "paused" else self._verdict_data(root)
         place = replace(self.place(), path="", cycle=max(0, root.begun - 1), attempt=0)
-        anchor = await self.journal.ended(place, result, data, self.times)
+        anchor = await self.journal.ended(place, result, data, self.times, self.asking)
         self.anchor, self.result = anchor, replace(result, anchor=anchor)
 
     async def _last_words(self, result: RunResult) -> None:

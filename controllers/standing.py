@@ -50,7 +50,7 @@ class RunPausedError(PmllError):
 class Standing:
     """A run as its journal tells it; `end` is its last entry if it ended or stopped there.
 
-    `times` it was resumed, `elapsed` seconds it ran.
+    `times` it was resumed, `elapsed` seconds it ran; `asking` is the step that asked last.
     """
 
     stack: list[Frame]
@@ -61,11 +61,16 @@ class Standing:
     base: Usage = field(default_factory=Usage)
     spent: dict[str, Usage] = field(default_factory=dict)
     winners: dict[str, str] = field(default_factory=dict)
+    asking: str = ""
 
     @property
     def usage(self) -> Usage:
         """What the run has spent: up to its last phase, and by each step of the one under way."""
         return sum((usage - self.base for usage in self.spent.values()), self.base)
+
+    def answered(self, answer: Any) -> None:
+        """The step that asked has its answer."""
+        self.stack[-1].answers[self.asking] = answer
 
     @property
     def question(self) -> str | None:
@@ -119,12 +124,15 @@ async def standing_of(
 async def _tail(lattice: Lattice, run_id: str) -> list[MemoryLine]:
     """The newest entries, oldest first."""
     entries: list[MemoryLine] = []
-    ends = 0
+    ends, has_plan = 0, False
     async for entry in lattice.rewind(where={"pmll.run": run_id}):
         entries.append(entry)
-        ends += _ends_a_cycle(facts_of(entry))
-        if ends == 2:  # `ctx.plan` is that of the cycle before until there is a new one
-            break
+        facts = facts_of(entry)
+        has_plan |= (facts["stage"], facts["status"]) == ("plan", "done") and "path" not in facts
+        if _ends_a_cycle(facts):
+            ends += 1
+            if ends >= 2 and has_plan:  # `ctx.plan` is the last one made until there is a new one
+                break
     return entries[::-1]
 
 
@@ -167,8 +175,10 @@ class _Fold:
             standing.base, standing.spent = standing.usage, {}
         else:
             standing.base, standing.spent = usage_of(entry), {}
-        if stage == "run" and status == "resumed" and "answer" in entry.context:
-            standing.stack[-1].answer = data_of(entry, "answer")
+        if status == "paused":
+            standing.asking = text_of(entry, "step")
+        if (stage, status) == ("run", "resumed") and "answer" in entry.context:
+            standing.answered(data_of(entry, "answer"))
         if stage in ("run", "effect"):
             return
         standing.cycles = facts["cycles"]

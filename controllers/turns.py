@@ -17,8 +17,7 @@ _AT_ONCE: Final = 4
 class Turnstile:
     """Where the runs of one event loop pass before each phase; first come, first let in."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._turn_began: float | None = None
 
@@ -27,13 +26,13 @@ class Turnstile:
         if self._turn_began is None:
             self._begin_turn()
         elif self._waiting or time.perf_counter() - self._turn_began > _TURN_SECONDS:
-            turn = self._loop.create_future()
+            turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
 
     def _begin_turn(self) -> None:
         self._turn_began = time.perf_counter()
-        self._loop.call_soon(self._next_turn)
+        asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         self._turn_began = None
@@ -56,5 +55,5 @@ def turnstile() -> Turnstile:
     loop = asyncio.get_running_loop()
     found = _TURNSTILES.get(loop)
     if found is None:
-        found = _TURNSTILES[loop] = Turnstile(loop)
+        found = _TURNSTILES[loop] = Turnstile()
     return found

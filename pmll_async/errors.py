@@ -195,7 +195,7 @@ class WrongEventLoopError(PmllError, RuntimeError):
 
 
 class ReentrantError(PmllError, RuntimeError):
-    """What is to make the item of `key` in working memory comes to wait for that very item."""
+    """What makes the item, or does the effect, of `key` comes to wait for that very thing."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -79,7 +79,13 @@ STRANGERS: tuple[frozenset[str], ...] = (
 BACKEND_CHOOSERS = {"lattice", "cli", "commands", "servers", "testing"}
 ENVIRONMENT_READERS = {"cli", "commands", "servers"}
 # Where users, and so the controllers, import from.
-PUBLIC_MODULES = {"pmll_async", "pmll_async.stores.jsonl.verify", "pmll_async.text"}
+PUBLIC_MODULES = {
+    "pmll_async",
+    "pmll_async.stores.jsonl.verify",
+    "pmll_async.stores.memory",
+    "pmll_async.testing",
+    "pmll_async.text",
+}
 
 FILE_LINES = 400
 FUNCTION_LINES = 60

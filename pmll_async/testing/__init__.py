@@ -13,21 +13,34 @@ of the contract in `pmll_async.protocols`::
 makes chained records of every operation, `oracle` ranks by brute force, `ManualClock` is a clock
 that stands still, and `GatedStore` is a store whose appends wait or fail when a test says so.
 
-Needs pytest; nothing else in `pmll_async` imports this package.
+The suites need pytest, and nothing else does; nothing else in `pmll_async` imports this package.
 """
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-# Without this a failing assertion of a suite would not show the values that it compared.
-pytest.register_assert_rewrite(
-    "pmll_async.testing.stores", "pmll_async.testing.reading", "pmll_async.testing.indexes"
-)
+from pmll_async.testing import oracle as oracle
+from pmll_async.testing.chains import ChainBuilder as ChainBuilder
+from pmll_async.testing.clocks import ManualClock as ManualClock
+from pmll_async.testing.faults import GatedStore as GatedStore
 
-from pmll_async.testing import oracle as oracle  # noqa: E402  # after the registration above
-from pmll_async.testing.chains import ChainBuilder as ChainBuilder  # noqa: E402  # as above
-from pmll_async.testing.clocks import ManualClock as ManualClock  # noqa: E402  # as above
-from pmll_async.testing.faults import GatedStore as GatedStore  # noqa: E402  # as above
-from pmll_async.testing.indexes import IndexSuite as IndexSuite  # noqa: E402  # as above
-from pmll_async.testing.stores import StoreSuite as StoreSuite  # noqa: E402  # as above
+if TYPE_CHECKING:
+    from pmll_async.testing.indexes import IndexSuite as IndexSuite
+    from pmll_async.testing.stores import StoreSuite as StoreSuite
 
 __all__ = ["ChainBuilder", "GatedStore", "IndexSuite", "ManualClock", "StoreSuite", "oracle"]
+
+
+def __getattr__(name: str) -> Any:
+    """The suites, once somebody asks for them: who tests without pytest does not."""
+    if name not in ("IndexSuite", "StoreSuite"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest  # noqa: PLC0415  # see above
+
+    # Without this a failing assertion of a suite would not show the values that it compared.
+    pytest.register_assert_rewrite(
+        "pmll_async.testing.stores", "pmll_async.testing.reading", "pmll_async.testing.indexes"
+    )
+    from pmll_async.testing.indexes import IndexSuite  # noqa: PLC0415  # after the registration
+    from pmll_async.testing.stores import StoreSuite  # noqa: PLC0415  # as above
+
+    return {"IndexSuite": IndexSuite, "StoreSuite": StoreSuite}[name]

@@ -310,7 +310,7 @@ async def test_a_tool_may_need_a_persons_consent(
     paused = await buyer.run("order tea", run_id="r")
     assert (paused.status, paused.text) == (
         "paused",
-        'May it call order({"item": "tea", "count": 9})?',
+        'May it call order({"count": 9, "item": "tea"})?',
     )
     assert paused.data == [{"tool": "order", "arguments": {"item": "tea", "count": 9}}]
     assert world.log == []

@@ -31,6 +31,11 @@ planned: between \d+ and \d+
 (planned: between \d+ and \d+
 )*planned: between 1 and 100
 """,
+    "crash_and_resume": r"""
+the first process ended with -9
+order-17 was interrupted
+done: 4200 cents; \['charged', 'mailed'\]
+""",
     "time_travel": r"""
 Now: Ada drinks coffee now
 At [0-9a-f]{16}: Ada drinks tea

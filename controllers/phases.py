@@ -173,6 +173,7 @@ class Phases:
             try:
                 context = self._context("act", effects.step, effects, view)
                 proposed = await self._proposed(act, effects.step, context, heat)
+            # Whatever it is, who watches is told at once; the race is told by raising it again.
             except Exception as exc:
                 failed = failure(name, exc)
                 event = Proposed(**run.told(), **told, name=name, confidence=None, failure=failed)

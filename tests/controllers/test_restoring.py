@@ -76,15 +76,15 @@ def test_data_comes_back_as_it_was(annotation: Any) -> None:
     assert (restored, type(restored)) == (value, type(value))
 
 
-def union(ctx: Any) -> Continue[Note] | Done[Pair] | Retry: ...  # type: ignore[empty-body]
-async def coroutine(ctx: Any) -> Verdict[Pair]: ...  # type: ignore[empty-body]
-def awaitable(ctx: Any) -> Awaitable[Done[Pair]]: ...  # type: ignore[empty-body]
-def twice(ctx: Any) -> Done[Pair] | Done[Note]: ...  # type: ignore[empty-body]
-def described(ctx: Any) -> Annotated[Done[Pair], "a pair"]: ...  # type: ignore[empty-body]
+def union(ctx: Any) -> Continue[Note] | Done[Pair] | Retry: ...
+async def coroutine(ctx: Any) -> Verdict[Pair]: ...
+def awaitable(ctx: Any) -> Awaitable[Done[Pair]]: ...
+def twice(ctx: Any) -> Done[Pair] | Done[Note]: ...
+def described(ctx: Any) -> Annotated[Done[Pair], "a pair"]: ...
 
 
 class Callable_:  # noqa: N801  # a step that is an object
-    def __call__(self, ctx: Any) -> Done[Pair]: ...  # type: ignore[empty-body]
+    def __call__(self, ctx: Any) -> Done[Pair]: ...
 
 
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ def test_each_verdict_has_a_form_of_its_own() -> None:
     [Pair(1, 2), Note(date(2026, 1, 1), {}), (1, 2), {1}, date(2026, 1, 1), Colour.RED, b"a", 1j],
 )
 def test_data_that_would_come_back_as_something_else_is_refused(data: Any) -> None:
-    def plan() -> Plan: ...  # type: ignore[empty-body]
+    def plan() -> Plan: ...
 
     kind = type(data).__name__
     with pytest.raises(TypeError, match=rf"plan returned {kind} data.*`-> Plan\[{kind}\]`"):
@@ -129,7 +129,7 @@ def test_data_that_would_come_back_as_something_else_is_refused(data: Any) -> No
 
 
 def test_an_annotation_that_cannot_be_resolved_is_told_of() -> None:
-    def plan() -> Plan[Unknown]: ...  # type: ignore[name-defined]  # noqa: F821  # as said
+    def plan() -> Plan[Unknown]: ...  # noqa: F821  # as said
 
     form = forms_of(plan, Plan).of(Plan)
     assert form.to_json([1]) == [1]
@@ -161,7 +161,7 @@ def test_a_changed_annotation_is_told_of() -> None:
 
 
 def test_a_function_has_a_form_of_its_own() -> None:
-    async def charge() -> date: ...  # type: ignore[empty-body]
+    async def charge() -> date: ...
 
     assert form_of(charge).from_json(form_of(charge).to_json(date(2026, 1, 1))) == date(2026, 1, 1)
     assert form_of(lambda: None).to_json(FrozenDict({"a": FrozenList([1.0])})) == {"a": [1]}

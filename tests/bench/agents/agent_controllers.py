@@ -43,11 +43,11 @@ async def opened(folder: Path) -> AsyncIterator[Controller]:
 
 
 async def start(agent: Controller, run: str, goal: str) -> int:
-    return (await agent.run(goal, run_id=run)).data  # type: ignore[no-any-return]
+    return (await agent.run(goal, run_id=run)).data
 
 
 async def resume(agent: Controller, run: str) -> int:
-    return (await agent.resume(run)).data  # type: ignore[no-any-return]
+    return (await agent.resume(run)).data
 
 
 # --- end

@@ -62,12 +62,12 @@ async def opened(folder: Path) -> AsyncIterator[Graph]:
 
 async def start(agent: Graph, run: str, goal: str) -> int:
     config: RunnableConfig = {"configurable": {"thread_id": run}}
-    return await agent.ainvoke({"run": run, "goal": goal}, config, durability=DURABILITY)  # type: ignore[return-value]
+    return await agent.ainvoke({"run": run, "goal": goal}, config, durability=DURABILITY)
 
 
 async def resume(agent: Graph, run: str) -> int:
     config: RunnableConfig = {"configurable": {"thread_id": run}}
-    return await agent.ainvoke(None, config, durability=DURABILITY)  # type: ignore[return-value]
+    return await agent.ainvoke(None, config, durability=DURABILITY)
 
 
 # --- end

@@ -51,7 +51,7 @@ async def mail(order: Order) -> None:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Graph]:
     async with AsyncSqliteSaver.from_conn_string(str(folder / "agent.db")) as saver:
-        builder = StateGraph(Order).add_sequence([plan, charge, mail])  # type: ignore[arg-type]
+        builder = StateGraph(Order).add_sequence([plan, charge, mail])
         builder.add_edge(START, "plan")
         yield builder.compile(checkpointer=saver)
 
@@ -59,13 +59,13 @@ async def opened(folder: Path) -> AsyncIterator[Graph]:
 async def start(agent: Graph, run: str, goal: str) -> int:
     config: RunnableConfig = {"configurable": {"thread_id": run}}
     order = await agent.ainvoke({"run": run, "goal": goal}, config, durability=DURABILITY)
-    return order["amount"]  # type: ignore[no-any-return]
+    return order["amount"]
 
 
 async def resume(agent: Graph, run: str) -> int:
     config: RunnableConfig = {"configurable": {"thread_id": run}}
     order = await agent.ainvoke(None, config, durability=DURABILITY)
-    return order["amount"]  # type: ignore[no-any-return]
+    return order["amount"]
 
 
 # --- end

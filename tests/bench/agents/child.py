@@ -49,7 +49,7 @@ class CommitCounter:
 
     def install(self) -> None:
         """From now on connections tell this counter what they execute."""
-        sqlite3.connect = self._traced  # type: ignore[assignment]
+        sqlite3.connect = self._traced
 
     def _traced(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
         connection = self._connect(*arguments, **options)

@@ -1,6 +1,7 @@
 """Controllers: PLAN → ACT → REFLECT over a memory, with steps that the user plugs in."""
 
 from .controller import RTMController as RTMController
+from .effects import EffectRepeatedError as EffectRepeatedError
 from .effects import EffectUnknownError as EffectUnknownError
 from .events import Acted as Acted
 from .events import EffectBegun as EffectBegun
@@ -68,6 +69,7 @@ __all__ = [
     "Done",
     "EffectBegun",
     "EffectDone",
+    "EffectRepeatedError",
     "EffectUnknownError",
     "Event",
     "Failed",

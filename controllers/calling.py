@@ -21,9 +21,13 @@ async def call(
 
     A cancelled call of a sync function ends when the function does: no thread outlives it.
     """
-    if _is_async(function):
+    if is_async(function):
         return await cast(Awaitable[T], function(*arguments))
-    returned = await to_thread.run_sync(function, *arguments, limiter=limiter)
+    # A task that is cancelled from without leaves its thread behind, unless another waits for it.
+    # The turn is awaited here: who is cancelled before it comes has nothing to wait for.
+    async with limiter or to_thread.current_default_thread_limiter():
+        work = to_thread.run_sync(function, *arguments, limiter=CapacityLimiter(1))
+        returned = await uncut(work)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.
     return await returned if inspect.isawaitable(returned) else returned
 
@@ -39,8 +43,8 @@ async def uncut(work: Awaitable[T]) -> T:
                 await asyncio.wait([task])
             except asyncio.CancelledError as exc:
                 cut = exc
-    if cut is not None and task.exception() is None:
-        raise cut
+    if cut is not None:
+        raise cut from task.exception()
     return task.result()
 
 
@@ -53,7 +57,17 @@ def name_of(function: Callable[..., object]) -> str:
     return name_of(inner) if callable(inner) else type(function).__name__
 
 
-def _is_async(function: Callable[..., object]) -> bool:
+def message_of(error: BaseException) -> str:
+    """What an exception says."""
+    try:
+        return str(error)
+    # One of the user's may not even be able to say what it is.
+    except Exception as exc:  # noqa: BLE001  # as said
+        return f"its message raised {type(exc).__name__}"
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether calling it gives something to await."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # its nature is asked, not whether it is
     )

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from pmll_async import InvalidInputError, Lattice
 
 from . import history
-from .calling import name_of
+from .calling import is_async, name_of
 from .entries import facts_of
 from .events import Event, RunInfo, RunResult
 from .policies import Rule, retry_limit
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pmll_async.text import TextMemory
 
 _LONGEST_RUN_ID: Final = 128
+_MOST_LEVELS: Final = 16
+"""So that the idempotency keys of the deepest goal, which tell its way there, are within theirs."""
 
 
 class RTMController(Generic[Deps, Data]):
@@ -72,7 +74,11 @@ class RTMController(Generic[Deps, Data]):
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        _check_memory(memory)
         _check_steps(plan=[plan], act=act, reflect=[reflect])
+        _check_functions(rules=rules, observers=observers)
+        if max_depth > _MOST_LEVELS:
+            raise ValueError(f"max_depth is at most {_MOST_LEVELS}, not {max_depth}")
         bounds = (cycle_rule(max_cycles), retry_limit(max_retries), depth_rule(max_depth))
         self._setup = Setup(
             memory=memory,
@@ -115,7 +121,7 @@ class RTMController(Generic[Deps, Data]):
         is a store's error. Cancelled: the chain says so, and `resume` goes on. A `run_id` that the
         chain knows: `RunExistsError`.
         """
-        _check_names(goal, run_id)
+        _check_goal(goal)
         async with self._claimed(deps, run_id, self._tell) as run:
             return _raised(await run.drive(await run.start(goal)))
 
@@ -168,7 +174,7 @@ class RTMController(Generic[Deps, Data]):
         so. A reader that is slow slows the run down and misses nothing; `run.listen()` gives more
         readers, which do not. An error ends the events, and the loop over them raises it.
         """
-        _check_names(goal, run_id)
+        _check_goal(goal)
 
         async def begin(run: Run[Any, Any]) -> Event | RunResult:
             return await run.start(goal)
@@ -231,8 +237,10 @@ class RTMController(Generic[Deps, Data]):
     async def _claimed(
         self, deps: Any, run_id: str | None, emit: Emit
     ) -> AsyncIterator[Run[Deps, Data]]:
+        run_id = uuid.uuid4().hex if run_id is None else run_id
+        _check_run_id(run_id)
         await turnstile().enter()
-        run = Run(self._setup, uuid.uuid4().hex if run_id is None else run_id, deps, emit)
+        run = Run(self._setup, run_id, deps, emit)
         async with claimed(self._setup.lattice, run.run_id):
             yield run
 
@@ -242,7 +250,9 @@ class RTMController(Generic[Deps, Data]):
         if standing.question is not None and answer is None:
             raise RunPausedError(run_id, standing.question)
         if standing.question is None and answer is not None:
-            raise ValueError(f"run {run_id!r} asked nothing that could be answered")
+            raise InvalidInputError(
+                f"run {run_id!r} asked nothing that could be answered: resume it without an answer"
+            )
         return standing
 
     async def _tell(self, event: Event) -> None:
@@ -271,15 +281,36 @@ def _check_steps(**steps: Sequence[Callable[..., object]]) -> None:
                 raise TypeError(f"{name} needs functions, not {type(step).__name__}")
 
 
-def _check_names(goal: object, run_id: object) -> None:
+def _check_goal(goal: object) -> None:
     if not isinstance(goal, str):
         raise InvalidInputError(f"a goal is a text, not {type(goal).__name__}")
-    if run_id is None:
-        return
+
+
+def _check_run_id(run_id: object) -> None:
     if not isinstance(run_id, str) or not 1 <= len(run_id) <= _LONGEST_RUN_ID:
         raise InvalidInputError(
-            f"a run_id is a text of 1 to {_LONGEST_RUN_ID} characters: {run_id!r:.200}"
+            f"a run_id is a text of 1 to {_LONGEST_RUN_ID} characters, not {run_id!r:.200}"
         )
+    if any("\ud800" <= character <= "\udfff" for character in run_id):
+        raise InvalidInputError(f"a run_id is a text that UTF-8 can carry, not {run_id!r}")
+
+
+def _check_memory(memory: object) -> None:
+    is_text_memory = not isinstance(memory, type) and isinstance(
+        getattr(memory, "lattice", None), Lattice
+    )
+    if not isinstance(memory, Lattice) and not is_text_memory:
+        told = memory.__name__ if isinstance(memory, type) else type(memory).__name__
+        raise TypeError(f"a controller drives a Lattice or a TextMemory, not {told}")
+
+
+def _check_functions(**given: Any) -> None:
+    for name, functions in given.items():
+        if callable(functions):
+            raise TypeError(f"{name} is a list: {name}=[…]")
+        for function in functions:
+            if not callable(function) or isinstance(function, type) or is_async(function):
+                raise TypeError(f"{name} are plain functions that are not async, not {function!r}")
 
 
 def _is_done(standing: Standing) -> bool:

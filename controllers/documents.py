@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from pmll_async import RaceOutcome
 
+from .calling import message_of
 from .events import (
     Acted,
     EffectBegun,
@@ -92,7 +93,9 @@ def facts(event: Event) -> Fields:
         case RunEnded(result=result):
             winner = None if result.winner is None else result.winner.anchor
             told |= {"status": result.status, "cycles": result.cycles, "winner": winner}
-            told["reason"] = result.reason
+            # Of a failed run it is what the error says.
+            if result.status == "exhausted":
+                told["reason"] = result.reason
             if result.error is not None:
                 told["error"] = type(result.error).__name__
     return told
@@ -113,8 +116,8 @@ def content(event: Event) -> Fields:
         case GoalEnded(result=ended):
             return _said(ended.goal, ended.text, ended.data)
         case RunEnded(result=result):
-            end = _said(result.goal, result.text, result.data)
-            return end if result.error is None else end | {"message": _message(result.error)}
+            end = _said(result.goal, result.text, result.data) | {"reason": result.reason}
+            return end if result.error is None else end | {"message": message_of(result.error)}
         case Proposed(failure=failure) if failure is not None:
             return {"message": failure.message}
         case Acted(outcome=RaceOutcome() as outcome):
@@ -148,14 +151,6 @@ def _as_json(value: Any) -> Any:
 
 def _said(goal: str, text: str, data: Any) -> Fields:
     return {"goal": goal, "text": text, "data": jsonable(data)}
-
-
-def _message(error: BaseException) -> JsonValue:
-    try:
-        return str(error)
-    # As in `jsonable`.
-    except Exception as exc:  # noqa: BLE001  # as said
-        return f"its message raised {type(exc).__name__}"
 
 
 def _raced(outcome: RaceOutcome) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from typing import Any, Final
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from pmll_async import LineNotFoundError, MemoryLine, PmllError, ReentrantError
+from pmll_async import InvalidContextError, LineNotFoundError, MemoryLine, PmllError, ReentrantError
 
-from .calling import call, uncut
+from .calling import call, is_async, uncut
 from .frames import Place
 from .journal import Journal, Told, effect_step
 from .policies import Usage
@@ -35,6 +36,17 @@ def _threads() -> CapacityLimiter:
         limiter = CapacityLimiter(_MOST_THREADS)
         _THREADS.set(limiter)
         return limiter
+
+
+class EffectRepeatedError(PmllError):
+    """A step asked for an effect of the same name twice: it would have been done once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"effect {name!r} was done in this step already; name each effect of a step, as in"
+            f" f'{name}/{{to}}', or keep what the first one returned"
+        )
 
 
 class EffectUnknownError(PmllError):
@@ -61,6 +73,8 @@ class Effects:
     tell: Tell
     spent: Callable[[Usage], None]
     usage: Usage = field(default_factory=Usage)
+    named: set[str] = field(default_factory=set)
+    """The effects whose results this call of the step has got."""
 
     def spend(self, usage: Usage) -> None:
         """Add to what the step, and with it the run, has spent."""
@@ -71,13 +85,22 @@ class Effects:
         """See `StepContext.once`."""
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
+        if not callable(fn):
+            if inspect.iscoroutine(fn):
+                fn.close()
+            raise TypeError(
+                f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
+            )
         # Of two tasks of the step that ask for one effect, the second finds the first's result.
         key = self._key(name, "done")
         if key in _UNDER_WAY.get():
             raise ReentrantError(name)
         async with self.journal.lattice.lock(f"pmll.once.{key}"):
+            if name in self.named:
+                raise EffectRepeatedError(name)
             done = await self._entry(name, "done")
             if done is not None:
+                self.named.add(name)
                 await self.tell(name, "done", done.anchor, True)
                 return self._recorded(done, fn)
             if await self._entry(name, "begun") is None:
@@ -93,20 +116,33 @@ class Effects:
                 _UNDER_WAY.reset(under_way)
 
     async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
-        form, made = form_of(fn), await call(fn, limiter=_threads())
-        told: Told = {}
-        try:
-            told["result"] = form.to_json(made)
-        except TypeError as exc:
-            # It has taken place, whatever it returned: that must not be forgotten.
-            told["error"] = str(exc)
-        place = self.place.after(self.usage)
-        # It has taken place: a run that is cancelled now would do it again.
-        anchor = await uncut(self.journal.effect(place, self.step, name, "done", told))
+        form, work = form_of(fn), self._journaled(name, fn)
+        # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
+        anchor, told = await (work if is_async(fn) else uncut(work))
+        self.named.add(name)
         await self.tell(name, "done", anchor, False)
         if "error" in told:
             raise TypeError(told["error"])
         return form.from_json(told["result"])
+
+    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Told]:
+        form, made = form_of(fn), await call(fn, limiter=_threads())
+        told: Told = {}
+        # It has taken place, whatever it returned: that must not be forgotten.
+        try:
+            told["result"] = form.to_json(made)
+        except TypeError as exc:
+            told["error"] = str(exc)
+        try:
+            # A run that is cancelled now would do it again.
+            return await uncut(self._record(name, told)), told
+        except InvalidContextError as exc:
+            told = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
+            return await uncut(self._record(name, told)), told
+
+    async def _record(self, name: str, told: Told) -> str:
+        place = self.place.after(self.usage)
+        return await self.journal.effect(place, self.step, name, "done", told)
 
     def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
         if "error" in entry.context:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pmll_async import CandidateFailure, MemoryLine
+from pmll_async import CandidateFailure, MemoryLine, thaw
 
 from .journal import STAMP, VERDICTS
 from .policies import Usage
-from .restoring import Forms, thawed
+from .restoring import Forms
 from .steps import Failed, GoalResult, Plan, Verdict
 
 
@@ -57,7 +57,7 @@ def goal_result_of(entry: MemoryLine, goal: str, data: Any) -> GoalResult:
 
 def data_of(entry: MemoryLine, name: str = "data") -> Any:
     """The entry's data as plain JSON."""
-    return thawed(entry.context.get(name))
+    return thaw(entry.context.get(name))
 
 
 def _vectors(entry: MemoryLine) -> dict[str, Any]:

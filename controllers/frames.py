@@ -32,7 +32,8 @@ class Place:
 
     def key(self, step: str) -> str:
         """The idempotency key of one step of the phase."""
-        return f"{self.run_id}/{self.path}{self.cycle}.{self.attempt}/{step}"
+        run = self.run_id.replace("%", "%25").replace("/", "%2F")
+        return f"{run}/{self.path}{self.cycle}.{self.attempt}/{step}"
 
     def under(self, number: int) -> str:
         """The path of the plan's sub-goal with this number."""

@@ -30,6 +30,7 @@ from pydantic import JsonValue
 
 from pmll_async import Candidate, Lattice, LineNotFoundError, MemoryLine, PmllError, stamp
 
+from .calling import message_of
 from .events import RunResult
 from .frames import Place
 from .steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
@@ -103,7 +104,7 @@ class Journal:
         if result.reason:
             told["reason"] = _printable(result.reason)
         if result.error is not None:
-            message = _printable(str(result.error))
+            message = _printable(message_of(result.error))
             told["error"] = {"type": type(result.error).__name__, "message": message}
         return await self._note(place, "run", result.status, told, f"end.{times}")
 

@@ -22,7 +22,7 @@ from pmll_async import (
     StoreError,
 )
 
-from .calling import call, name_of
+from .calling import call, message_of, name_of
 from .effects import Effects
 from .events import (
     Acted,
@@ -296,7 +296,7 @@ class Phases:
             raced=stage == "act" and len(run.setup.acts) > 1,
             resumed=run.resumed,
             idempotency_key=effects.place.key(step),
-            working=lattice.working.scope(run.run_id),
+            working=run.working,
             _texts=run.setup.texts,
             _doing=effects,
         )
@@ -340,12 +340,7 @@ def _own(said: Said) -> Said:
 
 def failure(name: str, error: Exception) -> CandidateFailure:
     """What a step raised, as a value that can be journaled."""
-    try:
-        message = str(error)
-    # An exception of the user's may not even be able to say what it is.
-    except Exception as exc:  # noqa: BLE001  # as said
-        message = f"its message raised {type(exc).__name__}"
-    message = message[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
+    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
     return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 

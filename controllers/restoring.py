@@ -6,6 +6,7 @@ came back, in a run that was never interrupted, too: so both see the same.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import types
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, 
 from pydantic import JsonValue, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from pmll_async import FrozenDict, FrozenList
+from pmll_async import FrozenDict, FrozenList, thaw
 
 from .calling import name_of
 
@@ -37,8 +38,8 @@ class Form:
 
     def to_json(self, data: object) -> JsonValue:
         """The data as the chain will give it back. `TypeError` if it could not be restored."""
-        if self.adapter is None and type(data) not in _PLAIN:
-            raise TypeError(self._unsaid(type(data)))
+        if self.adapter is None and (strange := _strange(data)) is not None:
+            raise TypeError(self._unsaid(strange))
         try:
             return _as_stored(self._dumped(data))
         except (PydanticSerializationError, ValueError) as exc:
@@ -47,7 +48,7 @@ class Form:
     def from_json(self, value: Any) -> Any:
         """The data again. `TypeError` if the annotation does not fit what was journaled."""
         if self.adapter is None:
-            return thawed(value)
+            return thaw(value)
         if value is None:
             return None
         try:
@@ -62,12 +63,32 @@ class Form:
             return to_jsonable_python(data)
         return self.adapter.dump_python(data, mode="json", warnings="error")
 
-    def _unsaid(self, kind: type) -> str:
+    def _unsaid(self, strange: object) -> str:
+        if inspect.isawaitable(strange):
+            return (
+                f"{self.owner} returned {type(strange).__name__} data: was `await` forgotten?"
+                " A sync step calls async methods with anyio.from_thread.run"
+            )
+        kind = type(strange)
         annotation = self.wrapped.format(kind.__name__)
         return (
             f"{self.owner} returned {kind.__name__} data, which would come back from the journal as"
             f" plain JSON; say in its annotation what it is: `-> {annotation}`{self.complaint}"
         )
+
+
+def _strange(data: Any) -> object | None:
+    """What in the data would come back as something else; None if there is nothing."""
+    if type(data) not in _PLAIN:
+        strange: object = data
+        return strange
+    if isinstance(data, dict):
+        keys = (key for key in data if type(key) is not str)
+        inside = (_strange(item) for item in data.values())
+        return next(keys, None) or next((one for one in inside if one is not None), None)
+    if isinstance(data, list):
+        return next((one for item in data if (one := _strange(item)) is not None), None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +181,3 @@ def _as_stored(value: Any) -> JsonValue:
 
 def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be", "surrogatepass")
-
-
-def thawed(value: Any) -> Any:
-    """A plain copy: what the chain gives back is immutable."""
-    if isinstance(value, dict):
-        return {key: thawed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [thawed(item) for item in value]
-    return value

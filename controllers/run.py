@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, cast
 import anyio
 import structlog
 
-from pmll_async import Lattice, PmllError
+from pmll_async import Lattice, PmllError, WorkingMemory
 
 from .events import (
     Event,
@@ -28,7 +28,7 @@ from .phases import Paused, Phases, failure
 from .policies import Budget, Usage, first_reason
 from .setup import Setup
 from .standing import Standing
-from .steps import Continue, Data, Deps
+from .steps import Continue, Data, Deps, Failed
 from .turns import turnstile
 
 Emit = Callable[[Event], Awaitable[None]]
@@ -56,7 +56,7 @@ async def claimed(lattice: Lattice, run_id: str) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            lattice.working.drop(run_id)
+            lattice.working.drop(run_lock(run_id))
 
 
 @dataclass(slots=True)
@@ -77,6 +77,11 @@ class Run(Generic[Deps, Data]):
     resumed: bool = False
     asking: str = ""
     result: RunResult | None = None
+    # Held, because the lattice keeps only so many scopes.
+    working: WorkingMemory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.working = self.setup.lattice.working.scope(run_lock(self.run_id))
 
     @property
     def journal(self) -> Journal:
@@ -155,7 +160,8 @@ class Run(Generic[Deps, Data]):
             elif frame.stand == "reflect":
                 await phases.reflect(frame)
             elif (reason := first_reason(self.setup.rules, self.budget())) is not None:
-                frame.exhausted(reason)
+                told = f" ({frame.outcome})" if isinstance(frame.outcome, Failed) else ""
+                frame.exhausted(reason + told)
             elif frame.stand == "plan":
                 await phases.plan(frame)
             else:

@@ -119,6 +119,13 @@ class Failed:
     unfinished: tuple[str, ...] = ()
     error: Exception | None = field(default=None, compare=False, repr=False)
 
+    if not TYPE_CHECKING:  # mypy already refuses the names that only an outcome has
+
+        def __getattr__(self, name: str) -> Any:
+            """There is no winner here: say so, and why."""
+            hint = "" if name.startswith("__") else f" ({self}); ask isinstance(outcome, Failed)"
+            raise AttributeError(f"'Failed' has no {name!r}{hint}")
+
     def __str__(self) -> str:
         told = "; ".join(str(failure) for failure in self.failures[:3])
         late = f"; unfinished: {', '.join(self.unfinished)}" if self.unfinished else ""

@@ -8,6 +8,7 @@ from pmll_async.canonical import FrozenDict as FrozenDict
 from pmll_async.canonical import FrozenList as FrozenList
 from pmll_async.canonical import StampedContext as StampedContext
 from pmll_async.canonical import stamp as stamp
+from pmll_async.canonical import thaw as thaw
 from pmll_async.concert import Concert as Concert
 from pmll_async.errors import ConflictError as ConflictError
 from pmll_async.errors import CorruptionError as CorruptionError
@@ -122,4 +123,5 @@ __all__ = [
     "WrongEventLoopError",
     "WrongKeyError",
     "stamp",
+    "thaw",
 ]

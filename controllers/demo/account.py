@@ -26,6 +26,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunEnded,
     RunResult,
 )
+from ..documents import verdict_name  # noqa: TID252  # as above
 from .library import Library
 from .loop import controller
 from .reading import Question
@@ -140,7 +141,7 @@ async def _tell(event: Event, library: Library, commits: EventStream, teller: Te
     elif isinstance(event, Acted):
         teller.raced(await _race(event, library, commits))
     elif isinstance(event, Reflected):
-        verdict = type(event.verdict).__name__.lower()
+        verdict = verdict_name(event.verdict)
         teller.reflected(VerdictGiven(event.cycle, verdict, event.verdict.text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -57,7 +58,10 @@ async def ask(
 
 
 async def _replied(ctx: StepContext[Any], model: Model, messages: Sequence[Message]) -> Reply:
-    said = await model(messages)
+    given = model(messages)
+    if not inspect.isawaitable(given):
+        raise TypeError(f"a model is an async function; this one returned {type(given).__name__}")
+    said = await given
     if isinstance(said, str):
         said = Reply(said, Usage(calls=1))
     elif not isinstance(said, Reply):

@@ -31,6 +31,11 @@ def quote(tag: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([f"<{tag}>", *lines, f"</{tag}>"])
 
 
+def quoted_text(text: str) -> str:
+    """A text of others as one JSON string on one line, for where it is no data but a task."""
+    return json.dumps(text, ensure_ascii=False).translate(_ESCAPES)
+
+
 def _line(row: Mapping[str, Any]) -> str:
     told = {name: value for name, value in row.items() if not _is_nothing(value)}
     plain = to_jsonable_python(told, fallback=str, inf_nan_mode="null")

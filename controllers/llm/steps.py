@@ -16,22 +16,21 @@ from pmll_async import Candidate, MemoryLine, RaceOutcome
 
 from .. import (  # noqa: TID252  # the folder may bear another name
     ActStep,
-    Continue,
-    Done,
     Outcome,
     Pause,
     Plan,
     PlanStep,
     ReflectStep,
-    Retry,
     StepContext,
     Verdict,
 )
 from ..calling import call  # noqa: TID252  # the folder may bear another name
+from ..documents import verdict_name  # noqa: TID252  # as above
+from ..journal import VERDICTS  # noqa: TID252  # as above
 from .asking import ask
 from .messages import Message, Model
 from .prompting import prompt
-from .quoting import quote, quoted
+from .quoting import quote, quoted, quoted_text
 
 if TYPE_CHECKING:
     from pmll_async.text import Recollection
@@ -41,11 +40,6 @@ Embed = Callable[[str], ArrayLike | Awaitable[ArrayLike]]
 """The key vector (dim,) of a text."""
 
 _MEMORIES: Final = 8
-_VERDICTS: Final[dict[str, type[Continue[Any] | Done[Any] | Retry[Any]]]] = {
-    "continue": Continue,
-    "done": Done,
-    "retry": Retry,
-}
 
 
 class PlanReply(BaseModel):
@@ -190,7 +184,7 @@ def llm_reflect(
         asked = _conversation(system, told)
         said = await ask(ctx, model, asked, ReflectReply, attempts=attempts)
         if said.verdict is not None and not said.ask:
-            return _VERDICTS[said.verdict](said.text)
+            return VERDICTS[said.verdict](said.text)
         if ctx.answer is None:
             return Pause(said.ask or "")
         asked += [
@@ -199,7 +193,7 @@ def llm_reflect(
         ]
         # A reply of this kind has no room for a question: whoever was asked is asked no more.
         last = await ask(ctx, model, asked, Judgement, name="answered", attempts=attempts)
-        return _VERDICTS[last.verdict](last.text)
+        return VERDICTS[last.verdict](last.text)
 
     return reflect
 
@@ -212,13 +206,19 @@ def _conversation(system: str, told: list[str]) -> list[Message]:
 
 
 async def _situation(ctx: StepContext[Any], question: str, memories: int) -> str:
-    """What every step should know: the goal is the caller's word, all else is quoted."""
-    told = [f"Goal: {ctx.goal}"]
+    """What every step should know: the goal is the caller's word, all else is quoted.
+
+    A sub-goal is a model's word, perhaps after a hostile memory, and so is kept to its line.
+    """
+    told = [f"Goal: {quoted_text(ctx.goal) if ctx.depth else ctx.goal}"]
     if ctx.depth:
         told.append(quote("part_of", [{"goal": goal} for goal in ctx.goals[:-1]]))
     if ctx.previous is not None:
-        kind = type(ctx.previous).__name__.lower()
-        row = {"verdict": kind, "text": ctx.previous.text, "data": ctx.previous.data}
+        row = {
+            "verdict": verdict_name(ctx.previous),
+            "text": ctx.previous.text,
+            "data": ctx.previous.data,
+        }
         told.append(quote("earlier_verdict", [row]))
     if ctx.results:
         names = ("goal", "status", "text", "data", "reason")
@@ -235,7 +235,8 @@ async def _recalled(ctx: StepContext[Any], question: str, memories: int) -> list
     # A controller over a plain lattice has none.
     except TypeError:
         return []
-    return await texts.recall(question, memories)
+    # What runs have written is left out: a model's answers would be its own evidence.
+    return await texts.recall(question, memories, where={"pmll.run": {"$exists": False}})
 
 
 def _outcome(outcome: Outcome) -> str:

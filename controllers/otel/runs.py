@@ -30,6 +30,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunStarted,
     Usage,
 )
+from ..documents import verdict_name  # noqa: TID252  # as above
 from .commits import Commit, Commits
 from .phases import PhaseSpan
 from .spans import Attributes, Opened, Pen, difference
@@ -141,8 +142,7 @@ class RunSpans:
             case Planned(plan=plan):
                 self._pen.say(phase.opened, "pmll.text", plan.text)
             case Reflected(verdict=verdict):
-                kind = type(verdict).__name__.lower()
-                phase.opened.span.set_attribute("pmll.verdict", kind)
+                phase.opened.span.set_attribute("pmll.verdict", verdict_name(verdict))
                 self._pen.say(phase.opened, "pmll.text", verdict.text)
             case Acted(outcome=outcome):
                 phase.raced(outcome)

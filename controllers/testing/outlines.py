@@ -27,6 +27,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunResumed,
     RunStarted,
 )
+from ..documents import verdict_name  # noqa: TID252  # as above
 
 _ANYTHING: Final = "..."
 
@@ -136,8 +137,7 @@ def _phase(event: Planned | PlanFailed | Acted | Reflected) -> str:
         case Planned(plan=plan):
             return f"plan {place}:{_said(plan.text, plan.data)}"
         case Reflected(verdict=verdict):
-            kind = type(verdict).__name__.lower()
-            return f"reflect {place}: {kind}{_said(verdict.text, verdict.data)}"
+            return f"reflect {place}: {verdict_name(verdict)}{_said(verdict.text, verdict.data)}"
         case Acted(outcome=RaceOutcome() as outcome):
             return f"act {place}: {_raced(outcome)}"
         case PlanFailed(outcome=outcome) | Acted(outcome=Failed() as outcome):

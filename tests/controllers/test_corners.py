@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import pytest
-from controller_support import Stop, crashing, steps
+from controller_support import PATIENCE, Stop, crashing, steps
 
 from controllers import (
     Continue,
@@ -134,6 +135,25 @@ async def test_many_sync_steps_may_have_sync_effects(lattice: Lattice) -> None:
         async with anyio.create_task_group() as tasks:
             for number in range(SYNC_STEPS):
                 tasks.start_soon(controller.run, f"goal {number}", None)
+
+
+async def test_a_task_cancelled_from_without_leaves_no_thread_behind(lattice: Lattice) -> None:
+    began, may_end, ended = asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def plan(ctx: StepContext[Any]) -> Plan:
+        loop.call_soon_threadsafe(began.set)
+        may_end.wait(PATIENCE)
+        ended.set()
+        return Plan()
+
+    run = asyncio.create_task(RTMController(lattice, **steps(plan=plan)).run("x"))
+    await began.wait()
+    run.cancel()
+    loop.call_soon(may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert ended.is_set()
 
 
 async def test_what_a_step_does_to_its_data_is_its_own_affair(lattice: Lattice) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from functools import partial
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pytest
 from controller_support import Stop, crashing, journal, phases, proposing, steps
 
 from controllers import (
     Done,
+    EffectRepeatedError,
     EffectUnknownError,
     Outcome,
     Plan,
@@ -82,28 +82,53 @@ async def test_an_effect_whose_result_cannot_be_kept_still_took_place(lattice: L
         return object()
 
     async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
-        for _ in range(2):
-            with pytest.raises(TypeError, match="say in its annotation"):
-                await ctx.once("charge", charge)
+        with pytest.raises(TypeError, match="say in its annotation"):
+            await ctx.once("charge", charge)
+        if not ctx.resumed:
+            raise Stop
         return Done()
 
-    await RTMController(lattice, **steps(reflect=reflect)).run("sell")
+    controller = RTMController(lattice, **steps(reflect=reflect))
+    with crashing():
+        await controller.run("sell", run_id="r")
+    await controller.resume("r")
     assert done == ["charged"]
 
 
-async def test_tasks_of_a_step_share_an_effect(lattice: Lattice) -> None:
-    done: list[str] = []
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_each_effect_of_a_step_has_a_name_of_its_own(lattice: Lattice, at_once: bool) -> None:
+    sent: list[str] = []
 
-    async def charge() -> int:
-        done.append("charged")
-        await anyio.lowlevel.checkpoint()
-        return len(done)
+    async def mail(to: str) -> str:
+        sent.append(to)
+        return to
+
+    async def both(ctx: StepContext[Any]) -> None:
+        calls = [partial(ctx.once, "mail", partial(mail, to)) for to in ("ann", "ben")]
+        if at_once:
+            await asyncio.gather(*(call() for call in calls))
+        for call in calls:
+            await call()
 
     async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
-        return Done(data=await asyncio.gather(*(ctx.once("charge", charge) for _ in range(10))))
+        with pytest.raises(EffectRepeatedError, match="name each effect of a step"):
+            await both(ctx)
+        return Done(data=[await ctx.once(f"mail/{to}", partial(mail, to)) for to in ("ann", "ben")])
 
-    result = await RTMController(lattice, **steps(reflect=reflect)).run("sell")
-    assert result.data == [1] * 10
+    result = await RTMController(lattice, **steps(reflect=reflect)).run("tell")
+    assert (result.data, sent) == (["ann", "ben"], ["ann", "ann", "ben"])
+
+
+async def test_an_effect_is_given_as_a_function(lattice: Lattice) -> None:
+    async def charge() -> int:
+        return 1
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        with pytest.raises(TypeError, match="not what it returned"):
+            await ctx.once("charge", charge())
+        return Done()
+
+    await RTMController(lattice, **steps(reflect=reflect)).run("sell")
 
 
 async def test_an_effect_that_raised_is_tried_again(lattice: Lattice) -> None:

@@ -96,6 +96,7 @@ async def test_what_failed_is_a_warning(lattice: Lattice) -> None:
     assert [entry["event"] for entry in warned] == ["run.acted", "run.ended"]
     assert warned[0]["failures"] == [{"name": "failing", "error": "ValueError"}]
     assert (warned[1]["status"], warned[1]["error"]) == ("failed", "ValueError")
+    assert "4711" not in repr(warned)
 
 
 async def test_plans_that_fail_and_effects_are_logged(lattice: Lattice) -> None:

@@ -278,8 +278,8 @@ async def test_a_run_cancelled_anywhere_goes_on(
 async def test_a_run_leaves_nothing_in_working_memory(lattice: Lattice) -> None:
     async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
         ctx.working.push("a thought", key="k")
-        assert ctx.working is lattice.working.scope("r")
+        assert ctx.working is lattice.working.scope("pmll.run.r")
         return Done()
 
     await RTMController(lattice, **steps(reflect=reflect)).run("think", run_id="r")
-    assert lattice.working.scope("r").peek("k") is None
+    assert lattice.working.scope("pmll.run.r").peek("k") is None

@@ -12,6 +12,7 @@ import pytest
 from controller_support import journal, phases, proposing, steps
 
 from controllers import (
+    Continue,
     Done,
     Failed,
     Outcome,
@@ -20,6 +21,7 @@ from controllers import (
     RTMController,
     StepContext,
     Verdict,
+    time_budget,
 )
 from pmll_async import Candidate, Lattice, NoWinnerError, StaleAnchorError, stamp
 
@@ -112,6 +114,73 @@ async def test_rubbish_from_reflect_ends_the_run(
     controller = RTMController(lattice, **steps(reflect=lambda ctx, outcome: returned))
     with pytest.raises(TypeError, match=message):
         await controller.run("try")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [({"a": {1}}, "set"), ([(1, 2)], "tuple"), ({1: "a"}, "int"), ({"a": [{"b": b"c"}]}, "bytes")],
+)
+async def test_data_that_json_would_change_is_refused_however_deep_it_is(
+    lattice: Lattice, data: Any, kind: str
+) -> None:
+    controller = RTMController(lattice, **steps(reflect=lambda ctx, outcome: Done(data=data)))
+    with pytest.raises(TypeError, match=f"returned {kind} data"):
+        await controller.run("try")
+
+
+async def test_a_forgotten_await_is_named(lattice: Lattice) -> None:
+    async def later() -> int:
+        return 1
+
+    waiting = later()
+    controller = RTMController(lattice, **steps(reflect=lambda ctx, outcome: Done(data=waiting)))
+    with pytest.raises(TypeError, match="was `await` forgotten"):
+        await controller.run("try")
+    waiting.close()
+
+
+async def test_a_failed_outcome_says_why_it_has_no_winner(lattice: Lattice) -> None:
+    def act(ctx: StepContext[Any], plan: Plan[Any]) -> Candidate:
+        raise NameError("name 'cellos' is not defined")
+
+    def reflect(ctx: StepContext[Any], outcome: Any) -> Verdict:
+        return Done(outcome.winner.anchor)
+
+    with pytest.raises(AttributeError, match=r"cellos.*ask isinstance"):
+        await RTMController(lattice, **steps(act=[act], reflect=reflect)).run("try")
+
+
+async def test_an_exhausted_run_says_what_failed_last(lattice: Lattice) -> None:
+    def act(ctx: StepContext[Any], plan: Plan[Any]) -> Candidate:
+        raise NameError("cellos")
+
+    controller = RTMController(
+        lattice, **steps(act=[act], reflect=lambda *_: Continue()), max_cycles=2
+    )
+    result = await controller.run("try")
+    assert result.reason == "2 cycles are over (act came to nothing: act: NameError: cellos)"
+
+
+async def observe(event: object) -> None:
+    """An observer that nobody would await."""
+
+
+@pytest.mark.parametrize(
+    ("memory", "changes", "message"),
+    [
+        ("memory", {}, "a Lattice or a TextMemory, not str"),
+        (Lattice, {}, "a Lattice or a TextMemory, not Lattice"),
+        (None, {"rules": time_budget(1)}, "rules is a list"),
+        (None, {"rules": [3]}, "rules are plain functions"),
+        (None, {"observers": [observe]}, "observers are plain functions that are not async"),
+        (None, {"observers": [list]}, "observers are plain functions"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_the_controller_is_made(
+    lattice: Lattice, memory: Any, changes: Any, message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        RTMController(memory or lattice, **steps(**changes))
 
 
 def broken_plan(ctx: StepContext[Any]) -> Plan[int]:

@@ -17,6 +17,7 @@ from controllers import (
     Continue,
     Done,
     Outcome,
+    Pause,
     Plan,
     StepContext,
     Usage,
@@ -174,19 +175,24 @@ async def test_what_an_effect_does_is_inside_its_span(
     async def broken() -> int:
         raise OSError("no wire")
 
-    async def plan(ctx: StepContext[Any]) -> Plan:
+    async def plan(ctx: StepContext[Any]) -> Plan | Pause:
         await ctx.once("fetch", fetch)
         with user.start_as_current_span("between"):
             pass
-        await ctx.once("fetch", fetch)
+        if ctx.answer is None:
+            return Pause("and now?")
         with pytest.raises(OSError, match="no wire"):
             await ctx.once("broken", broken)
         return Plan()
 
-    await controller(lattice, telemetry, plan=plan).run("effects")
+    made = controller(lattice, telemetry, plan=plan)
+    await made.run("effects", run_id="r")
+    await made.resume("r", answer="go on")
     assert spans.under_way == []
     assert [spans.path_of(span)[-2:] for span in spans.named("fetch")] == [["effect", "fetch"]]
-    assert [spans.path_of(span)[-2:] for span in spans.named("between")] == [["plan", "between"]]
+    assert [spans.path_of(span)[-2:] for span in spans.named("between")] == [
+        ["plan", "between"]
+    ] * 2
     effects = [
         (told(span, "effect"), told(span, "effect.known")) for span in spans.named("pmll.effect")
     ]

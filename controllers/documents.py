@@ -93,9 +93,6 @@ def facts(event: Event) -> Fields:
         case RunEnded(result=result):
             winner = None if result.winner is None else result.winner.anchor
             told |= {"status": result.status, "cycles": result.cycles, "winner": winner}
-            # Of a failed run it is what the error says.
-            if result.status == "exhausted":
-                told["reason"] = result.reason
             if result.error is not None:
                 told["error"] = type(result.error).__name__
     return told

@@ -168,7 +168,7 @@ class RunSpans:
         root.span.set_attribute("pmll.run.status", result.status)
         root.span.set_attribute("pmll.run.cycles", result.cycles)
         if result.reason:
-            root.span.set_attribute("pmll.run.reason", result.reason)
+            self._pen.say(root, "pmll.run.reason", result.reason)
         self._pen.say(root, "pmll.text", result.text)
         if result.status == "failed":
             root.fail(result.error)

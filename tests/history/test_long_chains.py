@@ -81,9 +81,14 @@ async def test_rewinding_200_000_lines() -> None:
             assert (line.position, line.anchor) == (position, prev)
             prev, notes = line.prev_anchor, notes + (line.kind == "note")
         assert (position, prev, notes) == (0, "0" * 16, LONG // 4)
-        rewound = [await peak_of_rewinding(lattice, count) for count in (500, 500, 10_000)]
-        assert rewound[1] < MEGABYTE
-        assert rewound[2] < rewound[1] + MEGABYTE // 8
+        await peak_of_rewinding(lattice, 500)
+        # Of each the least: when a thread is late, what waits for it only adds.
+        few, many = [
+            min([await peak_of_rewinding(lattice, count) for _ in range(3)])
+            for count in (500, 10_000)
+        ]
+        assert few < MEGABYTE
+        assert many < few + MEGABYTE // 8
 
 
 async def peak_of_rewinding(lattice: Lattice, count: int) -> int:

@@ -6,10 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from opentelemetry.trace import get_tracer
+from telemetry_support import Recorder
 
+from controllers.otel import Telemetry
 from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 
@@ -35,3 +39,19 @@ async def nothing_leaks() -> AsyncIterator[None]:
     yield
     assert not asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]
+
+
+@pytest.fixture
+def spans() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def telemetry(lattice: Lattice, spans: Recorder) -> Telemetry:
+    return Telemetry(lattice, tracer_provider=spans.provider, meter_provider=spans.meters)
+
+
+@pytest.fixture
+def user(spans: Recorder) -> Any:
+    """The tracer of a library that the steps use."""
+    return get_tracer("user", tracer_provider=spans.provider)

@@ -88,7 +88,8 @@ def forked(work: Callable[[], None]) -> int:
         os.fsync = os.fdatasync = no_sync  # type: ignore[assignment]  # called by position only
         work()
         code = 0
-    except BaseException:  # noqa: BLE001  # whatever it was, the parent's stack must not go on
+    # Whatever it was: this is a child, in which the parent's stack must not go on.
+    except BaseException:  # noqa: BLE001  # as said
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from typing import Any, Final
 
 import anyio
@@ -30,8 +29,9 @@ from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
 
+THREADS: Final = 40
+"""As many worker threads as anyio has."""
 SYNC_STEPS: Final = 60
-"""More than anyio has worker threads."""
 
 
 def test_a_loop_that_has_ended_is_forgotten() -> None:
@@ -121,17 +121,18 @@ async def test_an_effect_that_took_place_is_recorded_by_a_run_that_is_cancelled(
 async def test_many_sync_steps_may_have_sync_effects(lattice: Lattice) -> None:
     def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
         inside.append(1)
-        deadline = time.monotonic() + 0.5
-        while len(inside) < 40 and time.monotonic() < deadline:
-            time.sleep(0.001)
+        if len(inside) == THREADS:
+            together.set()
+        assert together.wait(PATIENCE)
         return Done(data=anyio.from_thread.run(ctx.once, "one", effect))
 
     def effect() -> int:
         return 1
 
     inside: list[int] = []
+    together = threading.Event()
     controller = RTMController(lattice, **steps(reflect=reflect))
-    with anyio.fail_after(3):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(SYNC_STEPS):
                 tasks.start_soon(controller.run, f"goal {number}", None)

@@ -10,7 +10,7 @@ from controller_support import PATIENCE, proposing
 
 pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
 
-from opentelemetry.trace import StatusCode, get_current_span, get_tracer
+from opentelemetry.trace import StatusCode, get_current_span
 from telemetry_support import Recorder, controller, failing, told, trace_of
 
 from controllers import (
@@ -25,22 +25,6 @@ from controllers import (
 )
 from controllers.otel import Telemetry
 from pmll_async import Candidate, Lattice
-
-
-@pytest.fixture
-def spans() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def telemetry(lattice: Lattice, spans: Recorder) -> Telemetry:
-    return Telemetry(lattice, tracer_provider=spans.provider, meter_provider=spans.meters)
-
-
-@pytest.fixture
-def user(spans: Recorder) -> Any:
-    """The tracer of a library that the steps use."""
-    return get_tracer("user", tracer_provider=spans.provider)
 
 
 async def test_a_run_is_a_tree_of_its_goals_cycles_and_phases(

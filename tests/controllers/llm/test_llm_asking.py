@@ -29,7 +29,7 @@ async def test_the_model_is_told_what_a_reply_must_look_like(
 ) -> None:
     model = Scripted([GOOD])
     messages = [*user("first"), {"role": "assistant", "content": "yes"}, *user("What is it?")]
-    found = await ask(context(lattice, doing), model, messages, Answer)  # type: ignore[arg-type]
+    found = await ask(context(lattice, doing), model, messages, Answer)
     assert found == Answer(text="a", n=1)
     assert messages[-1]["content"] == "What is it?"
     [heard] = model.heard
@@ -148,7 +148,7 @@ async def test_a_long_reply_is_read_beside_the_loop(lattice: Lattice, doing: Doi
 
 async def test_what_no_model_returns(lattice: Lattice, doing: Doing) -> None:
     with pytest.raises(TypeError, match="a model returns a str or a Reply, not dict"):
-        await ask(context(lattice, doing), Scripted([{}]), user("Well?"), Answer)  # type: ignore[list-item]
+        await ask(context(lattice, doing), Scripted([{}]), user("Well?"), Answer)
     assert doing.records == {}
 
 

@@ -24,6 +24,7 @@ from pmll_async.errors import LineErasedError as LineErasedError
 from pmll_async.errors import LineNotFoundError as LineNotFoundError
 from pmll_async.errors import MalformedExportError as MalformedExportError
 from pmll_async.errors import NotNovelError as NotNovelError
+from pmll_async.errors import NotStoredError as NotStoredError
 from pmll_async.errors import NoWinnerError as NoWinnerError
 from pmll_async.errors import PinnedError as PinnedError
 from pmll_async.errors import PmllError as PmllError
@@ -33,6 +34,7 @@ from pmll_async.errors import StaleAnchorError as StaleAnchorError
 from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
+from pmll_async.errors import StoreMovedError as StoreMovedError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.events import BatchObserver as BatchObserver
@@ -102,6 +104,7 @@ __all__ = [
     "MemoryLine",
     "NoWinnerError",
     "NotNovelError",
+    "NotStoredError",
     "PinnedError",
     "PmllError",
     "Point",
@@ -117,6 +120,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "StoreLockedError",
+    "StoreMovedError",
     "Where",
     "WorkingMemory",
     "WorkingStats",

@@ -69,6 +69,10 @@ class Hasher:
             bytes.fromhex(prev_anchor) + digests, digest_size=ANCHOR_BYTES, key=self._key
         ).hexdigest()
 
+    def section(self, data: bytes | memoryview) -> bytes:
+        """The root of a piece of what is derived from a log, 32 bytes; never equal to a D."""
+        return blake2b(data, digest_size=DIGEST_BYTES, key=self._key, person=b"pmll cache").digest()
+
     def check_value(self) -> str:
         """What a keyed store keeps to recognise its key by; empty without a key."""
         if not self._key:

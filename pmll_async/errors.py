@@ -21,7 +21,9 @@
     ├── ReentrantError (RuntimeError)
     └── StoreError
         ├── StoreLockedError
-        ├── StoreFullError (OSError)
+        ├── StoreMovedError
+        ├── NotStoredError
+        │   └── StoreFullError (OSError)
         ├── ReadOnlyStoreError
         ├── DurabilityUnknownError (OSError)
         ├── CorruptionError
@@ -216,18 +218,44 @@ class StoreLockedError(StoreError):
             if same_process
             else f"process {holder.get('pid', 'unknown')} on {holder.get('host', 'unknown')}"
         )
+        if "heir_of" in holder:
+            who += f", which process {holder['heir_of']} left behind when it ended"
         super().__init__(
             f"{path} is open for writing in {who}; close it there, share that lattice, "
             "or open it with read_only=True"
         )
 
 
-class StoreFullError(StoreError, OSError):
+class StoreMovedError(StoreError):
+    """The store is no longer where it was opened; nothing more is written by this lattice.
+
+    What was acknowledged is in the files as they were; the last call's record may be there, too.
+    """
+
+    def __init__(self, path: str, what: str) -> None:
+        self.path, self.what = path, what
+        super().__init__(
+            f"{path}: {what} while it was open, so nothing more is written; "
+            "close this lattice and open the store where it is now"
+        )
+
+
+class NotStoredError(StoreError):
+    """The store could not take a record and has nothing of it; the same call may succeed later."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}; nothing of this call is stored")
+
+
+class StoreFullError(NotStoredError, OSError):
     """There is no room for the record; what was acknowledged before is intact."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        super().__init__(f"no room left for {path}; nothing of this call is stored: free some room")
+        self.path, self.reason = path, "no room is left"
+        StoreError.__init__(
+            self, f"no room left for {path}; nothing of this call is stored: free some room"
+        )
 
 
 class ReadOnlyStoreError(StoreError):

@@ -253,7 +253,8 @@ class Limits(BaseModel):
     """Bounds that keep one lattice from eating its process.
 
     `context_bytes`: the largest canonical context. `batch_records` and `batch_bytes`: the most that
-    one write and fdatasync takes. `cached_lines`: how many lines read from the store are kept.
+    one write and fdatasync takes. `cached_lines`: how many lines read from the store are kept, as
+    long as they take about `cached_bytes` together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -262,10 +263,12 @@ class Limits(BaseModel):
     batch_records: int = 256
     batch_bytes: int = 8 * 1024 * 1024
     cached_lines: int = 4096
+    cached_bytes: int = 64 * 1024 * 1024
 
     def model_post_init(self, _: object) -> None:
         """Refuse bounds that let nothing through."""
         least = {"context_bytes": 2, "batch_records": 1, "batch_bytes": 1, "cached_lines": 0}
+        least["cached_bytes"] = 0
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InvalidInputError(f"{name} must be {bound} or more")

@@ -152,7 +152,7 @@ def assemble(
 ) -> Opened:
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger
-    reader = Reader(loaded.store, loaded.index, concert, limits.cached_lines)
+    reader = Reader(loaded.store, loaded.index, concert, limits)
     hub, jobs = EventHub() if hub is None else hub, Jobs()
     return Opened(
         services=Services(

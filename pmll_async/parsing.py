@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,12 @@ from pmll_async.records import (
     RollbackRecord,
 )
 
+PUT_HEAD: Final = re.compile(
+    rb'\{"n":[0-9]+,"d":[0-9]+,(?:"g":(?P<g>[0-9]+),)?"op":"put","t":(?P<t>[0-9.]+),'
+    rb'"key":"(?P<key>[A-Za-z0-9+/=]*)",(?:"value":"(?P<value>[A-Za-z0-9+/=]*)",)?"ctx":'
+)
+"""How a put begins in a log, up to its context."""
+
 
 class RecordFormatError(ValueError):
     """These bytes are no record; a store says where they are."""
@@ -30,6 +37,23 @@ class RecordFormatError(ValueError):
 
 class UnknownOperationError(ValueError):
     """A later version wrote this operation."""
+
+
+def decode_put(head: re.Match[bytes], line: bytes, hasher: Hasher) -> Record | None:
+    """The put of a log line that begins with `PUT_HEAD`; None where only `decode_record` can tell.
+
+    Its context is cut out of the line, not parsed: that these are the bytes which were stored, its
+    anchor says.
+    """
+    # The context is the only place where this may stand unescaped, and it comes before.
+    context_stop = line.rfind(b',"anchor":"')
+    if context_stop < head.end():
+        return None
+    fields = parse_json(b"{" + line[context_stop + 1 :])
+    fields |= {"t": float(head["t"]), "g": int(head["g"] or 0), "key": head["key"].decode()}
+    if head["value"] is not None:
+        fields["value"] = head["value"].decode()
+    return _decode_put(fields, hasher, line[head.end() : context_stop])
 
 
 def decode_record(fields: Mapping[str, Any], hasher: Hasher) -> Record:
@@ -51,10 +75,10 @@ def _frame(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"t": float(fields["t"]), "following": int(fields.get("g", 0))}
 
 
-def _decode_put(fields: Mapping[str, Any], hasher: Hasher) -> Record:
+def _decode_put(fields: Mapping[str, Any], hasher: Hasher, context: bytes | None = None) -> Record:
     return PutRecord(
         **_frame(fields),
-        line=_decode_line(fields, hasher, None),
+        line=_decode_line(fields, hasher, None, context),
         revises=tuple(fields.get("revises", ())),
         key=fields.get("idempotency_key"),
     )
@@ -83,13 +107,17 @@ def _decode_race(fields: Mapping[str, Any], hasher: Hasher) -> Record:
 
 
 def _decode_line(
-    fields: Mapping[str, Any], hasher: Hasher, branch_strength: float | None
+    fields: Mapping[str, Any],
+    hasher: Hasher,
+    branch_strength: float | None,
+    context: bytes | None = None,
 ) -> LineRecord:
     key = _unbase64(fields["key"])
     value = _unbase64(fields["value"]) if "value" in fields else key
     if value == key and "value" in fields:
         raise ValueError("a value that equals its key is left out")
-    context = reencode_context(fields["ctx"])
+    if context is None:
+        context = reencode_context(fields["ctx"])
     vector = np.frombuffer(key, dtype="<f4")
     anchor, prev = fields["anchor"], fields["prev"]
     if not (is_anchor(anchor) and is_anchor(prev)):

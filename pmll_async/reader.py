@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,16 @@ from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.context_index import ContextIndex
 from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
 from pmll_async.filters import Filter
-from pmll_async.lines import MemoryLine, RaceOutcome
+from pmll_async.lines import Limits, MemoryLine, RaceOutcome
 from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
 from pmll_async.records import LineRecord, RaceRecord, Record
 from pmll_async.snapshot import Ints, Snapshot
 
 Result = TypeVar("Result")
+_OBJECTS: Final = 8
+"""Bytes that the objects of a context take for each of its canonical text; short items more."""
+_EMPTY: Final = 1024
+"""What a line takes without vectors and context."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredLine:
-    """What never changes about a line, decoded."""
+    """What never changes about a line, decoded; `size` is about how many bytes that takes."""
 
     key: Float32
     value: Float32
@@ -53,13 +57,15 @@ class StoredLine:
     committed_at: float
     similarity: float
     novelty: float
+    size: int
 
 
 class LineCache:
-    """The lines read last, by line number; safe in several threads."""
+    """The lines read last, by line number, up to a number and bytes; safe in several threads."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bytes = 0
         self._lines: OrderedDict[int, StoredLine] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -74,18 +80,22 @@ class LineCache:
     def put(self, line: int, stored: StoredLine) -> None:
         """Keep the line and drop the one not asked for longest."""
         with self._lock:
+            known = self._lines.pop(line, None)
             self._lines[line] = stored
-            while len(self._lines) > self._size:
-                self._lines.popitem(last=False)
+            self._bytes += stored.size - (known.size if known is not None else 0)
+            while len(self._lines) > self._limits.cached_lines or (
+                self._bytes > self._limits.cached_bytes
+            ):
+                self._bytes -= self._lines.popitem(last=False)[1].size
 
 
 class Reader:
     """Answers from a snapshot. Called in worker threads, or on the loop where nothing is read."""
 
-    def __init__(self, store: Store, index: Index, concert: Concert, cached_lines: int) -> None:
+    def __init__(self, store: Store, index: Index, concert: Concert, limits: Limits) -> None:
         self.concert = concert
         self._store, self._index = store, index
-        self._cache = LineCache(cached_lines)
+        self._cache = LineCache(limits)
         self._contexts = ContextIndex(store.contexts)
 
     # --- queries -------------------------------------------------------------------------------
@@ -166,10 +176,6 @@ class Reader:
             return None
         return self._index.cosines(snapshot.columns.count, vector, norm)
 
-    def record(self, n: int) -> Record:
-        """One record of the log."""
-        return self._store.read(n)
-
     def recorded(self, snapshot: Snapshot, n: int, record: Record) -> list[MemoryLine]:
         """The lines of record `n` as they were when it was committed."""
         first = int(snapshot.timeline.line_starts[n])
@@ -183,7 +189,7 @@ class Reader:
     def outcome(self, snapshot: Snapshot, n: int, record: Record | None = None) -> RaceOutcome:
         """What record `n`, a race, gave; it is read unless given."""
         if record is None:
-            record = self.record(n)
+            record = self._record(snapshot, n)
         if not isinstance(record, RaceRecord):
             first = int(snapshot.timeline.line_starts[n])
             raise LineNotFoundError(snapshot.anchor(first), "race behind it and the anchor")
@@ -238,11 +244,18 @@ class Reader:
 
     def _read(self, snapshot: Snapshot, line: int) -> StoredLine:
         n = int(snapshot.timeline.records[line])
+        record = self._record(snapshot, n)
+        return _decoded(record.lines[line - int(snapshot.timeline.line_starts[n])], record.t)
+
+    def _record(self, snapshot: Snapshot, n: int) -> Record:
+        """Record `n`, which the store has held against its own anchors, held against those here."""
         record = self._store.read(n)
-        place = line - int(snapshot.timeline.line_starts[n])
-        if place >= len(record.lines) or record.lines[place].anchor != snapshot.anchor(line):
-            raise CorruptionError(self._store.path, 0, "holds another line than was stored", n)
-        return _decoded(record.lines[place], record.t)
+        timeline = snapshot.timeline
+        first, stop = timeline.line_starts[n : n + 2].tolist()
+        anchors = [snapshot.anchor(line) for line in range(first, stop)]
+        if [line.anchor for line in record.lines] != anchors or record.t != timeline.times[n]:
+            raise CorruptionError(self._store.path, 0, "holds another record than was stored", n)
+        return record
 
 
 def _tried(function: Callable[..., Result], *args: object) -> Result | Exception:
@@ -276,13 +289,15 @@ def _build(
 
 
 def _decoded(line: LineRecord, t: float) -> StoredLine:
+    content = line.content
     return StoredLine(
-        key=np.frombuffer(line.content.key, dtype="<f4"),
-        value=np.frombuffer(line.content.value, dtype="<f4"),
-        context=decode_context(line.content.context),
+        key=np.frombuffer(content.key, dtype="<f4"),
+        value=np.frombuffer(content.value, dtype="<f4"),
+        context=decode_context(content.context),
         prev_anchor=line.prev_anchor,
         timestamp=t if line.timestamp is None else line.timestamp,
         committed_at=t,
         similarity=line.similarity,
         novelty=line.novelty,
+        size=len(content.key) + len(content.value) + _OBJECTS * len(content.context) + _EMPTY,
     )

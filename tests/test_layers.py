@@ -23,6 +23,7 @@ LAYERS: dict[int, set[str]] = {
         "anchors",
         "breathing",
         "canonical",
+        "chain",
         "columns",
         "concert",
         "errors",

@@ -16,8 +16,9 @@ from pmll_async.opening import Shape, load
 from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.snapshot import Snapshot
 from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import FORMAT
-from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
+from pmll_async.stores.jsonl.lock import Holder, has_writer, heir_of, read_holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Description:
     torn: list[tuple[str, int]]
     written: bool
     holder: Holder | None
+    heir: int | None
 
     @property
     def branches(self) -> int:
@@ -58,7 +60,9 @@ def describe(path: Path, hasher: Hasher) -> Description:
     """Read the lattice at `path` without a lock, also beside a writer."""
     store = JsonlStore(path, read_only=True)
     loaded = load(store, ExactIndex(), Shape(None, None), hasher)
+    folder = Directory(path)
     try:
+        holder = read_holder(folder)
         return Description(
             path=path,
             header=loaded.header,
@@ -66,10 +70,12 @@ def describe(path: Path, hasher: Hasher) -> Description:
             recovery=store.recovery,
             segments=_files(path, "log-*.jsonl"),
             torn=_files(path, "*.torn-*"),
-            written=has_writer(path),
-            holder=read_holder(path),
+            written=has_writer(folder),
+            holder=holder,
+            heir=None if holder is None else heir_of(folder, holder),
         )
     finally:
+        folder.close()
         store.close()
 
 
@@ -100,7 +106,8 @@ def _document(it: Description) -> dict[str, Any]:
         "segments": [{"file": name, "bytes": count} for name, count in it.segments],
         "torn": [{"file": name, "bytes": count} for name, count in it.torn],
         "open_for_writing": it.written,
-        "writer": holder and {"pid": holder.pid, "host": holder.host, "started": holder.started},
+        "writer": holder
+        and {"pid": it.heir or holder.pid, "host": holder.host, "started": holder.started},
         "clean": it.recovery.clean,
     }
 
@@ -139,7 +146,10 @@ def _writer(it: Description) -> str:
         return "none"
     if it.holder is None:
         return "a process that is opening it"
-    return f"process {it.holder.pid} on {it.holder.host} since {moment(it.holder.started)}"
+    process = f"process {it.holder.pid} on {it.holder.host} since {moment(it.holder.started)}"
+    if it.heir is None:
+        return process
+    return f"process {it.heir}, left behind by {process}, which has ended"
 
 
 def _recovery(it: Description) -> str:

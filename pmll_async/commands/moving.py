@@ -64,7 +64,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         return
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        # What a memory holds is its owner's alone, in a copy as well.
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

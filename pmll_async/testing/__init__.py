@@ -21,13 +21,22 @@ from typing import TYPE_CHECKING, Any
 from pmll_async.testing import oracle as oracle
 from pmll_async.testing.chains import ChainBuilder as ChainBuilder
 from pmll_async.testing.clocks import ManualClock as ManualClock
+from pmll_async.testing.faults import FailingStore as FailingStore
 from pmll_async.testing.faults import GatedStore as GatedStore
 
 if TYPE_CHECKING:
     from pmll_async.testing.indexes import IndexSuite as IndexSuite
     from pmll_async.testing.stores import StoreSuite as StoreSuite
 
-__all__ = ["ChainBuilder", "GatedStore", "IndexSuite", "ManualClock", "StoreSuite", "oracle"]
+__all__ = [
+    "ChainBuilder",
+    "FailingStore",
+    "GatedStore",
+    "IndexSuite",
+    "ManualClock",
+    "StoreSuite",
+    "oracle",
+]
 
 
 def __getattr__(name: str) -> Any:

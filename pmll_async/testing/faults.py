@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
 
 from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
 from pmll_async.protocols import Recovery, Store, StoreHeader
 from pmll_async.records import Record
 
+TraceFunction = Callable[..., Any]
 _PATIENCE = 30.0
 """Seconds after which a forgotten gate fails the test instead of holding it."""
 
@@ -109,3 +113,49 @@ class GatedStore:
     def close(self) -> None:
         """See `Store.close`."""
         self.store.close()
+
+
+class FailingStore(GatedStore):
+    """A store around another whose append raises `MemoryError` at one of its steps.
+
+    A step is a line of code that the store's own package runs. `has_failed` says whether there was
+    such a step::
+
+        store.fail_at(17)
+        ...                         # one append; the next ones go through
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.has_failed = False
+        self._left = -1
+        self._package = type(store).__module__.partition(".")[0]
+
+    def fail_at(self, step: int) -> None:
+        """Let the next append fail at this step, counted from 0."""
+        self._left = step
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        """See `Store.append`."""
+        if self._left < 0:
+            super().append(records, block)
+            return
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            self.store.append(records, block)
+        finally:
+            sys.settrace(before)
+            self._left = -1
+
+    def _enter(self, frame: FrameType, *_: object) -> TraceFunction | None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        return self._step if package == self._package else None
+
+    def _step(self, frame: FrameType, event: str, *_: object) -> TraceFunction:
+        if event == "line":
+            if not self._left:
+                self.has_failed = True
+                raise MemoryError(f"at line {frame.f_lineno} of {frame.f_code.co_qualname}")
+            self._left -= 1
+        return self._step

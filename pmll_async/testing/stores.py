@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -22,9 +23,11 @@ from pmll_async.errors import (
     StoreLockedError,
     WrongKeyError,
 )
+from pmll_async.lattice import Lattice
 from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsSync
 from pmll_async.records import Record
 from pmll_async.testing.chains import ChainBuilder
+from pmll_async.testing.faults import FailingStore
 from pmll_async.testing.reading import ReadingSuite
 
 KEY = b"0123456789abcdef"
@@ -251,6 +254,31 @@ class StoreSuite(ReadingSuite, ABC):
         with self.opened(path, chain) as (store, _):
             append(store, chain, 4)
         assert self.raw(path) == chain.records
+
+    # --- failing -------------------------------------------------------------------------------
+
+    def test_an_append_may_fail_at_every_step(self, path: Path) -> None:
+        """Whatever is raised where: what was acknowledged before and after it is there."""
+        step = 0
+        while asyncio.run(self._fails_at(path.with_name(f"store-{step}"), step)):
+            step += 1
+        assert step, "an append has steps"
+
+    async def _fails_at(self, path: Path, step: int) -> bool:
+        store, acknowledged = FailingStore(self.make_store(path)), []
+        async with Lattice(store, dim=2) as lattice:
+            acknowledged.append(await lattice.put([1, 0]))
+            store.fail_at(step)
+            for key in ([0, 1], [1, 1], [1, 2]):
+                # An error says that nothing is stored, or that it is not known.
+                with suppress(StoreError, MemoryError):
+                    acknowledged.append(await lattice.put(key))
+        async with Lattice(self.make_store(path)) as lattice:
+            assert lattice.recovery.records >= len(acknowledged)
+            lines = [await lattice.get(anchor) for anchor in acknowledged]
+            assert all(line.position is not None for line in lines)
+            await lattice.put([2, 1])
+        return store.has_failed
 
     # --- powers --------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ disk and thrown away at the first doubt.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import unicodedata
 from collections.abc import Generator
@@ -80,6 +82,7 @@ class Shelf:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path, self._read_only = path, read_only
+        self._folder: os.stat_result | None = None
 
     def load(self) -> Generator[Shelved, None, None]:
         """The blocks in order, from row 0 without gaps, up to the first that fails its check."""
@@ -106,7 +109,7 @@ class Shelf:
         if self._read_only:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
             with closing(self._connect("rwc")) as file:
                 file.execute("begin immediate")
                 _prepare(file)
@@ -119,6 +122,10 @@ class Shelf:
                 self._throw_away()
 
     def _connect(self, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
+        self._refuse_others()
+        if mode == "rwc":
+            # SQLite alone would give it to everybody that the umask lets in.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         file = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -131,6 +138,19 @@ class Shelf:
             file.close()
             raise
         return file
+
+    def _refuse_others(self) -> None:
+        """SQLite follows links and waits for FIFOs, and a folder moved away leaves another's here.
+
+        Raises `OSError`: what cannot be used is no shelf.
+        """
+        for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        folder = self._path.parent.stat()
+        self._folder = self._folder or folder
+        if not os.path.samestat(folder, self._folder):
+            raise OSError(errno.ESTALE, "its folder was moved or replaced", str(self._path))
 
     def _throw_away(self) -> None:
         try:

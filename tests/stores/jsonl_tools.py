@@ -17,6 +17,7 @@ from make_records import Chain
 from pmll_async.columns import Block
 from pmll_async.records import Record
 from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.jsonl.framing import decode_object
 
 SHARED_MEMORY = Path("/dev/shm")
 _COLUMNS = (
@@ -80,6 +81,10 @@ def same_blocks(blocks: list[Block], chain: Chain, records: int) -> bool:
         and tuple(uses) == expected.key_uses
         and blocks[-1].digest == expected.digest
     )
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    return dict(decode_object((path / "MANIFEST.json").read_bytes()))
 
 
 def copy_as_killed(source: Path, target: Path) -> Path:

@@ -20,7 +20,7 @@ from jsonl_tools import (
 )
 from make_records import Chain
 
-from pmll_async.anchors import ROOT_DIGEST
+from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
 
@@ -119,7 +119,7 @@ class Agent:
             lambda: chain.group(rng.randrange(2, 5)),
             lambda: [chain.put() for _ in range(rng.randrange(1, 4))],
             chain.race,
-            chain.decay,
+            chain.decay if chain.heads[-1] != ROOT_ANCHOR else chain.put,
             lambda: chain.rollback(rng.randrange(records + 1)),
         ]
         chain.append(store, rng.choice(makers))

@@ -184,9 +184,12 @@ def test_a_torn_store_is_told_from_a_damaged_one(path: Path, chain: Chain) -> No
 
 def test_a_cache_ahead_of_its_log_is_torn(path: Path, chain: Chain) -> None:
     with opened(path, chain, cache_records=2) as store:
+        first = (path / "MANIFEST.json").read_bytes()
         small_history(chain, store)
         killed = copy_as_killed(path, path.parent / "killed")
     (killed / LOG).write_bytes(b"")
+    assert verify(killed).status == "damaged", "its manifest covers what is lost"
+    (killed / "MANIFEST.json").write_bytes(first)
     assert verify(killed).status == "torn"
     with opened(killed, chain) as store:
         assert store.recovery.records == 0

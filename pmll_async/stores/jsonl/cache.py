@@ -1,8 +1,10 @@
 """The cache: blocks of columns, keys and contexts behind each other in one file.
 
-It only saves time. Every header and section has its own CRC-32C, a header names the store, where
-its records end in the log and the checksum of the last one, and whoever loads it holds all of that
-against the log. What does not hold is derived from the log again; no error here fails a write.
+It only saves time. A header names the store, where its records end in the log and the checksum of
+the last one, and whoever loads it holds that against the log. A header has the root of each of its
+sections, and the manifest that of all headers up to one: what was not written by who wrote the
+manifest, or in a keyed store by who has the key, is not trusted. What does not hold is derived from
+the log again; no error here fails a write.
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ import os
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from pmll_async.anchors import ROOT_DIGEST, Hasher
 from pmll_async.columns import Block
 from pmll_async.protocols import StoreHeader
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import CACHE, log_warning
-from pmll_async.stores.jsonl.framing import crc32c
+from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER, log_warning
+from pmll_async.stores.jsonl.framing import NOT_OURS, crc32c
 from pmll_async.stores.jsonl.pieces import (
     Piece,
     Sizes,
@@ -36,12 +41,14 @@ from pmll_async.stores.jsonl.pieces import (
     join,
 )
 
-_MAGIC: Final = b"PMLLBLK1"
+_MAGIC: Final = b"PMLLBLK2"
 # magic, store, first, records, lines, vectors, last, stop, checksum of the last record, digest,
-# then bytes and checksum of the columns, the keys and the contexts, then the header's checksum
-_HEADER: Final = struct.Struct("<8s16sQQQQQQ8s32sQIQIQII")
+# then bytes and root of the columns, the keys and the contexts, then the header's CRC-32C
+_HEADER: Final = struct.Struct("<8s16sQQQQQQ8s32sQ32sQ32sQ32sI")
 HEADER_BYTES: Final = _HEADER.size
 _NOWHERE: Final = 1 << 62
+_AHEAD: Final = 4
+"""Blocks read before the first of them is taken; a few megabytes each."""
 # Joining a thousand pieces of one record takes 5 ms in which no other thread runs; by dozens, less.
 _TOGETHER: Final = 32
 
@@ -50,7 +57,8 @@ _TOGETHER: Final = 32
 class CachedBlock:
     """A header: records `first` … `stop - 1`, whose last begins at `last` and ends at `place`.
 
-    `checksum` is the text of the last record's `c`. `position` is the header's own in the file.
+    `checksum` is the text of the last record's `c`. `position` is the header's own in the file,
+    `sections` are the roots of its sections, and `root` that of all headers up to this one.
     """
 
     position: int
@@ -61,7 +69,8 @@ class CachedBlock:
     checksum: bytes
     digest: bytes
     lengths: tuple[int, int, int]
-    checksums: tuple[int, int, int]
+    sections: tuple[bytes, bytes, bytes]
+    root: bytes
 
     @property
     def stop(self) -> int:
@@ -78,115 +87,126 @@ class CachedBlock:
         return self.position + HEADER_BYTES + sum(self.lengths[:i])
 
 
-def read_headers(files: Files, store_id: str, dim: int) -> list[CachedBlock]:
-    """The headers that follow each other without a flaw from the beginning of the file."""
-    found: list[CachedBlock] = []
-    while True:
-        position, first = (found[-1].end, found[-1].stop) if found else (0, 0)
+class BlockFile:
+    """Reads the cache of one store, whoever writes it."""
+
+    def __init__(self, files: Files, header: StoreHeader, hasher: Hasher) -> None:
+        self._files, self._hasher = files, hasher
+        self._store, self._dim = header.store_id, header.dim
+
+    def headers(self) -> list[CachedBlock]:
+        """The headers that follow each other without a flaw from the beginning of the file."""
+        found: list[CachedBlock] = []
+        while True:
+            position, first = (found[-1].end, found[-1].stop) if found else (0, 0)
+            raw = self._read(HEADER_BYTES, position)
+            header = self.parse_header(raw, position, found[-1].root if found else ROOT_DIGEST)
+            if header is None or header.first != first or not header.sizes.records:
+                return found
+            if header.lengths[1] != header.sizes.vectors * self._dim * 4:
+                return found
+            found.append(header)
+
+    def parse_header(self, raw: bytes, position: int, before: bytes) -> CachedBlock | None:
+        """The header that these bytes are, behind headers with a root, or None."""
+        if len(raw) != HEADER_BYTES:
+            return None
+        magic, store, first, records, lines, vectors, last, place, checksum, digest, *rest = (
+            _HEADER.unpack(raw)
+        )
+        if magic != _MAGIC or store.hex() != self._store or rest[-1] != crc32c(raw[:-4]):
+            return None
+        return CachedBlock(
+            position=position,
+            first=first,
+            sizes=Sizes(records, lines, vectors),
+            last=last,
+            place=place,
+            checksum=checksum,
+            digest=digest,
+            lengths=(rest[0], rest[2], rest[4]),
+            sections=(rest[1], rest[3], rest[5]),
+            root=self._hasher.section(before + raw),
+        )
+
+    def block(self, header: CachedBlock) -> tuple[Block, array[int]] | None:
+        """The block of a header and where its records end; None when its bytes do not hold."""
+        keys = np.empty((header.sizes.vectors, self._dim), dtype="<f4")
+        columns = self.section(header, 0)
+        if columns is None or not self._files.read_into(CACHE, keys, header.section(1)):
+            return None
+        if self._hasher.section(keys.data) != header.sections[1]:
+            return None
         try:
-            raw = files.read(CACHE, HEADER_BYTES, position)
-        except FileNotFoundError:
-            return found
-        header = parse_header(raw, position, store_id)
-        if header is None or header.first != first or not header.sizes.records:
-            return found
-        if header.lengths[1] != header.sizes.vectors * dim * 4:
-            return found
-        found.append(header)
+            return decode_columns(columns, header.sizes, header.first, header.digest, keys)
+        except NOT_OURS:
+            return None
 
+    def blocks(
+        self, headers: Sequence[CachedBlock]
+    ) -> Generator[tuple[Block, array[int]] | None, None, None]:
+        """The blocks of some headers, each as of `block`.
 
-def parse_header(raw: bytes, position: int, store_id: str) -> CachedBlock | None:
-    """The header that these bytes are, or None."""
-    if len(raw) != HEADER_BYTES:
-        return None
-    magic, store, first, records, lines, vectors, last, place, checksum, digest, *rest = (
-        _HEADER.unpack(raw)
-    )
-    if magic != _MAGIC or store.hex() != store_id or rest[-1] != crc32c(raw[:-4]):
-        return None
-    return CachedBlock(
-        position=position,
-        first=first,
-        sizes=Sizes(records, lines, vectors),
-        last=last,
-        place=place,
-        checksum=checksum,
-        digest=digest,
-        lengths=(rest[0], rest[2], rest[4]),
-        checksums=(rest[1], rest[3], rest[5]),
-    )
+        Reading and hashing hold no interpreter lock: two threads do it ahead of whoever takes them.
+        """
+        if len(headers) < _AHEAD:
+            yield from map(self.block, headers)
+            return
+        with ThreadPoolExecutor(2, "pmll-load") as threads:
+            ahead: deque[Future[tuple[Block, array[int]] | None]] = deque()
+            for header in headers:
+                ahead.append(threads.submit(self.block, header))
+                if len(ahead) == _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
+    def contexts(self, header: CachedBlock, first: int, stop: int) -> list[bytes] | None:
+        """The contexts of records `first` … `stop - 1`; None when the section does not hold."""
+        section = self.section(header, 2)
+        if section is None:
+            return None
+        return decode_contexts(section, header.sizes, first - header.first, stop - header.first)
 
-def read_block(files: Files, header: CachedBlock, dim: int) -> tuple[Block, array[int]] | None:
-    """The block of a header and where its records end; None when its bytes do not hold."""
-    keys = np.empty((header.sizes.vectors, dim), dtype="<f4")
-    columns = _section(files, header, 0)
-    if columns is None or not files.read_into(CACHE, keys, header.section(1)):
-        return None
-    if crc32c(keys) != header.checksums[1]:
-        return None
-    try:
-        return decode_columns(columns, header.sizes, header.first, header.digest, keys)
-    except (LookupError, TypeError, ValueError):
-        return None
+    def whole(self, header: CachedBlock) -> Piece | None:
+        """All of a cached block; None when its bytes do not hold."""
+        found = self.block(header)
+        contexts = self.contexts(header, header.first, header.stop)
+        if found is None or contexts is None:
+            return None
+        return Piece(*found, contexts, header.last, header.checksum)
 
+    def encode(
+        self, piece: Piece, position: int, before: bytes
+    ) -> tuple[CachedBlock, list[bytes | memoryview]]:
+        """The header of a piece, behind headers with a root, and what is written at a position."""
+        columns, keys, contexts = encode_columns(piece), encode_keys(piece), encode_contexts(piece)
+        sizes, block = piece.sizes, piece.block
+        sections = [(len(part), self._hasher.section(part)) for part in (columns, contexts)]
+        sections.insert(1, (keys.nbytes, self._hasher.section(keys.data)))
+        raw = _HEADER.pack(
+            *(_MAGIC, bytes.fromhex(self._store)),
+            *(block.first, sizes.records, sizes.lines, sizes.vectors),
+            *(piece.last, piece.ends[-1], piece.checksum, block.digest),
+            *chain.from_iterable(sections),
+            0,
+        )[:-4]
+        raw += crc32c(raw).to_bytes(4, "little")
+        header = self.parse_header(raw, position, before)
+        if header is None:
+            raise ValueError("a header that was just written cannot be read")
+        return header, [raw, columns, keys.data, contexts]
 
-def read_contexts(files: Files, header: CachedBlock, first: int, stop: int) -> list[bytes] | None:
-    """The contexts of records `first` … `stop - 1`; None when the section does not hold."""
-    section = _section(files, header, 2)
-    if section is None:
-        return None
-    return decode_contexts(section, header.sizes, first - header.first, stop - header.first)
+    def section(self, header: CachedBlock, i: int) -> bytes | None:
+        """The bytes of the i-th section, 0 columns, 1 keys, 2 contexts; None unless they hold."""
+        section = self._read(header.lengths[i], header.section(i))
+        return section if self._hasher.section(section) == header.sections[i] else None
 
-
-def read_whole(files: Files, header: CachedBlock, dim: int) -> Piece | None:
-    """All of a cached block; None when its bytes do not hold."""
-    found = read_block(files, header, dim)
-    contexts = read_contexts(files, header, header.first, header.stop)
-    if found is None or contexts is None:
-        return None
-    return Piece(*found, contexts, header.last, header.checksum)
-
-
-def encode_block(
-    piece: Piece, position: int, store_id: str
-) -> tuple[CachedBlock, list[bytes | memoryview]]:
-    """The header of a piece at a position of the file, and what is written there."""
-    columns, keys, contexts = encode_columns(piece), encode_keys(piece), encode_contexts(piece)
-    lengths = (len(columns), keys.nbytes, len(contexts))
-    checksums = (crc32c(columns), crc32c(keys), crc32c(contexts))
-    sizes, block = piece.sizes, piece.block
-    header = CachedBlock(
-        position=position,
-        first=block.first,
-        sizes=sizes,
-        last=piece.last,
-        place=piece.ends[-1],
-        checksum=piece.checksum,
-        digest=block.digest,
-        lengths=lengths,
-        checksums=checksums,
-    )
-    raw = _HEADER.pack(
-        *(_MAGIC, bytes.fromhex(store_id), block.first, sizes.records, sizes.lines, sizes.vectors),
-        *(header.last, header.place, header.checksum, block.digest),
-        *chain.from_iterable(zip(lengths, checksums, strict=True)),
-        0,
-    )[:-4]
-    return header, [raw + crc32c(raw).to_bytes(4, "little"), columns, keys.data, contexts]
-
-
-def section_holds(files: Files, header: CachedBlock, i: int) -> bool:
-    """Whether the checksum of the i-th section does."""
-    return _section(files, header, i) is not None
-
-
-def _section(files: Files, header: CachedBlock, i: int) -> bytes | None:
-    try:
-        section = files.read(CACHE, header.lengths[i], header.section(i))
-    except FileNotFoundError:
-        return None
-    return section if crc32c(section) == header.checksums[i] else None
+    def _read(self, size: int, position: int) -> bytes:
+        try:
+            return self._files.read(CACHE, size, position)
+        except (FileNotFoundError, NotPlainError):
+            return b""
 
 
 class Cache:
@@ -196,31 +216,40 @@ class Cache:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        files: Files,
-        header: StoreHeader,
-        *,
-        block_records: int,
-        writes: bool,
+        self, folder: Directory, files: Files, file: BlockFile, *, block_records: int, writes: bool
     ) -> None:
-        self._path, self._files = folder / CACHE, files
-        self._store, self._dim = header.store_id, header.dim
+        self._folder, self._files, self._file = folder, files, file
         self._block_records, self._writes = block_records, writes
         self._pending: list[Piece] = []
         self._loose = 0
         self._fd = -1
         # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
         self._doubtful = _NOWHERE
-        self.headers = read_headers(files, self._store, self._dim)
+        self.headers = file.headers()
+
+    @property
+    def roots(self) -> tuple[tuple[int, str], ...]:
+        """The roots that the manifest is to list, with their numbers of blocks.
+
+        The last block but one has its own: the last is overwritten when it grows.
+        """
+        count = len(self.headers)
+        last = range(max(1, count - 1), count + 1)
+        return tuple((k, self.headers[k - 1].root.hex()) for k in last if k)
+
+    def keep_listed(self, roots: Sequence[tuple[int, str]]) -> None:
+        """Trust only those blocks that the manifest vouches for."""
+        count = len(self.headers)
+        listed = [k for k, root in roots if k <= count and self.headers[k - 1].root.hex() == root]
+        self.keep(max(listed, default=0))
 
     def keep(self, blocks: int) -> None:
         """Trust only the first so many blocks."""
         self.headers = self.headers[:blocks]
 
-    def block(self, header: CachedBlock) -> tuple[Block, array[int]] | None:
-        """The block of a header and where its records end; None when its bytes do not hold."""
-        return read_block(self._files, header, self._dim)
+    def blocks(self, first: int) -> Generator[tuple[Block, array[int]] | None, None, None]:
+        """The blocks from the i-th on and where their records end; None for one of other bytes."""
+        return self._file.blocks(self.headers[first:])
 
     def contexts(self, n: int, stop: int) -> tuple[list[bytes], int] | None:
         """Contexts of the lines of record `n` and those after it, and the record that is next.
@@ -232,7 +261,7 @@ class Cache:
         i = bisect_right(headers, n, key=lambda header: header.first) - 1
         if i >= 0 and n < headers[i].stop:
             end = min(stop, headers[i].stop)
-            contexts = read_contexts(self._files, headers[i], n, end)
+            contexts = self._file.contexts(headers[i], n, end)
             if contexts is not None:
                 return contexts, end
             self._doubtful = min(self._doubtful, headers[i].position)
@@ -246,41 +275,37 @@ class Cache:
     def add(self, piece: Piece, durable: int) -> None:
         """Take what was appended to the log; what came before it may be written.
 
-        One batch late, so that a block holds no record that an unclean opening has to move.
+        One batch late, so that a block holds no record that an unclean opening has to move. A cache
+        that fails is dropped: what it would have held is in the log.
         """
         if not self._writes:
             return
-        if (
-            self._pending
-            and piece.block.first - self._pending[0].block.first >= self._block_records
-        ):
-            self.flush(durable)
-        self._pending.append(piece)
-        self._loose += 1
-        if self._loose == _TOGETHER:
-            joined = join(self._pending[-_TOGETHER:])
-            self._pending = [*self._pending[:-_TOGETHER], joined]
-            self._loose = 0
+        try:
+            if self._is_full(piece):
+                self._flush(durable)
+            self._take(piece)
+        # The record is written by now: whatever is wrong with the cache, nobody must be told that
+        # the record was not.
+        except Exception as exc:  # noqa: BLE001  # as said
+            self._drop(exc)
 
     def flush(self, durable: int) -> None:
         """Write a block of what is pending and known durable."""
-        count = sum(piece.block.stop <= durable for piece in self._pending)
-        if not count or not self._writes:
+        if not self._writes:
             return
         try:
-            self._write(join(self._pending[:count]))
-        except OSError as exc:
+            self._flush(durable)
+        # The log is whole without it, and is to be closed.
+        except Exception as exc:  # noqa: BLE001  # as said
             self._drop(exc)
-        else:
-            self._pending = self._pending[count:]
-            self._loose = min(self._loose, len(self._pending))
 
     def trim(self) -> None:
         """Cut off what is not trusted: the next opening makes it anew."""
         end = min(self._doubtful, self.headers[-1].end if self.headers else 0)
         try:
-            if self._path.stat().st_size > end:
-                os.truncate(self._path, end)
+            if self._folder.size(CACHE) > end:
+                self._folder.cut(CACHE, end)
+                self._files.forget(CACHE)
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -294,8 +319,27 @@ class Cache:
             os.close(self._fd)
             self._fd = -1
 
-    def _drop(self, error: OSError) -> None:
-        log_warning("store.cache.dropped", path=str(self._path), error=str(error))
+    def _is_full(self, piece: Piece) -> bool:
+        pending = self._pending
+        return bool(pending) and (piece.block.first - pending[0].block.first >= self._block_records)
+
+    def _take(self, piece: Piece) -> None:
+        self._pending.append(piece)
+        self._loose += 1
+        if self._loose == _TOGETHER:
+            joined = join(self._pending[-_TOGETHER:])
+            self._pending = [*self._pending[:-_TOGETHER], joined]
+            self._loose = 0
+
+    def _flush(self, durable: int) -> None:
+        count = sum(piece.block.stop <= durable for piece in self._pending)
+        if count:
+            self._write(join(self._pending[:count]))
+            self._pending = self._pending[count:]
+            self._loose = min(self._loose, len(self._pending))
+
+    def _drop(self, error: Exception) -> None:
+        log_warning("store.cache.dropped", path=self._folder.named(CACHE), error=repr(error))
         self._writes = False
         self._pending = []
 
@@ -303,20 +347,28 @@ class Cache:
         # A small last block, from a clean close, grows instead of being followed by others.
         headers, last = self.headers, self.headers[-1] if self.headers else None
         if last and piece.sizes.records + last.sizes.records <= self._block_records:
-            before = read_whole(self._files, last, self._dim)
+            before = self._file.whole(last)
             if before is not None:
                 headers, piece = headers[:-1], join([before, piece])
-        position = headers[-1].end if headers else 0
-        header, parts = encode_block(piece, position, self._store)
+        position, root = (headers[-1].end, headers[-1].root) if headers else (0, ROOT_DIGEST)
+        header, parts = self._file.encode(piece, position, root)
         self._overwrite(position, parts)
         self.headers = [*headers, header]
 
     def _overwrite(self, position: int, parts: Sequence[bytes | memoryview]) -> None:
         if self._fd < 0:
-            self._path.parent.mkdir(exist_ok=True)
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+            self._fd = self._opened(position)
         os.ftruncate(self._fd, position)
         size = sum(memoryview(part).nbytes for part in parts)
         if os.pwritev(self._fd, parts, position) != size:
             os.ftruncate(self._fd, position)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _opened(self, position: int) -> int:
+        """The file for writing, one of its own where a copy of the folder shares it."""
+        self._folder.make_folder(CACHE_FOLDER)
+        there = self._folder.stat(CACHE)
+        if there is not None and there.st_nlink > 1:
+            self._folder.copy([(CACHE, 0, position)], CACHE)
+            self._files.forget(CACHE)
+        return self._folder.open(CACHE, os.O_WRONLY | os.O_CREAT)

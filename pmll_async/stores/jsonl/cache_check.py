@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from pmll_async.anchors import ROOT_DIGEST, Hasher
 from pmll_async.columns import Block
 from pmll_async.protocols import StoreHeader
 from pmll_async.records import Record
-from pmll_async.stores.jsonl.cache import (
-    HEADER_BYTES,
-    CachedBlock,
-    parse_header,
-    read_headers,
-    read_whole,
-    section_holds,
-)
+from pmll_async.stores.jsonl.cache import HEADER_BYTES, BlockFile, CachedBlock
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.findings import Finding, Severity
 from pmll_async.stores.jsonl.folder import CACHE
@@ -41,9 +35,12 @@ class CacheCheck:
     is still the same afterwards, and what comes after the last one is being written.
     """
 
-    def __init__(self, folder: Path, header: StoreHeader | None, *, live: bool) -> None:
-        self._path, self._files = folder / CACHE, Files(folder)
+    def __init__(
+        self, folder: Directory, header: StoreHeader | None, hasher: Hasher, *, live: bool
+    ) -> None:
+        self._folder, self._files = folder, Files(folder)
         self._header, self._live = header, live
+        self._file = None if header is None else BlockFile(self._files, header, hasher)
         self._blocks = self._read_blocks()
         self._next = 0
         self._run = _Run(0, None)
@@ -65,26 +62,37 @@ class CacheCheck:
 
     def finish(self, records: int) -> list[Finding]:
         """What was found, when the log has so many records."""
-        if self._header is not None:
+        if self._file is not None:
             while self._next < len(self._blocks):
                 self._check_block(_Run(0, None))
             if not self._live:
-                self._check_end(records)
+                self._check_end(self._file, records)
+        self._check_plain()
         return self.findings
+
+    def _check_plain(self) -> None:
+        try:
+            self._folder.size(CACHE)
+        except NotPlainError as exc:
+            self._find("damage", 0, 0, str(exc.strerror))
+        except FileNotFoundError:
+            pass
 
     def close(self) -> None:
         """Close what it read."""
         self._files.close()
 
     def _read_blocks(self) -> list[CachedBlock]:
-        if self._header is None:
+        if self._file is None:
             return []
-        blocks = read_headers(self._files, self._header.store_id, self._header.dim)
         size = self._size()
-        return [block for block in blocks if block.end <= size]
+        return [block for block in self._file.headers() if block.end <= size]
 
     def _size(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        try:
+            return self._folder.size(CACHE)
+        except (FileNotFoundError, NotPlainError):
+            return 0
 
     def _check_block(self, run: _Run) -> None:
         block = self._blocks[self._next]
@@ -94,27 +102,29 @@ class CacheCheck:
             self._find("damage", offset, block.first, reason)
 
     def _flaw(self, header: CachedBlock, run: _Run) -> tuple[int, str]:
+        if self._file is None:
+            return 0, ""
         for i, name in enumerate(_SECTIONS):
-            if not section_holds(self._files, header, i):
-                return header.section(i), f"the checksum of the {name} does not hold"
+            if self._file.section(header, i) is None:
+                return header.section(i), f"the {name} are not those that its header names"
         if self._header is None or run.digest is None or len(run.lines) != header.sizes.records:
             return 0, ""
-        dim = self._header.dim
-        block = Block.of(run.records, header.first, run.digest, dim)
-        cached = read_whole(self._files, header, dim)
+        block = Block.of(run.records, header.first, run.digest, self._header.dim)
+        cached = self._file.whole(header)
         if cached is None:
             return header.section(0), "the columns are not what they should hold"
         name = difference(cached, piece_of(run.records, block, run.lines, run.place))
         return header.section(0), f"its {name} are not those of the log" if name else ""
 
-    def _check_end(self, records: int) -> None:
-        end, stop = (self._blocks[-1].end, self._blocks[-1].stop) if self._blocks else (0, 0)
+    def _check_end(self, file: BlockFile, records: int) -> None:
+        last = self._blocks[-1] if self._blocks else None
+        end, stop, root = (last.end, last.stop, last.root) if last else (0, 0, ROOT_DIGEST)
         if stop > records:
             self._find("torn", 0, records, "it holds records that the log does not have")
         size = self._size()
         if size > end:
             raw = self._files.read(CACHE, HEADER_BYTES, end)
-            header = parse_header(raw, end, self._header.store_id if self._header else "")
+            header = file.parse_header(raw, end, root)
             unfinished = header.end > size if header else len(raw) < HEADER_BYTES
             if unfinished:
                 self._find("torn", end, stop, "the block is not finished")

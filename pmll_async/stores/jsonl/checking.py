@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
-from typing import Final
 
 from pmll_async.anchors import ROOT_DIGEST, Hasher, fold
+from pmll_async.chain import Chain, Dimensions
 from pmll_async.parsing import UnknownOperationError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import Record, RollbackRecord, anchors_hold, leaf
+from pmll_async.records import Record, leaf
 from pmll_async.stores.jsonl.cache_check import CacheCheck
 from pmll_async.stores.jsonl.findings import Finding
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
 from pmll_async.stores.jsonl.framing import BadFrameError, Head, check_frame, decode_exactly
-from pmll_async.stores.jsonl.log import flaw
 from pmll_async.stores.jsonl.scan import out_of_order
 from pmll_async.stores.jsonl.segments import Segment
-
-_UNKNOWN: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +25,6 @@ class Point:
     file: str
     offset: int
     digest: bytes | None
-
-
-class History:
-    """The chain after every revision: its head and its length, as far as they can be followed."""
-
-    def __init__(self) -> None:
-        self._heads = array("Q", [0])
-        self._lengths = array("q", [0])
-
-    @property
-    def revision(self) -> int:
-        """How many records it has followed or missed."""
-        return len(self._heads) - 1
-
-    def head(self, revision: int) -> str | None:
-        """The head after so many records; None where it is not known."""
-        head = self._heads[revision]
-        return None if head == _UNKNOWN else f"{head:016x}"
-
-    def length(self, revision: int) -> int:
-        """The lines on the chain after so many records."""
-        return self._lengths[revision]
-
-    def add(self, record: Record) -> None:
-        """The next record."""
-        head, length = self._heads[-1], self._lengths[-1]
-        if isinstance(record, RollbackRecord):
-            head, length = self._heads[record.revision], self._lengths[record.revision]
-        elif record.lines:
-            head, length = int(record.lines[0].anchor, 16), length + 1
-        self._heads.append(head)
-        self._lengths.append(length)
-
-    def miss(self, revision: int) -> None:
-        """The records up to this revision cannot be read."""
-        missed = revision - self.revision
-        self._heads.extend([_UNKNOWN] * missed)
-        self._lengths.extend([self._lengths[-1]] * missed)
 
 
 class LogCheck:
@@ -80,13 +38,14 @@ class LogCheck:
     def __init__(
         self, manifest: Manifest, header: StoreHeader | None, hasher: Hasher, cache: CacheCheck
     ) -> None:
-        self._header, self._hasher, self._cache = header, hasher, cache
+        self._hasher, self._cache = hasher, cache
         self._digests = manifest.digests
         self._following = 0
         self._lost = False
         self.group: Point | None = None
         self._here = Point(0, "", 0, ROOT_DIGEST)
-        self.history = History()
+        shape = None if header is None else Dimensions(header.dim, header.value_dim)
+        self.chain = Chain(hasher, shape)
         self.proven = manifest.records
         self.findings: list[Finding] = []
         self.later: list[Finding] = []
@@ -101,7 +60,7 @@ class LogCheck:
     def line(self, segment: Segment, offset: int, line: bytes) -> None:
         """One more line."""
         digest = self._here.digest
-        self._here = Point(self.history.revision, segment.file, offset, digest)
+        self._here = Point(self.chain.revision, segment.file, offset, digest)
         try:
             head = check_frame(line)
         except BadFrameError as exc:
@@ -118,20 +77,20 @@ class LogCheck:
         self._lost, self.group, self._following = True, None, 0
 
     def _in_order(self, head: Head) -> bool:
-        reason = out_of_order(head, self.history.revision, self._following)
+        reason = out_of_order(head, self.chain.revision, self._following)
         # Behind a place that cannot be read, records are missing for a reason already told.
-        if reason and not (self._lost and head.n > self.history.revision and head.d <= head.n):
+        if reason and not (self._lost and head.n > self.chain.revision and head.d <= head.n):
             self._find(reason)
-        if head.n < self.history.revision:
+        if head.n < self.chain.revision:
             return False
-        if head.n > self.history.revision:
-            self.history.miss(head.n)
+        if head.n > self.chain.revision:
+            self.chain.miss(head.n)
             self._here = Point(head.n, self._here.file, self._here.offset, None)
         return True
 
     def _take(self, head: Head, line: bytes, place: int) -> None:
         record = self._decoded(head, line)
-        before, n = self._here, self.history.revision
+        before, n = self._here, self.chain.revision
         if head.g and self.group is None:
             self.group = before
         elif not head.g:
@@ -139,9 +98,9 @@ class LogCheck:
         self._following, self._lost = head.g, False
         digest = None
         if record is None:
-            self.history.miss(n + 1)
+            self.chain.miss(n + 1)
         else:
-            self.history.add(record)
+            self.chain.add(record)
             digest = before.digest and fold(before.digest, leaf(record))
             self._cache.add(n, record, line, place, before.digest)
         if digest and self._digests.get(n + 1, digest) != digest:
@@ -156,13 +115,13 @@ class LogCheck:
         except (BadFrameError, UnknownOperationError) as exc:
             self._find(str(exc))
             return None
-        reason = flaw(record, head.n, self._header)
+        reason = self.chain.shape_flaw(record)
         if reason:
             self._find(reason)
             return None
-        chained = self.history.head(head.n) or (record.lines and record.lines[0].prev_anchor)
-        if chained and not anchors_hold(record, chained, self._hasher):
-            self._find("an anchor does not follow from its line and the head")
+        reason = self.chain.place_flaw(record)
+        if reason:
+            self._find(reason)
         return record
 
     def _find(self, reason: str) -> None:

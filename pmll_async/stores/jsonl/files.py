@@ -6,16 +6,18 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Condition
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from pmll_async.errors import StoreError
+from pmll_async.stores.jsonl.directory import Directory
 
 _KEPT: Final = 64
-"""How many files stay open: a log of any length must not use up a process's descriptors."""
+"""How many files of one store stay open: no log may use up a process's descriptors."""
+_KEPT_IN_ALL: Final = 256
+"""And how many of all stores of the process; beyond them a file is opened for each reading."""
 
 
 class _OpenFile:
@@ -28,7 +30,10 @@ class _OpenFile:
 class Files:
     """Reads by position from the files of one folder; `close` waits for reads under way."""
 
-    def __init__(self, folder: Path) -> None:
+    _open_in_all: ClassVar[int] = 0
+    """About how many all stores have: threads of several may lose a count of each other."""
+
+    def __init__(self, folder: Directory) -> None:
         self._folder = folder
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
         self._condition = Condition()
@@ -58,14 +63,20 @@ class Files:
                 view, offset = view[taken:], offset + taken
         return True
 
+    def forget(self, name: str) -> None:
+        """Open a file anew when it is read next, since another has its name now."""
+        with self._condition:
+            self._condition.wait_for(lambda: name not in self._files or not self._files[name].users)
+            if name in self._files:
+                self._close(name)
+
     def close(self) -> None:
         """Close all files as soon as no read is under way; later reads raise `StoreError`."""
         with self._condition:
             self._closed = True
             self._condition.wait_for(lambda: not any(f.users for f in self._files.values()))
-            for file in self._files.values():
-                os.close(file.fd)
-            self._files.clear()
+            for name in list(self._files):
+                self._close(name)
 
     @contextmanager
     def _using(self, name: str) -> Iterator[int]:
@@ -77,15 +88,18 @@ class Files:
         finally:
             with self._condition:
                 file.users -= 1
+                if not file.users and Files._open_in_all > _KEPT_IN_ALL:
+                    self._close(name)
                 self._condition.notify_all()
 
     def _take(self, name: str) -> _OpenFile:
         if self._closed:
-            raise StoreError(f"{self._folder} is closed; open it again")
+            raise StoreError(f"{self._folder.path} is closed; open it again")
         file = self._files.get(name)
         if file is None:
             self._drop_idle()
-            file = self._files[name] = _OpenFile(os.open(self._folder / name, os.O_RDONLY))
+            file = self._files[name] = _OpenFile(self._folder.open(name, os.O_RDONLY))
+            Files._open_in_all += 1
         else:
             self._files.move_to_end(name)
         return file
@@ -94,4 +108,8 @@ class Files:
         excess = max(0, len(self._files) - _KEPT + 1)
         idle = [name for name, file in self._files.items() if not file.users]
         for name in idle[:excess]:
-            os.close(self._files.pop(name).fd)
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        Files._open_in_all -= 1
+        os.close(self._files.pop(name).fd)

@@ -1,4 +1,4 @@
-"""The folder of a store: its files, how they are replaced, and whose errors they raise.
+"""The folder of a store: its small files, and whose errors it raises.
 
 Every `OSError` of this store becomes a `StoreError` in `translated`.
 """
@@ -6,30 +6,36 @@ Every `OSError` of this store becomes a `StoreError` in `translated`.
 from __future__ import annotations
 
 import errno
-import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pmll_async.anchors import ROOT_DIGEST
 from pmll_async.errors import (
     CorruptionError,
-    DurabilityUnknownError,
     FormatError,
+    NotStoredError,
     StoreError,
     StoreFullError,
 )
 from pmll_async.protocols import StoreHeader
-from pmll_async.stores.jsonl.framing import BadFrameError, decode_object, encode_object
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
+from pmll_async.stores.jsonl.framing import NOT_OURS, BadFrameError, decode_object, encode_object
 
 FORMAT: Final = 1
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
-CACHE: Final = "cache/blocks.bin"
+CACHE_FOLDER: Final = "cache"
+CACHE: Final = f"{CACHE_FOLDER}/blocks.bin"
+SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})\.jsonl")
+T = TypeVar("T")
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -55,68 +61,32 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as exc:
         if is_full(exc):
             raise StoreFullError(str(path)) from exc
-        raise StoreError(f"{path}: {exc.strerror or exc} ({exc.filename or path.name})") from exc
+        raise StoreError(f"{path}: {_reason(exc)}") from exc
 
 
-# --- writing files -----------------------------------------------------------------------------
-
-
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write everything; one write may take less than it was given."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def nothing_written(path: str) -> Iterator[None]:
+    """Around what a store does before it writes: its errors say that a later call may succeed."""
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """A new file whose bytes are durable; its name is not yet."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """The file with these bytes, durably; after a crash it holds the old bytes or the new ones.
-
-    An error leaves the old bytes, but for `DurabilityUnknownError`.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        write_synced(temporary, data)
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+        yield
+    except StoreError:
         raise
-    try:
-        sync_folder(path.parent)
     except OSError as exc:
-        raise DurabilityUnknownError(str(path.parent)) from exc
+        if is_full(exc):
+            raise StoreFullError(path) from exc
+        raise NotStoredError(path, _reason(exc)) from exc
+    except MemoryError as exc:
+        raise NotStoredError(path, "no memory is left") from exc
 
 
-def make_folder(folder: Path) -> None:
-    """The folder and those above it, with durable names; others may be making them as well."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in reversed(missing):
-        sync_folder(path.parent)
-
-
-def remove_temporaries(folder: Path) -> None:
-    """What a crash left of a replacement."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
+def _reason(error: OSError) -> str:
+    if error.errno in _NO_DESCRIPTORS:
+        return (
+            "no file descriptor is left, of which an open lattice needs three; close lattices that "
+            "nobody uses, or raise the limit (ulimit -n)"
+        )
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 # --- the objects -------------------------------------------------------------------------------
@@ -134,10 +104,14 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The segments that are known to be durable as a whole, in order."""
+    """The segments that are known to be durable as a whole, in order.
+
+    `cache` has the root of the cache's first so many blocks, in hex, for one or two such numbers.
+    """
 
     store: str
     segments: tuple[SegmentEntry, ...] = ()
+    cache: tuple[tuple[int, str], ...] = ()
 
     @property
     def records(self) -> int:
@@ -154,21 +128,22 @@ class Manifest:
         return known
 
 
-def read_store(folder: Path) -> StoreHeader:
+def read_store(folder: Directory) -> StoreHeader:
     """The header of `store.json`; `FormatError` if a later version made the store."""
-    fields = _read_object(folder / STORE)
-    with _shaped(folder / STORE):
+    fields = _read_object(folder, STORE)
+    with _shaped(folder, STORE):
+        pins = _of_kind(fields, "pins", dict)
         return StoreHeader(
-            dim=int(fields["dim"]),
-            value_dim=int(fields["value_dim"]),
-            key_check=str(fields["key_check"]),
+            dim=_whole(fields, "dim", 1),
+            value_dim=_whole(fields, "value_dim", 0),
+            key_check=_of_kind(fields, "key_check", str),
             store_id=uuid.UUID(hex=fields["store"]).hex,
-            created=float(fields["created"]),
-            pins={str(name): str(value) for name, value in fields["pins"].items()},
+            created=_seconds(fields, "created"),
+            pins={name: _of_kind(pins, name, str) for name in pins},
         )
 
 
-def write_store(folder: Path, header: StoreHeader) -> None:
+def write_store(folder: Directory, header: StoreHeader) -> None:
     """Make `store.json`, which makes the folder a store."""
     fields = {
         "format": FORMAT,
@@ -181,58 +156,99 @@ def write_store(folder: Path, header: StoreHeader) -> None:
         "pins": header.pins,
         "created": header.created,
     }
-    replace_file(folder / STORE, encode_object(fields))
+    folder.replace(STORE, encode_object(fields))
 
 
-def write_pins(folder: Path, pins: dict[str, str]) -> None:
+def write_pins(folder: Directory, pins: dict[str, str]) -> None:
     """Replace `store.json` by one that differs in its pins alone, whatever else it says."""
-    replace_file(folder / STORE, encode_object(_read_object(folder / STORE) | {"pins": pins}))
+    folder.replace(STORE, encode_object(_read_object(folder, STORE) | {"pins": pins}))
 
 
-def read_manifest(folder: Path, store_id: str) -> Manifest:
+def read_manifest(folder: Directory, store_id: str) -> Manifest:
     """The manifest of the store with this id; of any store when the id is empty."""
-    fields = _read_object(folder / MANIFEST)
-    with _shaped(folder / MANIFEST):
+    fields = _read_object(folder, MANIFEST)
+    with _shaped(folder, MANIFEST):
         manifest = Manifest(
-            store=str(fields["store"]),
-            segments=tuple(SegmentEntry(**entry) for entry in fields["segments"]),
+            store=_of_kind(fields, "store", str),
+            segments=tuple([_entry(entry) for entry in _of_kind(fields, "segments", list)]),
+            # A manifest of an earlier release knows of no roots: then no cache is trusted.
+            cache=tuple([_root(root) for root in fields.get("cache", ())]),
         )
-        if manifest.store != (store_id or manifest.store) or any(
-            len(d) != 32 for d in manifest.digests.values()
-        ):
+        if manifest.store != (store_id or manifest.store):
             raise ValueError("it belongs to another store")
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Directory, manifest: Manifest) -> None:
     """Replace the manifest."""
     fields = {
         "format": FORMAT,
         "store": manifest.store,
         "segments": [asdict(entry) for entry in manifest.segments],
+        "cache": manifest.cache,
     }
-    replace_file(folder / MANIFEST, encode_object(fields))
+    folder.replace(MANIFEST, encode_object(fields))
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def is_segment_name(name: str) -> bool:
+    """Whether a segment may have this name: no manifest leads out of the folder."""
+    return SEGMENT_NAME.fullmatch(name) is not None
+
+
+def _read_object(folder: Directory, name: str) -> dict[str, Any]:
+    path = folder.named(name)
     try:
-        fields = decode_object(path.read_bytes())
+        fields = decode_object(folder.read(name))
     except FileNotFoundError as exc:
-        raise CorruptionError(str(path), 0, "the file is missing") from exc
-    except BadFrameError as exc:
-        raise CorruptionError(str(path), 0, str(exc)) from exc
-    with _shaped(path):
-        version, features = int(fields["format"]), list(fields.get("requires", ()))
-    if version != FORMAT:
-        raise FormatError(str(path.parent), f"format {version}")
+        raise CorruptionError(path, 0, "the file is missing") from exc
+    except (BadFrameError, NotPlainError) as exc:
+        raise CorruptionError(path, 0, str(exc)) from exc
+    with _shaped(folder, name):
+        version, features = fields["format"], list(fields.get("requires", ()))
+    if version != FORMAT or isinstance(version, bool):
+        raise FormatError(str(folder.path), f"format {version}")
     if features:
-        raise FormatError(str(path.parent), f"the feature {features[0]!r}")
+        raise FormatError(str(folder.path), f"the feature {features[0]!r}")
     return fields
 
 
+def _entry(entry: dict[str, Any]) -> SegmentEntry:
+    file, h = _of_kind(entry, "file", str), _of_kind(entry, "h", str)
+    if not is_segment_name(file) or len(bytes.fromhex(h)) != len(ROOT_DIGEST):
+        raise ValueError(f"{file!r} with the digest {h!r} is no segment")
+    return SegmentEntry(file, _whole(entry, "records", 0), _whole(entry, "bytes", 0), h)
+
+
+def _root(root: list[Any]) -> tuple[int, str]:
+    blocks, digest = root
+    return _whole({"blocks": blocks}, "blocks", 1), _of_kind({"root": digest}, "root", str)
+
+
+def _of_kind(fields: dict[str, Any], name: str, kind: type[T]) -> T:
+    value = fields[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
+def _whole(fields: dict[str, Any], name: str, least: int) -> int:
+    number = _of_kind(fields, name, int)
+    if isinstance(number, bool) or number < least:
+        raise ValueError(f"{name} is {number!r}")
+    return number
+
+
+def _seconds(fields: dict[str, Any], name: str) -> float:
+    number = fields[name]
+    if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+        raise ValueError(f"{name} is {number!r}")
+    return float(number)
+
+
 @contextmanager
-def _shaped(path: Path) -> Iterator[None]:
+def _shaped(folder: Directory, name: str) -> Iterator[None]:
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as exc:
-        raise CorruptionError(str(path), 0, f"not what it should hold: {exc}") from exc
+    except NOT_OURS as exc:
+        reason = f"not what it should hold: {exc}"
+        raise CorruptionError(folder.named(name), 0, reason) from exc

@@ -15,7 +15,14 @@ import google_crc32c
 import numpy as np
 
 from pmll_async.anchors import Hasher
-from pmll_async.parsing import RecordFormatError, UnknownOperationError, decode_record, parse_object
+from pmll_async.parsing import (
+    PUT_HEAD,
+    RecordFormatError,
+    UnknownOperationError,
+    decode_put,
+    decode_record,
+    parse_object,
+)
 from pmll_async.records import Record, encode_record
 
 _TRAILER: Final = len(b',"c":"00000000"}\n')
@@ -23,8 +30,7 @@ _NUMBER: Final = rb"(0|[1-9][0-9]{0,17})"
 _HEAD: Final = re.compile(
     rb'\{"n":' + _NUMBER + rb',"d":' + _NUMBER + rb',(?:"g":([1-9][0-9]{0,17}),)?"op":"'
 )
-# Whatever a parsed object can do to code that expects a record of ours.
-_NOT_OURS: Final = (
+NOT_OURS: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -32,6 +38,7 @@ _NOT_OURS: Final = (
     TypeError,
     ValueError,
 )
+"""Whatever a parsed object can do to code that expects one of ours."""
 
 
 class BadFrameError(ValueError):
@@ -90,14 +97,18 @@ def check_frame(line: bytes) -> Head:
 
 
 def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
-    """Record `n` of its log line, with the checksum and the number checked.
+    """Record `n` of its log line, with the checksum, the number and the anchors checked.
 
     Raises `BadFrameError`, or `UnknownOperationError` for a record of a later version.
     """
     head = check_frame(line)
     if head.n != n:
         raise BadFrameError(f"record {head.n} is in its place")
-    return _decode(line, hasher)
+    record = _decode_put(line, hasher) or _decode(line, hasher)
+    for entry in record.lines:
+        if hasher.anchor(entry.prev_anchor, entry.content.digests) != entry.anchor:
+            raise BadFrameError(f"its content is not that of its anchor {entry.anchor}")
+    return record
 
 
 def decode_exactly(line: bytes, head: Head, hasher: Hasher) -> Record:
@@ -109,11 +120,21 @@ def decode_exactly(line: bytes, head: Head, hasher: Hasher) -> Record:
     record = _decode(line, hasher)
     try:
         same = encode_frame(record, head.n, head.d) == line
-    except _NOT_OURS as exc:
+    except NOT_OURS as exc:
         raise BadFrameError(f"not a record: {exc}") from exc
     if not same:
         raise BadFrameError("the line is not written as its record is")
     return record
+
+
+def _decode_put(line: bytes, hasher: Hasher) -> Record | None:
+    head = PUT_HEAD.match(line)
+    if head is None:
+        return None
+    try:
+        return decode_put(head, line, hasher)
+    except NOT_OURS as exc:
+        raise BadFrameError(f"not a put: {type(exc).__name__}: {exc}") from exc
 
 
 def _decode(line: bytes, hasher: Hasher) -> Record:
@@ -123,7 +144,7 @@ def _decode(line: bytes, hasher: Hasher) -> Record:
         raise BadFrameError(str(exc)) from exc
     except UnknownOperationError:
         raise
-    except _NOT_OURS as exc:
+    except NOT_OURS as exc:
         raise BadFrameError(f"not a record: {type(exc).__name__}: {exc}") from exc
 
 
@@ -141,6 +162,6 @@ def decode_object(line: bytes) -> dict[str, Any]:
     body = checked_body(line)
     try:
         fields = parse_object(body.decode() + "}")
-    except (ValueError, RecursionError) as exc:
+    except NOT_OURS as exc:
         raise BadFrameError(f"not a JSON object: {exc}") from exc
     return fields

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError
 from pmll_async.stores.jsonl.cache import Cache, CachedBlock
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
 from pmll_async.stores.jsonl.framing import (
     BadFrameError,
@@ -46,7 +47,7 @@ class Plan:
 class Loader:
     """Brings a log up to date with the disk; `parsed` counts the records that no cache held."""
 
-    def __init__(self, folder: Path, store_id: str, log: Log, cache: Cache, most: int) -> None:
+    def __init__(self, folder: Directory, store_id: str, log: Log, cache: Cache, most: int) -> None:
         self._folder, self._store = folder, store_id
         self._log, self._cache, self._most = log, cache, most
         self._handed = 0
@@ -62,6 +63,7 @@ class Loader:
         manifest = read_manifest(self._folder, self._store)
         self._log.table = locate(self._folder, manifest)
         if not self._log.records:
+            self._cache.keep_listed(manifest.cache)
             self._cache.keep(self._agreeing(manifest))
         while True:
             scan = scan_frames(self._folder, self._log.table, *self._start())
@@ -78,15 +80,14 @@ class Loader:
 
     def blocks(self, plan: Plan) -> Generator[Block, None, Plan]:
         """The blocks of a plan that were not handed over yet; returns the plan as it turned out."""
-        for i, header in enumerate(self._cache.headers):
-            if header.stop <= self._handed:
-                continue
-            found = self._cache.block(header)
-            if found is None:
-                self._cache.keep(i)
-                plan = self.plan(whole=plan.whole)
-                break
-            yield self._adopt(*found)
+        skipped = sum(header.stop <= self._handed for header in self._cache.headers)
+        with closing(self._cache.blocks(skipped)) as blocks:
+            for i, found in enumerate(blocks, skipped):
+                if found is None:
+                    self._cache.keep(i)
+                    plan = self.plan(whole=plan.whole)
+                    break
+                yield self._adopt(*found)
         self._log.extend(plan.scan.ends[: max(0, plan.limit - plan.scan.first)])
         # A piece ends where the proven records do, so that the digest there is known.
         for stop in sorted({min(plan.proven, plan.limit), plan.limit}):
@@ -102,6 +103,7 @@ class Loader:
 
     def _adopt(self, block: Block, ends: array[int]) -> Block:
         self._log.extend(ends)
+        self._log.chain.add_block(block)
         self._log.digest = self._log.digests[block.stop] = block.digest
         self._handed = block.stop
         return block
@@ -159,4 +161,4 @@ class Loader:
         for n, digest in manifest.digests.items():
             if self._log.digests.get(n, digest) != digest:
                 reason = f"its digest after {n} records is not that of the log"
-                raise CorruptionError(str(self._folder / MANIFEST), 0, reason, n)
+                raise CorruptionError(self._folder.named(MANIFEST), 0, reason, n)

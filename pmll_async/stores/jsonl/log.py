@@ -7,15 +7,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
-from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
+from pmll_async.anchors import ROOT_DIGEST, Hasher
+from pmll_async.chain import Chain, Dimensions
 from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError, FormatError, StoreError
 from pmll_async.parsing import UnknownOperationError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import LineRecord, Record, RollbackRecord, anchors_hold
+from pmll_async.records import Record
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
 from pmll_async.stores.jsonl.framing import (
@@ -33,12 +34,13 @@ _CHUNK: Final = 1 << 20
 class Log:
     """Where each record ends, 8 bytes a record, and the digest after the last one.
 
-    `digests` keeps the digest after those numbers of records at which a segment ends.
+    `chain` is what the records loaded so far make. `digests` keeps the digest after those numbers
+    of records at which a segment ends.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Directory,
         files: Files,
         header: StoreHeader,
         hasher: Hasher,
@@ -52,6 +54,7 @@ class Log:
         self.table = Table(())
         self.digest = ROOT_DIGEST
         self.digests = {0: ROOT_DIGEST}
+        self.chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
 
     @property
     def records(self) -> int:
@@ -83,7 +86,7 @@ class Log:
     def read(self, n: int) -> Record:
         """Record `n`, its checksum and number checked."""
         if not 0 <= n < self.records:
-            raise StoreError(f"{self._folder} has no record {n}; it has {self.records}")
+            raise StoreError(f"{self._folder.path} has no record {n}; it has {self.records}")
         place = self._places[n]
         with self._blaming(place, n):
             return decode_frame(self.bytes_at(place, self._places[n + 1]), n, self._hasher)
@@ -93,7 +96,6 @@ class Log:
 
         `digest` must be that before the first one; it and `digests` are carried along.
         """
-        head = self.head_at(first) if first < stop else ROOT_ANCHOR
         while first < stop:
             segment = self.table.at(self._places[first])
             end = self._run(first, min(stop, first + most), segment.stop)
@@ -101,8 +103,8 @@ class Log:
             records = []
             for n, line in enumerate(lines, first):
                 with self._blaming(self._places[n], n):
-                    records.append(self._checked(line, n, head))
-                head = self._next_head(records[-1], head)
+                    records.append(self._checked(line, n))
+                self.chain.add(records[-1])
             block = Block.of(records, first, self.digest, self._header.dim)
             self.digest = block.digest
             if self._places[end] == segment.stop:
@@ -115,8 +117,8 @@ class Log:
         self.digests[self.records] = self.digest
         self.table = Table([*self.table.segments, Segment(name, self.stop, 0)])
 
-    def manifest(self, store_id: str) -> Manifest:
-        """The manifest of the whole log as it is now."""
+    def manifest(self, store_id: str, roots: tuple[tuple[int, str], ...]) -> Manifest:
+        """The manifest of the whole log as it is now, and of the cache with these roots."""
         entries: list[SegmentEntry] = []
         first = 0
         stops = [segment.base for segment in self.table.segments[1:]] + [self.stop]
@@ -126,34 +128,18 @@ class Log:
             size = place - segment.base
             entries.append(SegmentEntry(segment.file, n - first, size, digest.hex()))
             first = n
-        return Manifest(store_id, tuple(entries))
+        return Manifest(store_id, tuple(entries), roots)
 
     def contexts(self, first: int, stop: int) -> tuple[list[bytes], int]:
         """The contexts of the lines of records `first` … `stop - 1`, and `stop`."""
         records = (self.read(n) for n in range(first, stop))
         return [line.content.context for record in records for line in record.lines], stop
 
-    def head_at(self, revision: int) -> str:
-        """The anchor of the newest line on the chain after so many records."""
-        while revision:
-            record = self.read(revision - 1)
-            if record.lines:
-                return record.lines[0].anchor
-            revision = record.revision if isinstance(record, RollbackRecord) else revision - 1
-        return ROOT_ANCHOR
-
-    def _next_head(self, record: Record, head: str) -> str:
-        if isinstance(record, RollbackRecord):
-            return self.head_at(record.revision)
-        return record.lines[0].anchor if record.lines else head
-
-    def _checked(self, line: bytes, n: int, head: str) -> Record:
+    def _checked(self, line: bytes, n: int) -> Record:
         frame = check_frame(line)
-        reason = "" if frame.n == n else f"record {frame.n} is in its place"
         record = decode_exactly(line, frame, self._hasher)
-        reason = reason or flaw(record, n, self._header)
-        if not reason and not anchors_hold(record, head, self._hasher):
-            reason = "an anchor does not follow from its line and the head"
+        reason = "" if frame.n == n else f"record {frame.n} is in its place"
+        reason = reason or self.chain.shape_flaw(record) or self.chain.place_flaw(record)
         if reason:
             raise BadFrameError(reason)
         return record
@@ -182,21 +168,7 @@ class Log:
             yield
         except BadFrameError as exc:
             segment = self.table.at(place)
-            file = str(self._folder / segment.file)
+            file = self._folder.named(segment.file)
             raise CorruptionError(file, place - segment.base, str(exc), n) from exc
         except UnknownOperationError as exc:
-            raise FormatError(str(self._folder), f"the {exc} of record {n}") from exc
-
-
-def flaw(record: Record, n: int, header: StoreHeader | None) -> str:
-    """What is wrong with record `n` in a store of this header; empty when nothing is."""
-    if isinstance(record, RollbackRecord) and not 0 <= record.revision <= n:
-        return f"it rolls back to revision {record.revision}"
-    if header is not None and not all(_fits(line, header) for line in record.lines):
-        return "its vectors have other dimensions than the store"
-    return ""
-
-
-def _fits(line: LineRecord, header: StoreHeader) -> bool:
-    sizes = (0, 0) if line.kind == "note" else (header.dim * 4, header.value_dim * 4)
-    return (len(line.content.key), len(line.content.value)) == sizes
+            raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc

@@ -15,52 +15,51 @@ from pmll_async.errors import (
     WrongKeyError,
 )
 from pmll_async.protocols import StoreHeader
+from pmll_async.stores.jsonl.directory import Directory, make_durable_folder
 from pmll_async.stores.jsonl.folder import (
     LOCK,
     STORE,
     Manifest,
     SegmentEntry,
-    make_folder,
     read_store,
     write_manifest,
     write_store,
-    write_synced,
 )
-from pmll_async.stores.jsonl.segments import segment_files, segment_name
+from pmll_async.stores.jsonl.segments import plain_table, segment_name
 
 
-def prepare_folder(folder: Path, header: StoreHeader | None) -> None:
+def prepare_folder(path: Path, header: StoreHeader | None) -> None:
     """The folder for a writer. Without a header, and nothing there, nothing is made."""
     if header is not None:
-        make_folder(folder)
-    elif not any((folder / name).exists() for name in (STORE, LOCK)):
+        make_durable_folder(path)
+    elif not any((path / name).exists() for name in (STORE, LOCK)):
         raise DimensionMismatchError("the lattice", None, None)
 
 
 def find_header(
-    folder: Path, header: StoreHeader | None, hasher: Hasher, *, creates: bool
+    folder: Directory, header: StoreHeader | None, hasher: Hasher, *, creates: bool
 ) -> StoreHeader:
     """The stored header, or the given one after making a store of it; the key is checked."""
-    if not (folder / STORE).exists():
+    if folder.stat(STORE) is None:
         _refuse_remains(folder)
         if not creates:
-            raise StoreError(f"{folder} is not a store")
+            raise StoreError(f"{folder.path} is not a store")
         if header is None:
             raise DimensionMismatchError("the lattice", None, None)
         return _create(folder, header, hasher)
     stored = read_store(folder)
     if stored.key_check != hasher.check_value():
-        raise WrongKeyError(str(folder), bool(stored.key_check))
+        raise WrongKeyError(str(folder.path), bool(stored.key_check))
     return stored
 
 
-def _refuse_remains(folder: Path) -> None:
+def _refuse_remains(folder: Directory) -> None:
     # A crash while a store is made leaves an empty log; a log with records has lost its header.
-    if folder.is_dir() and any((folder / name).stat().st_size for name in segment_files(folder)):
-        raise CorruptionError(str(folder / STORE), 0, "the file is missing beside a log")
+    if plain_table(folder).stop:
+        raise CorruptionError(folder.named(STORE), 0, "the file is missing beside a log")
 
 
-def _create(folder: Path, header: StoreHeader, hasher: Hasher) -> StoreHeader:
+def _create(folder: Directory, header: StoreHeader, hasher: Hasher) -> StoreHeader:
     """Make a store; `store.json` comes last, and with it there is one."""
     made = replace(
         header,
@@ -69,7 +68,7 @@ def _create(folder: Path, header: StoreHeader, hasher: Hasher) -> StoreHeader:
         created=header.created or time.time(),
     )
     name = segment_name(1)
-    write_synced(folder / name, b"")
+    folder.write_synced(name, b"")
     entry = SegmentEntry(name, 0, 0, ROOT_DIGEST.hex())
     write_manifest(folder, Manifest(made.store_id, (entry,)))
     write_store(folder, made)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pmll_async.errors import CorruptionError
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import Manifest
 from pmll_async.stores.jsonl.framing import BadFrameError, Head, check_frame
 from pmll_async.stores.jsonl.segments import Segment, Table
@@ -54,7 +54,7 @@ class Scan:
         return self.place if n == self.first else self.ends[n - self.first - 1]
 
 
-def scan_frames(folder: Path, table: Table, place: int, first: int, proven: int) -> Scan:
+def scan_frames(folder: Directory, table: Table, place: int, first: int, proven: int) -> Scan:
     """Check every frame from a place on, where record `first` is due.
 
     Raises `CorruptionError` where a frame that holds cannot follow the one before it.
@@ -75,10 +75,10 @@ def scan_frames(folder: Path, table: Table, place: int, first: int, proven: int)
     return scan
 
 
-def _follow(scan: Scan, folder: Path, segment: Segment, offset: int, head: Head) -> None:
+def _follow(scan: Scan, folder: Directory, segment: Segment, offset: int, head: Head) -> None:
     reason = out_of_order(head, scan.stop, scan.following)
     if reason:
-        raise CorruptionError(str(folder / segment.file), offset, reason, scan.stop)
+        raise CorruptionError(folder.named(segment.file), offset, reason, scan.stop)
     if head.g and scan.group is None:
         scan.group = scan.stop
     elif not head.g:
@@ -97,7 +97,7 @@ def out_of_order(head: Head, due: int, following: int) -> str:
     return ""
 
 
-def settle(scan: Scan, folder: Path, table: Table, manifest: Manifest) -> None:
+def settle(scan: Scan, folder: Directory, table: Table, manifest: Manifest) -> None:
     """The torn rule: `CorruptionError` if what cannot be kept is proven to have been durable."""
     if max(scan.proven, manifest.records) <= scan.keep:
         return
@@ -107,4 +107,4 @@ def settle(scan: Scan, folder: Path, table: Table, manifest: Manifest) -> None:
         offset = scan.place_of(scan.keep) - segment.base
         what = "missing" if scan.group is None else "part of an unfinished group"
         bad = BadPlace(0, segment.file, offset, scan.keep, f"durable records are {what}")
-    raise CorruptionError(str(folder / bad.file), bad.offset, bad.reason, bad.n)
+    raise CorruptionError(folder.named(bad.file), bad.offset, bad.reason, bad.n)

@@ -9,18 +9,19 @@ copying of unproven records and the cutting of the originals. Then the later seg
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from pmll_async.errors import CorruptionError
-from pmll_async.stores.jsonl.folder import Manifest
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
+from pmll_async.stores.jsonl.folder import SEGMENT_NAME, Manifest
 from pmll_async.stores.jsonl.framing import BadFrameError, check_frame
 
-_NAME: Final = re.compile(r"log-([0-9]{8,})\.jsonl(\.torn-[0-9]+)?\Z")
+_NAME: Final = re.compile(rf"{SEGMENT_NAME.pattern}(\.torn-[0-9]+)?\Z")
 _BUFFER: Final = 1 << 20
 
 
@@ -44,15 +45,15 @@ def segment_name(number: int) -> str:
     return f"log-{number:08d}.jsonl"
 
 
-def next_number(folder: Path) -> int:
+def next_number(folder: Directory) -> int:
     """A number that no segment has or had: a reader may still hold an old one open by its name."""
-    matches = (_NAME.match(path.name) for path in folder.iterdir())
+    matches = (_NAME.match(name) for name in folder.names())
     return 1 + max((int(match[1]) for match in matches if match), default=0)
 
 
-def segment_files(folder: Path) -> list[str]:
+def segment_files(folder: Directory) -> list[str]:
     """The names of all segments, in order."""
-    matches = (_NAME.match(path.name) for path in folder.iterdir())
+    matches = (_NAME.match(name) for name in folder.names())
     numbered = [(int(match[1]), match[0]) for match in matches if match and not match[2]]
     return [name for _, name in sorted(numbered)]
 
@@ -74,18 +75,18 @@ class Table:
         """The segment that the byte at a place is in."""
         return self.segments[bisect_right(self._bases, place) - 1]
 
-    def lines(self, folder: Path, place: int) -> Iterator[tuple[Segment, int, bytes]]:
+    def lines(self, folder: Directory, place: int) -> Iterator[tuple[Segment, int, bytes]]:
         """Every line from a place on: its segment, its offset in that file, and its bytes."""
         for segment in self.segments:
             if segment.stop > place:
                 offset = max(0, place - segment.base)
-                for line in _lines(folder / segment.file, offset, segment.size):
+                for line in _lines(folder, segment.file, offset, segment.size):
                     yield segment, offset, line
                     offset += len(line)
 
 
-def _lines(path: Path, offset: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb", buffering=_BUFFER) as file:
+def _lines(folder: Directory, name: str, offset: int, stop: int) -> Iterator[bytes]:
+    with os.fdopen(folder.open(name, os.O_RDONLY), "rb", buffering=_BUFFER) as file:
         file.seek(offset)
         while offset < stop:
             line = file.readline()
@@ -95,7 +96,7 @@ def _lines(path: Path, offset: int, stop: int) -> Iterator[bytes]:
             yield line
 
 
-def locate(folder: Path, manifest: Manifest) -> Table:
+def locate(folder: Directory, manifest: Manifest) -> Table:
     """The segments that are there, held against the manifest.
 
     Raises `CorruptionError` for one that is missing, unknown, or shorter or longer than it can be.
@@ -104,25 +105,28 @@ def locate(folder: Path, manifest: Manifest) -> Table:
     names = [entry.file for entry in listed]
     for name in names:
         if name not in there:
-            raise CorruptionError(str(folder / name), 0, "the segment is missing")
+            raise CorruptionError(folder.named(name), 0, "the segment is missing")
     for name in there[: len(names)]:
         if name not in names:
-            raise CorruptionError(str(folder / name), 0, "the manifest does not name it")
-    sizes = {name: (folder / name).stat().st_size for name in there}
+            raise CorruptionError(folder.named(name), 0, "the manifest does not name it")
+    sizes = {name: _size_of(folder, name) for name in there}
     for entry in listed:
         size, grows = sizes[entry.file], entry is listed[-1]
         if size < entry.bytes or (size > entry.bytes and not grows):
             reason = f"it has {size} bytes where the manifest says {entry.bytes}"
-            raise CorruptionError(str(folder / entry.file), min(size, entry.bytes), reason)
+            raise CorruptionError(folder.named(entry.file), min(size, entry.bytes), reason)
     return _Arrangement(folder, manifest, sizes).table()
 
 
-def plain_table(folder: Path) -> Table:
-    """The segments as they are when nothing of them is superseded."""
+def plain_table(folder: Directory) -> Table:
+    """The segments as they are when nothing of them is superseded; only plain files are some."""
     segments: list[Segment] = []
     base = 0
     for name in segment_files(folder):
-        size = (folder / name).stat().st_size
+        try:
+            size = folder.size(name)
+        except NotPlainError:
+            continue
         segments.append(Segment(name, base, size))
         base += size
     return Table(segments)
@@ -131,7 +135,7 @@ def plain_table(folder: Path) -> Table:
 class _Arrangement:
     """Finds out what of each file counts; only what the manifest does not settle is read."""
 
-    def __init__(self, folder: Path, manifest: Manifest, sizes: dict[str, int]) -> None:
+    def __init__(self, folder: Directory, manifest: Manifest, sizes: dict[str, int]) -> None:
         self._folder = folder
         self._sizes = sizes
         self._settled = [(entry.file, entry.bytes) for entry in manifest.segments]
@@ -139,7 +143,7 @@ class _Arrangement:
         self._starts: dict[str, tuple[int, int]] = {}
         self._records = manifest.records
         for name in list(sizes)[len(self._settled) :]:
-            first = _first_number(folder / name)
+            first = _first_number(folder, name)
             if first is not None:
                 self._starts[name] = (0, first)
         if self._settled:
@@ -175,13 +179,13 @@ class _Arrangement:
             return size
         offset, n = self._starts[name]
         if first < n:
-            path = self._folder / name
-            raise CorruptionError(str(path), offset, f"a later segment begins with record {first}")
+            reason = f"a later segment begins with record {first}"
+            raise CorruptionError(self._folder.named(name), offset, reason)
         return self._cut(name, offset, n, first)
 
     def _cut(self, name: str, offset: int, n: int, first: int) -> int:
         size = self._sizes[name]
-        for line in _lines(self._folder / name, offset, size):
+        for line in _lines(self._folder, name, offset, size):
             # What stands where the later segment begins is superseded, damaged or not.
             if n == first:
                 return offset
@@ -191,8 +195,15 @@ class _Arrangement:
         return size
 
 
-def _first_number(path: Path) -> int | None:
-    return next((_number(line) for line in _lines(path, 0, 1)), None)
+def _size_of(folder: Directory, name: str) -> int:
+    try:
+        return folder.size(name)
+    except NotPlainError as exc:
+        raise CorruptionError(folder.named(name), 0, str(exc.strerror)) from exc
+
+
+def _first_number(folder: Directory, name: str) -> int | None:
+    return next((_number(line) for line in _lines(folder, name, 0, 1)), None)
 
 
 def _number(line: bytes) -> int | None:

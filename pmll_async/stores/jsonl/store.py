@@ -21,7 +21,8 @@ from pmll_async.errors import (
 )
 from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.records import Record
-from pmll_async.stores.jsonl.cache import Cache
+from pmll_async.stores.jsonl.cache import BlockFile, Cache
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import read_manifest, translated
 from pmll_async.stores.jsonl.loading import Loader, Plan
@@ -45,6 +46,7 @@ class _Session:
 
     pid: int
     header: StoreHeader
+    folder: Directory
     lock: WriterLock | None
     files: Files
     log: Log
@@ -76,7 +78,7 @@ class JsonlStore:
     ) -> None:
         if sync not in ("group", "os"):
             raise InvalidInputError(f'sync is "group" or "os", not {sync!r}')
-        self._folder = Path(path)
+        self._path = Path(path)
         self._sync: Sync = sync
         self._read_only = read_only
         self._lock_timeout = lock_timeout
@@ -86,7 +88,7 @@ class JsonlStore:
 
     @property
     def path(self) -> str:
-        return str(self._folder)
+        return str(self._path)
 
     @property
     def read_only(self) -> bool:
@@ -99,16 +101,17 @@ class JsonlStore:
     def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
         if self._session is not None:
             raise StoreLockedError(self.path, {}, same_process=True)
-        with translated(self._folder), ExitStack() as stack:
-            lock = None if self._read_only else WriterLock(self._folder)
+        with translated(self._path), ExitStack() as stack:
+            folder = self._opened_folder(header)
+            stack.callback(folder.close)
+            lock = None if self._read_only else WriterLock(folder)
             if lock is not None:
-                prepare_folder(self._folder, header)
                 stack.callback(lock.release)
                 lock.acquire(self._lock_timeout)
-            stored = find_header(self._folder, header, hasher, creates=not self._read_only)
-            files = Files(self._folder)
+            stored = find_header(folder, header, hasher, creates=not self._read_only)
+            files = Files(folder)
             stack.callback(files.close)
-            self._session = self._begin(stored, hasher, lock, files)
+            self._session = self._begin(folder, stored, hasher, lock, files)
             stack.pop_all()
         return stored
 
@@ -117,9 +120,13 @@ class JsonlStore:
         if session.loaded:
             raise StoreError(f"{self.path} is loaded already; follow it, or open it again")
         log, loader = session.log, session.loader
-        with translated(self._folder):
+        with translated(self._path):
             plan = yield from loader.blocks(self._plan(session))
-            torn = Recovery() if session.lock is None else mend(self._folder, log, plan)
+            torn = (
+                Recovery()
+                if session.lock is None
+                else mend(session.folder, log, session.cache, plan)
+            )
             self._recovery = replace(
                 torn, records=log.records, replayed=loader.parsed, clean=plan.clean
             )
@@ -132,20 +139,20 @@ class JsonlStore:
         """See `SupportsFollow.follow`; a writer knows everything already."""
         session = self._opened()
         if session.lock is None and session.loaded:
-            with translated(self._folder):
+            with translated(self._path):
                 yield from session.loader.blocks(self._plan(session))
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         _, writer = self._writing()
         if records:
-            with translated(self._folder):
+            with translated(self._path):
                 writer.append(records, block)
 
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()
         header = session.header.with_pin(name, value)
         if header is not session.header:
-            with translated(self._folder):
+            with translated(self._path):
                 writer.pin(header.pins)
             session.header = header
 
@@ -153,17 +160,17 @@ class JsonlStore:
         """Make durable what `append` only wrote (`sync="os"`); cheap when there is nothing."""
         writer = self._opened().writer
         if writer is not None:
-            with translated(self._folder):
+            with translated(self._path):
                 writer.sync()
 
     def read(self, n: int) -> Record:
         session = self._opened()
-        with translated(self._folder):
+        with translated(self._path):
             return session.log.read(n)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         session = self._opened()
-        with translated(self._folder):
+        with translated(self._path):
             while first < stop:
                 found = session.cache.contexts(first, stop)
                 if found is None:
@@ -175,7 +182,8 @@ class JsonlStore:
         session, self._session = self._session, None
         if session is None:
             return
-        with translated(self._folder), ExitStack() as stack:
+        with translated(self._path), ExitStack() as stack:
+            stack.callback(session.folder.close)
             if session.lock is not None:
                 stack.callback(session.lock.release)
             if session.pid != os.getpid():
@@ -202,22 +210,41 @@ class JsonlStore:
             raise StoreError(f"{self.path} is not loaded to its end; load it before writing")
         return session, session.writer
 
+    def _opened_folder(self, header: StoreHeader | None) -> Directory:
+        if not self._read_only:
+            prepare_folder(self._path, header)
+        try:
+            return Directory(self._path)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise StoreError(f"{self._path} is not a store") from exc
+
     def _begin(
-        self, header: StoreHeader, hasher: Hasher, lock: WriterLock | None, files: Files
+        self,
+        folder: Directory,
+        header: StoreHeader,
+        hasher: Hasher,
+        lock: WriterLock | None,
+        files: Files,
     ) -> _Session:
-        folder, writes = self._folder, lock is not None
+        writes = lock is not None
 
         def relocate() -> Table:
             return locate(folder, read_manifest(folder, header.store_id))
 
         log = Log(folder, files, header, hasher, None if writes else relocate)
-        cache = Cache(folder, files, header, block_records=self._cache_records, writes=writes)
+        cache = Cache(
+            folder,
+            files,
+            BlockFile(files, header, hasher),
+            block_records=self._cache_records,
+            writes=writes,
+        )
         loader = Loader(folder, header.store_id, log, cache, self._cache_records)
-        return _Session(os.getpid(), header, lock, files, log, cache, loader)
+        return _Session(os.getpid(), header, folder, lock, files, log, cache, loader)
 
     def _writer(self, session: _Session, lock: WriterLock) -> Writer:
         return Writer(
-            self._folder,
+            session.folder,
             session.log,
             session.cache,
             lock,

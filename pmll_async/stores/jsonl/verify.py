@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -14,6 +15,7 @@ from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.cache_check import CacheCheck
 from pmll_async.stores.jsonl.checking import LogCheck, Point
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.findings import Finding, Report, Severity
 from pmll_async.stores.jsonl.folder import (
     LOCK,
@@ -47,10 +49,9 @@ def verify(
     damage as opening does it. Raises `WrongKeyError` for another key than the store's,
     `FormatError` for a store of a later version, and `StoreError` where there is none.
     """
-    folder = Path(path)
-    with translated(folder):
-        if not (folder / STORE).exists() and not (folder.is_dir() and segment_files(folder)):
-            raise StoreError(f"{folder} is not a store")
+    with translated(Path(path)), closing(_opened(Path(path))) as folder:
+        if folder.stat(STORE) is None and not segment_files(folder):
+            raise StoreError(f"{path} is not a store")
         for _ in range(_ATTEMPTS):
             # A writer that recovers beside us replaces segments: then look again.
             with suppress(FileNotFoundError):
@@ -58,18 +59,27 @@ def verify(
         return _Verification(folder, Hasher(integrity_key), progress).report()
 
 
+def _opened(path: Path) -> Directory:
+    try:
+        return Directory(path)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise StoreError(f"{path} is not a store") from exc
+
+
 class _Verification:
-    def __init__(self, folder: Path, hasher: Hasher, progress: Progress | None) -> None:
+    def __init__(self, folder: Directory, hasher: Hasher, progress: Progress | None) -> None:
         self._folder, self._hasher, self._progress = folder, hasher, progress
         self._findings: list[Finding] = []
-        self._live = has_writer(folder)
+        self._live = self._has_writer()
         self._holder = self._read_holder()
         self._header = self._read_header()
         self._manifest = self._read_manifest()
         self._table = self._locate()
 
     def report(self) -> Report:
-        with closing(CacheCheck(self._folder, self._header, live=self._live)) as cache:
+        with closing(
+            CacheCheck(self._folder, self._header, self._hasher, live=self._live)
+        ) as cache:
             log = LogCheck(self._manifest, self._header, self._hasher, cache)
             self._read_through(log)
             self._judge(log)
@@ -79,8 +89,8 @@ class _Verification:
         return Report(
             findings=tuple(self._findings),
             records=keep.n,
-            lines=log.history.length(keep.n),
-            head=log.history.head(keep.n) or ROOT_ANCHOR,
+            lines=log.chain.length(keep.n),
+            head=log.chain.head(keep.n) or ROOT_ANCHOR,
             digest=keep.digest.hex() if keep.digest else "",
             status="damaged" if "damage" in severities else "torn" if severities else "clean",
         )
@@ -110,13 +120,20 @@ class _Verification:
         last = self._table.segments[-1].file if self._table.segments else MANIFEST
         return Finding(severity, point.file or last, point.offset, point.n, reason)
 
+    def _has_writer(self) -> bool:
+        try:
+            return has_writer(self._folder)
+        except NotPlainError as exc:
+            self._findings.append(Finding("damage", LOCK, 0, None, str(exc.strerror)))
+            return False
+
     def _read_holder(self) -> Holder | None:
-        path = self._folder / LOCK
-        if not path.exists() or not path.stat().st_size:
+        lock = self._folder.stat(LOCK)
+        if lock is None or not lock.st_size or not stat.S_ISREG(lock.st_mode):
             return None
         for _ in range(_ATTEMPTS):
             holder = read_holder(self._folder)
-            if holder is not None or not path.stat().st_size:
+            if holder is not None or not self._folder.size(LOCK):
                 return holder
             # A writer may be writing it this moment.
             time.sleep(_PAUSE)
@@ -131,7 +148,7 @@ class _Verification:
             self._tell(exc)
             return None
         if header.key_check != self._hasher.check_value():
-            raise WrongKeyError(str(self._folder), bool(header.key_check))
+            raise WrongKeyError(str(self._folder.path), bool(header.key_check))
         return header
 
     def _read_manifest(self) -> Manifest:

@@ -42,6 +42,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def test_an_export_is_its_owners_alone(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    output.write_text("an older one, which others may read")
+    assert pmll("export", folder, "--output", output).returncode == 0
+    assert output.stat().st_mode & 0o077 == 0
+
+
 # --- there and back ----------------------------------------------------------------------------
 
 

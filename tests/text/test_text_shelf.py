@@ -336,3 +336,34 @@ async def test_closing_twice_and_closing_without_opening_keep_the_shelf(place: P
         await memory.aclose()
         await memory.aclose()
     assert blocks(place) == before
+
+
+# --- what it may not touch -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["text.sqlite", "text.sqlite-journal"])
+async def test_no_link_is_followed(tmp_path: Path, name: str) -> None:
+    """What a link in the folder leads to is neither read nor written, and recall goes on."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"somebody's")
+    async with TextMemory.open(tmp_path / "memory") as memory:
+        await memory.remember("tea at four")
+        (tmp_path / "memory" / name).symlink_to(victim)
+        assert [found.text for found in await memory.recall("tea")] == ["tea at four"]
+    assert victim.read_bytes() == b"somebody's"
+
+
+async def test_it_is_private(tmp_path: Path) -> None:
+    async with TextMemory.open(tmp_path / "memory") as memory:
+        await memory.remember("tea at four")
+        await memory.recall("tea")
+    assert (tmp_path / "memory/text.sqlite").stat().st_mode & 0o077 == 0
+
+
+async def test_it_stays_out_of_a_folder_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+    async with TextMemory.open(tmp_path / "memory") as memory:
+        await memory.remember("tea at four")
+        await memory.recall("tea")
+        (tmp_path / "memory").rename(tmp_path / "moved")
+        (tmp_path / "memory").mkdir()
+    assert list((tmp_path / "memory").iterdir()) == []

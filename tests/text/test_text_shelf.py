@@ -338,7 +338,7 @@ async def test_closing_twice_and_closing_without_opening_keep_the_shelf(place: P
     assert blocks(place) == before
 
 
-# --- what it may not touch -------------------------------------------------------------------------
+# --- what it may not touch -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["text.sqlite", "text.sqlite-journal"])

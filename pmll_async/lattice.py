@@ -227,7 +227,10 @@ class Lattice(Openable):
         await opened.trace.commit(DecayProposal(encoding.anchor(anchor), by))
 
     async def forget(self, anchor: str) -> None:
-        """Take a line out of every later query; it stays on the chain and `get` finds it."""
+        """Take a line out of every later query; it stays on the chain and `get` finds it.
+
+        Its idempotency key is free.
+        """
         opened = self._writable()
         await opened.trace.commit(ForgetProposal(encoding.anchor(anchor)))
 

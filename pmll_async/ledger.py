@@ -6,7 +6,8 @@ One thread extends it. What it hands out (`Snapshot`) never changes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 
 import numpy as np
 
@@ -68,11 +69,11 @@ class Ledger:
 
     def extend(self, block: Block) -> None:
         """Take in the records behind the newest and show the new state."""
+        self._key_uses += block.key_uses
         if len(block.anchors) == 1 and len(block.times) == 1 and not block.marks:
             self._append_line(block)
         else:
             self._append(block)
-        self._key_uses += block.key_uses
         self._digest = block.digest
         self.snapshot = self._publish()
 
@@ -81,7 +82,7 @@ class Ledger:
         newest = self.snapshot
         if revision == newest.revision:
             return newest
-        return self._rebuild(revision, self._key_uses).show(
+        return self._rebuild(revision).show(
             self._timeline(revision), self._ranked_to(revision), b""
         )
 
@@ -107,8 +108,7 @@ class Ledger:
             self._ranked_anchors.append(anchor)
             self._on_chain.append(True)
         self._state.add_line(line, is_ranked=kind != NOTE)
-        for use in block.key_uses:
-            self._state.keys[use.key] = use
+        self._state.claim(block.key_uses)
 
     def _append(self, block: Block) -> None:
         first_line, first_row = len(self._anchors), len(self._ranked_lines)
@@ -118,8 +118,7 @@ class Ledger:
         rollbacks = [mark for mark in block.marks if mark.kind == "rollback"]
         self._rollbacks += rollbacks
         if rollbacks:
-            # The keys of this block are needed to draw the state.
-            self._state = self._rebuild(block.stop, [*self._key_uses, *block.key_uses])
+            self._state = self._rebuild(block.stop)
         else:
             self._grow_state(block, first_line, first_row)
 
@@ -156,11 +155,23 @@ class Ledger:
             kinds=block.kinds,
             alive=np.ones(len(block.kinds), dtype=np.bool_),
         )
-        state.keys.update((use.key, use) for use in block.key_uses)
-        state.apply(self._resolved(block.marks, state), self._timeline(block.stop))
+        state.claim(block.key_uses)
+        self._apply(block.marks, state, self._timeline(block.stop))
 
-    def _resolved(self, marks: Iterable[Mark], state: State) -> list[tuple[Mark, int]]:
-        return [(mark, self._line_of(mark, state)) for mark in marks if mark.kind != "rollback"]
+    def _apply(self, marks: Iterable[Mark], state: State, timeline: Timeline) -> None:
+        resolved = [(mark, self._line_of(mark, state)) for mark in marks if mark.kind != "rollback"]
+        state.apply(resolved, timeline)
+        forgotten = [line for mark, line in resolved if mark.kind == "forget"]
+        state.free([use for line in forgotten if (use := self._key_use_of(line))])
+
+    def _key_use_of(self, line: int) -> KeyUse | None:
+        """The idempotency key that stands for the line: its record's, unless it is a branch."""
+        n = int(self._records.view()[line])
+        place = bisect_left(self._key_uses, n, key=attrgetter("n"))
+        if self._kinds.view()[line] == BRANCH or place == len(self._key_uses):
+            return None
+        use = self._key_uses[place]
+        return use if use.n == n else None
 
     def _line_of(self, mark: Mark, state: State) -> int:
         lines = self._by_anchor.find(mark.anchor, int(self._line_starts.view()[mark.n]))
@@ -171,7 +182,7 @@ class Ledger:
 
     # --- states --------------------------------------------------------------------------------
 
-    def _rebuild(self, revision: int, key_uses: Sequence[KeyUse]) -> State:
+    def _rebuild(self, revision: int) -> State:
         spans = self._lineage(revision)
         timeline, ranked = self._timeline(revision), self._ranked_to(revision)
         alive = np.zeros(timeline.line_count, dtype=np.bool_)
@@ -187,9 +198,9 @@ class Ledger:
             kinds=timeline.kinds,
             alive=alive,
         )
-        state.keys = {use.key: use for use in key_uses if use.n < revision and kept[use.n]}
+        state.claim([use for use in self._key_uses if use.n < revision and kept[use.n]])
         marks = [mark for span in spans for mark in self._marks_within(*span)]
-        state.apply(self._resolved(marks, state), timeline)
+        self._apply(marks, state, timeline)
         return state
 
     def _strengths_at_birth(self, count: int) -> Float64:

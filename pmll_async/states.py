@@ -98,6 +98,22 @@ class State:
                 dormant = timeline.kinds[line] == BRANCH and strengths[line] < DORMANT_BELOW
                 row_strengths[row], live[row] = strengths[line], alive[line] and not dormant
 
+    def claim(self, uses: Sequence[KeyUse]) -> None:
+        """Take keys into use, in order."""
+        # An older snapshot looks away from uses that are newer than itself, but would miss one of
+        # its own that a newer one took the place of.
+        if any(use.key in self.keys for use in uses):
+            self.keys = dict(self.keys)
+        self.keys.update((use.key, use) for use in uses)
+
+    def free(self, uses: Sequence[KeyUse]) -> None:
+        """End these uses of keys, unless a newer one has taken the key over."""
+        ended = {use.key for use in uses if self.keys.get(use.key) is use}
+        if ended:
+            self.keys = dict(self.keys)
+        for key in ended:
+            del self.keys[key]
+
     def show(self, timeline: Timeline, ranked: RankedLines, digest: bytes) -> Snapshot:
         """The state as an immutable snapshot."""
         chain = self.chain.view()

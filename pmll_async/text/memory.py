@@ -346,7 +346,7 @@ class TextMemory(Recalling):
         )
 
     async def forget(self, anchor: str) -> None:
-        """Take a text out of every later recall; `get` and `at` still find it."""
+        """Take a text out of every later recall; `get` and `at` still find it; its key is free."""
         await self._state().forget(anchor)
 
     def at(self, point: Point) -> TextView:

@@ -207,6 +207,8 @@ class Model:
     def forget(self, anchor: str, t: float) -> None:
         line, state = self.now.required(anchor), self._next(t)
         state.forgotten.add(line.number)
+        # What a key stands for is gone, so the key is free; a race's stands for its winner.
+        state.keys = {key: use for key, use in state.keys.items() if use.line is not line}
         self.states.append(state)
 
     def rollback(self, revision: int, t: float) -> None:

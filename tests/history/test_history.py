@@ -170,6 +170,21 @@ class History(RuleBasedStateMachine):
         t, anchor = self.clock.now, self.an_anchor(place)
         self.agree([(self.lattice.forget(anchor), lambda: self.model.forget(anchor, t))])
 
+    @precondition(lambda self: bool(self.model.now.keys))
+    @rule(key=vectors, place=places, is_race=st.booleans())
+    def forget_and_use_the_key_again(self, key: Any, place: int, is_race: bool) -> None:
+        """Another content is no conflict then, and asked for twice it is there once."""
+        used = sorted(self.model.now.keys)[place % len(self.model.now.keys)]
+        t, anchor = self.clock.now, self.model.now.keys[used].line.anchor
+        self.agree([(self.lattice.forget(anchor), lambda: self.model.forget(anchor, t))])
+        if is_race:
+            self.race([(key, {"topic": "c"}, 1.0), (key, {}, 0.5)], 0.5, None, used)
+            self.race([(key, {"topic": "d"}, 1.0)], 0.5, None, used)
+        else:
+            given = Given(key, None, {"topic": "c"})
+            first, second = self.agree([self.put_calls(given, used), self.put_calls(given, used)])
+            assert first == second
+
     @rule(keys=st.lists(st.tuples(vectors, maybe_keys), min_size=2, max_size=4), place=places)
     def several_at_once(self, keys: list[tuple[Any, str | None]], place: int) -> None:
         """What is asked for together is decided in order, and may share a batch."""

@@ -236,7 +236,7 @@ async def test_forgetting(lattice: Lattice) -> None:
         assert await lattice.query(axis(0)) == []
         assert [line.anchor for line in await view.query(axis(0))] == [anchor]
         assert (await lattice.get(anchor)).position == 0
-        assert (await lattice.find("k")).anchor == anchor
+        assert (await view.find("k")).anchor == anchor
         assert (len(lattice), anchor in lattice, await topics(lattice)) == (1, True, ["a"])
 
 

@@ -11,7 +11,7 @@ import pytest
 from text_support import DIM, HASHING, WatchedStore, opened, put, race, texts, told
 
 from pmll_async import CorruptionError
-from pmll_async.text import TextMemory
+from pmll_async.text import TextMemory, Utterance
 from pmll_async.text.rows import NONE
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
@@ -90,6 +90,21 @@ async def test_forgetting_and_rolling_back_take_lines_out_of_recall() -> None:
         assert [found.text for found in await memory.recent()] == [
             "a heron on the roof",
             "a heron in the pond",
+        ]
+
+
+async def test_what_was_forgotten_can_be_remembered_under_its_key_again() -> None:
+    async with opened() as memory:
+        first = await memory.remember("a heron", idempotency_key="k")
+        assert await memory.remember("a heron", idempotency_key="k") == first
+        await memory.forget(first.anchor)
+        assert await texts(memory, "heron") == []
+        second = await memory.remember("a heron", idempotency_key="k")
+        assert second != first
+        assert await texts(memory, "heron") == ["a heron"]
+        assert await memory.remember_many([Utterance(text="a heron", idempotency_key="k")]) == 0
+        assert [found.text for found in await memory.at(first.anchor).recall("heron")] == [
+            "a heron"
         ]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import operator
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import ArrayLike
 
 from pmll_async.anchors import Hasher, is_anchor
-from pmll_async.canonical import encode_context
+from pmll_async.canonical import encode_in_steps
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.lines import Candidate, Limits
 from pmll_async.proposals import PutProposal
@@ -25,6 +27,22 @@ _KEY_LENGTH: Final = 512
 _PIN_NAME_LENGTH: Final = 128
 _PIN_LENGTH: Final = 4096
 _SHOWN: Final = 80
+_TURN_SECONDS: Final = 0.0005
+"""So long a context is encoded before the event loop has a turn."""
+
+
+async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
+    """The canonical bytes of a context; waits only if it is large."""
+    steps = encode_in_steps(context, max_bytes)
+    until = time.perf_counter() + _TURN_SECONDS
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bytes(end.value)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + _TURN_SECONDS
 
 
 class Encoder:
@@ -34,28 +52,28 @@ class Encoder:
         self.dim, self.value_dim = dim, value_dim
         self._hasher, self._limits = hasher, limits
 
-    def line(
+    async def line(
         self,
         key: ArrayLike,
         value: ArrayLike | None,
         context: Mapping[str, JsonValue] | None,
     ) -> LineContent:
-        """The content of a line; refuses what can be none (design, section 5)."""
+        """The content of a line; refuses what can be none. Waits only if the context is large."""
         vector, norm = to_key(key, "key", self.dim)
         key_bytes = vector.tobytes()
         value_bytes = self._value(value, key_bytes)
-        encoded = encode_context(context, self._limits.context_bytes)
+        encoded = await encode_in_turns(context, self._limits.context_bytes)
         return LineContent.of(self._hasher, key_bytes, value_bytes, encoded, norm)
 
-    def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
-        """The content of a note."""
-        encoded = encode_context(context, self._limits.context_bytes)
+    async def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
+        """The content of a note, likewise."""
+        encoded = await encode_in_turns(context, self._limits.context_bytes)
         return LineContent.of(self._hasher, b"", b"", encoded, 0.0)
 
-    def put(self, candidate: Candidate) -> PutProposal:
-        """A candidate as a put."""
+    async def put(self, candidate: Candidate) -> PutProposal:
+        """A candidate as a put, likewise."""
         return PutProposal(
-            self.line(candidate.key, candidate.value, candidate.context),
+            await self.line(candidate.key, candidate.value, candidate.context),
             timestamp=optional_seconds(candidate.timestamp, "timestamp"),
             revises=anchors(candidate.revises, "revises"),
             key=idempotency_key(candidate.idempotency_key),

@@ -133,7 +133,7 @@ class Lattice(Openable):
         """
         opened = self._writable()
         proposal = PutProposal(
-            opened.encoder.line(key, value, context),
+            await opened.encoder.line(key, value, context),
             timestamp=encoding.optional_seconds(timestamp, "timestamp"),
             prev_anchor=encoding.prev_anchor(prev_anchor),
             revises=encoding.anchors(revises, "revises"),
@@ -154,7 +154,7 @@ class Lattice(Openable):
         """Append a note: a line without vectors, on the chain but never returned by a query."""
         opened = self._writable()
         proposal = PutProposal(
-            opened.encoder.note(context),
+            await opened.encoder.note(context),
             prev_anchor=encoding.prev_anchor(prev_anchor),
             key=encoding.idempotency_key(idempotency_key),
         )

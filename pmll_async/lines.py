@@ -22,7 +22,6 @@ from pmll_async.canonical import (
     MAX_BYTES,
     FrozenDict,
     StampedContext,
-    canonical_json,
     decode_context,
     encode_context,
     reencode_context,
@@ -56,8 +55,12 @@ def _load_context(context: Any) -> FrozenDict:
 
 def _checked(context: Any) -> FrozenDict:
     # How large it may be is the lattice's to say.
-    frozen = decode_context(encode_context(context, max_bytes=sys.maxsize))
-    return StampedContext(frozen) if isinstance(context, StampedContext) else frozen
+    encoded = encode_context(context, max_bytes=sys.maxsize)
+    frozen = decode_context(encoded)
+    if isinstance(context, StampedContext):
+        frozen = StampedContext(frozen)
+    frozen.canonical = encoded
+    return frozen
 
 
 Vector = Annotated[
@@ -127,7 +130,7 @@ def _part_bytes(part: Any) -> bytes:
     if isinstance(part, tuple):
         return b"t" + _joined(part)
     if isinstance(part, Mapping):
-        return b"c" + canonical_json(part)
+        return b"c" + reencode_context(part)
     return repr(part).encode()
 
 

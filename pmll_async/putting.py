@@ -38,7 +38,7 @@ async def put_many(
     try:
         async with aclosing(_each(candidates)) as each:
             async for number, candidate in each:
-                batch.append(_encoded(candidate, number, encoder))
+                batch.append(await _encoded(candidate, number, encoder))
                 if len(batch) == size:
                     await commit()
                 elif number % _YIELD_EVERY == 0:
@@ -54,11 +54,11 @@ async def put_many(
     return stored
 
 
-def _encoded(candidate: object, number: int, encoder: Encoder) -> PutProposal:
+async def _encoded(candidate: object, number: int, encoder: Encoder) -> PutProposal:
     if not isinstance(candidate, Candidate):
         kind = type(candidate).__name__
         raise InvalidInputError(f"candidate {number} is a {kind}, not a Candidate")
-    return encoder.put(candidate)
+    return await encoder.put(candidate)
 
 
 async def _each(

@@ -58,7 +58,7 @@ class Racecourse:
         errors: dict[int, Exception] = {}
         for place, candidate in enumerate(candidates):
             try:
-                puts[id(candidate)] = self._encode(candidate)
+                puts[id(candidate)] = await self._encode(candidate)
             except (InvalidInputError, LookupError) as exc:
                 errors[place] = exc
             if place % _YIELD_EVERY == _YIELD_EVERY - 1:
@@ -69,10 +69,10 @@ class Racecourse:
             errors[place] if place in errors else next(scores) for place in range(len(candidates))
         ]
 
-    def _encode(self, candidate: Candidate) -> PutProposal:
+    async def _encode(self, candidate: Candidate) -> PutProposal:
         if candidate.idempotency_key is not None:
             raise InvalidInputError("a race has its own idempotency_key; its candidates have none")
-        return self.encoder.put(candidate)
+        return await self.encoder.put(candidate)
 
     async def _score_sound(
         self, candidates: list[Candidate], puts: dict[int, PutProposal]

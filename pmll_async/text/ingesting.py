@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from pmll_async import encoding
-from pmll_async.canonical import StampedContext, encode_context, stamp
+from pmll_async.canonical import StampedContext, stamp
 from pmll_async.errors import InvalidContextError, InvalidInputError
 from pmll_async.text.asking import text_of
 from pmll_async.text.results import Utterance
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 Texts = Iterable[str | Utterance] | AsyncIterable[str | Utterance]
 
 
-def stamped(said: Utterance, most_bytes: int) -> StampedContext:
-    """The context of the text's line, once everything about it is known to be storable."""
+async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
+    """The context of the text's line, once everything about it is known to be storable.
+
+    Its canonical bytes are what counts from here on: what is in it may be the caller's to change.
+    """
     facts: dict[str, JsonValue] = {"text": text_of(said.text, "text")}
     for name in ("speaker", "session"):
         value = getattr(said, name)
@@ -29,7 +32,7 @@ def stamped(said: Utterance, most_bytes: int) -> StampedContext:
         kind = type(said.context).__name__
         raise InvalidContextError("", f"a mapping is wanted, not {kind}")
     context = stamp(said.context, facts)
-    encode_context(context, most_bytes)
+    context.canonical = await encoding.encode_in_turns(context, most_bytes)
     encoding.optional_seconds(said.timestamp, "timestamp")
     encoding.idempotency_key(said.idempotency_key)
     return context

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Generator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypedDict, Unpack
 
 from pmll_async import encoding
 from pmll_async.canonical import StampedContext
-from pmll_async.concert import Concert
+from pmll_async.concert import Concert, Float32
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -238,16 +232,16 @@ class TextMemory(Recalling):
         since the epoch. `Duplicate` only if its novelty is under `min_novelty`, which the commit
         decides. Other arguments and errors as for `Lattice.put`.
         """
-        candidate = await self.candidate(
-            text,
+        said = Utterance(
+            text=text,
             speaker=speaker,
             session=session,
             timestamp=timestamp,
-            context=context,
+            context={} if context is None else context,
             idempotency_key=idempotency_key,
         )
         try:
-            return Stored(await self._put(candidate, min_novelty))
+            return Stored(await self._put(said, min_novelty=min_novelty))
         except NotNovelError as exc:
             return Duplicate(exc.nearest, exc.novelty)
 
@@ -290,10 +284,9 @@ class TextMemory(Recalling):
             context={} if context is None else context,
             idempotency_key=idempotency_key,
         )
-        stamped_context = self._stamped(said)
-        vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
+        key, stamped_context = await self._encoded(said)
         return Candidate(
-            key=vectors[0],
+            key=key,
             context=stamped_context,
             timestamp=timestamp,
             confidence=confidence,
@@ -320,30 +313,37 @@ class TextMemory(Recalling):
         forgotten already, `LineNotFoundError` if it has no text.
         """
         older = await self._state().get(anchor)
-        said = said_in(older.context)
-        if said.text is None:
+        known = said_in(older.context)
+        if known.text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
-        candidate = await self.candidate(
-            text,
-            speaker=said.speaker if speaker is None else speaker,
-            session=said.session if session is None else session,
+        said = Utterance(
+            text=text,
+            speaker=known.speaker if speaker is None else speaker,
+            session=known.session if session is None else session,
             timestamp=timestamp,
             context=carried(older.context) if context is None else context,
-            revises=(anchor,),
             idempotency_key=idempotency_key,
         )
-        return Stored(await self._put(candidate))
+        return Stored(await self._put(said, revises=(anchor,)))
 
-    async def _put(self, candidate: Candidate, min_novelty: float | None = None) -> str:
+    async def _put(
+        self, said: Utterance, *, revises: Sequence[str] = (), min_novelty: float | None = None
+    ) -> str:
+        key, context = await self._encoded(said)
         return await self._lattice.put(
-            candidate.key,
+            key,
             None,
-            candidate.context,
-            timestamp=candidate.timestamp,
-            revises=candidate.revises,
+            context,
+            timestamp=said.timestamp,
+            revises=revises,
             min_novelty=min_novelty,
-            idempotency_key=candidate.idempotency_key,
+            idempotency_key=said.idempotency_key,
         )
+
+    async def _encoded(self, said: Utterance) -> tuple[Float32, StampedContext]:
+        context = await self._stamped(said)
+        vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
+        return vectors[0], context
 
     async def forget(self, anchor: str) -> None:
         """Take a text out of every later recall; `get` and `at` still find it; its key is free."""
@@ -359,20 +359,21 @@ class TextMemory(Recalling):
             async for batch in each:
                 contexts = []
                 for said in batch:
-                    contexts.append(self._stamped(said))
+                    contexts.append(await self._stamped(said))
                     if len(contexts) % _YIELD_EVERY == 0:
                         await asyncio.sleep(0)
                 vectors = await desk.embed([told(said.text, said.speaker) for said in batch])
                 for said, context, vector in zip(batch, contexts, vectors, strict=True):
-                    yield Candidate(
+                    # All in it was checked above, or is where it is stored.
+                    yield Candidate.model_construct(
                         key=vector,
                         context=context,
                         timestamp=said.timestamp,
                         idempotency_key=said.idempotency_key,
                     )
 
-    def _stamped(self, said: Utterance) -> StampedContext:
-        return stamped(said, self._lattice._limits.context_bytes)  # noqa: SLF001  # what `put` will ask
+    async def _stamped(self, said: Utterance) -> StampedContext:
+        return await stamped(said, self._lattice._limits.context_bytes)  # noqa: SLF001  # what `put` will ask
 
 
 class TextView(Recalling):

@@ -80,7 +80,7 @@ def _decode_put(fields: Mapping[str, Any], hasher: Hasher, context: bytes | None
         **_frame(fields),
         line=_decode_line(fields, hasher, None, context),
         revises=tuple(fields.get("revises", ())),
-        key=fields.get("idempotency_key"),
+        key=_optional_text(fields.get("idempotency_key")),
     )
 
 
@@ -100,10 +100,20 @@ def _decode_race(fields: Mapping[str, Any], hasher: Hasher) -> Record:
             CandidateFailure(name=name, error=error, message=message)
             for name, error, message in fields.get("failures", ())
         ),
-        unfinished=tuple(fields.get("unfinished", ())),
+        unfinished=tuple(_text(name) for name in fields.get("unfinished", ())),
         revises=tuple(fields.get("revises", ())),
-        key=fields.get("idempotency_key"),
+        key=_optional_text(fields.get("idempotency_key")),
     )
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is wanted, not {type(value).__name__}")
+    return value
 
 
 def _decode_line(

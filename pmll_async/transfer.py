@@ -7,14 +7,12 @@ follow with which digest, so that an export that was cut short or edited is foun
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
-from pmll_async.anchors import ROOT_DIGEST, Hasher, fold, is_anchor
+from pmll_async.anchors import ROOT_DIGEST, Hasher, fold
+from pmll_async.chain import Chain, Dimensions
 from pmll_async.columns import Block
 from pmll_async.errors import (
     DimensionMismatchError,
@@ -24,7 +22,7 @@ from pmll_async.errors import (
 )
 from pmll_async.parsing import UnknownOperationError, decode_record, parse_object
 from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records import Record, RollbackRecord, anchors_hold, encode_record, leaf
+from pmll_async.records import Record, encode_record, leaf
 
 Progress = Callable[[int, int], None]
 """Told after each record how many are done, and how many there are."""
@@ -212,9 +210,7 @@ class _Intake:
         self._pending: list[Record] = []
         self._pending_bytes = 0
         self._line = 1
-        # The head after so many records, as a rollback needs it; 8 bytes a record.
-        self._heads = array("Q", [0])
-        self._known: set[int] = set()
+        self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
         if self._held > header.records:
             raise self._malformed(
                 f"it has {header.records} records, and {store.path} has {self._held} already"
@@ -223,7 +219,7 @@ class _Intake:
     @property
     def records(self) -> int:
         """How many records were taken in, those that the store had included."""
-        return len(self._heads) - 1
+        return self._chain.revision
 
     @property
     def added(self) -> int:
@@ -237,7 +233,7 @@ class _Intake:
         reason = self._flaw(record)
         if reason:
             raise self._malformed(reason)
-        self._advance(record)
+        self._chain.add(record)
         if self.records <= self._held:
             self._digest = fold(self._digest, leaf(record))
             if self.records == self._held:
@@ -269,7 +265,8 @@ class _Intake:
         if n >= self._header.records:
             raise self._malformed(f"more than the {self._header.records} records announced")
         try:
-            text = line if isinstance(line, str) else line.decode()
+            # A text may hold a lone surrogate, of which no bytes can be made.
+            text = (line.encode() if isinstance(line, str) else line).decode()
             fields = parse_object(text)
             if not isinstance(fields.get("op"), str):
                 raise TypeError("it names no operation")
@@ -286,43 +283,10 @@ class _Intake:
 
     def _flaw(self, record: Record) -> str:
         """What is wrong with a record in this place; empty when nothing is."""
-        if not anchors_hold(record, f"{self._heads[-1]:016x}", self._hasher):
-            return "an anchor does not follow from its line and the head before it"
-        if isinstance(record, RollbackRecord) and not 0 <= record.revision <= self.records:
-            return f"it rolls back to revision {record.revision}, which is not there"
         due = self._pending[-1].following if self._pending else 0
         if due and record.following != due - 1:
             return "it breaks into a group of records that belong together"
-        return self._flaw_of_lines(record) or self._flaw_of_effects(record)
-
-    def _flaw_of_lines(self, record: Record) -> str:
-        for line in record.lines:
-            content = line.content
-            note = line.kind == "note"
-            sizes = (0, 0) if note else (self._header.dim * 4, self._header.value_dim * 4)
-            if (len(content.key), len(content.value)) != sizes:
-                return "its vectors have other dimensions than the header says"
-            # Float32 squares cannot overflow in float64, so the length tells NaN and infinity.
-            if not note and not 0.0 < content.norm < np.inf:
-                return "its key has no direction"
-            if not np.isfinite(np.frombuffer(content.value, dtype="<f4")).all():
-                return "its value has NaN or infinity"
-        return ""
-
-    def _flaw_of_effects(self, record: Record) -> str:
-        for effect in record.effects:
-            if not is_anchor(effect.anchor) or int(effect.anchor, 16) not in self._known:
-                return f"it names {effect.anchor}, which no line before it has"
-        return ""
-
-    def _advance(self, record: Record) -> None:
-        head = self._heads[-1]
-        if record.lines:
-            head = int(record.lines[0].anchor, 16)
-        elif isinstance(record, RollbackRecord):
-            head = self._heads[record.revision]
-        self._heads.append(head)
-        self._known.update(int(line.anchor, 16) for line in record.lines)
+        return self._chain.shape_flaw(record) or self._chain.place_flaw(record)
 
     def _compare_held(self) -> None:
         if self._digest != self._held_digest:

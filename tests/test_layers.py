@@ -25,6 +25,7 @@ LAYERS: dict[int, set[str]] = {
         "canonical",
         "chain",
         "canonical_parts",
+        "chain",
         "columns",
         "concert",
         "errors",

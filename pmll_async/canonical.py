@@ -55,9 +55,25 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
 
     A plain context with that key is refused, so that no agent forges a run's journal by accident.
     """
-    if RESERVED_KEY in context:
+    if _has_reserved(context):
         raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
-    return StampedContext({**context, RESERVED_KEY: dict(facts)})
+    try:
+        return StampedContext({**context, RESERVED_KEY: dict(facts)})
+    # As in `_has_reserved`.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
+
+
+def _has_reserved(context: Mapping[str, JsonValue]) -> bool:
+    try:
+        return RESERVED_KEY in context
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
+
+
+def _unreadable(error: Exception) -> InvalidContextError:
+    return InvalidContextError("", f"reading it raised {type(error).__name__}")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -89,7 +105,7 @@ def encode_in_steps(context: Mapping[str, JsonValue] | None, max_bytes: int = MA
     if context is None:
         return b"{}"
     _check_mapping(context)
-    if RESERVED_KEY in context and not isinstance(context, StampedContext):
+    if not isinstance(context, StampedContext) and _has_reserved(context):
         raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
     encoded = _known(context) or (yield from _encode(context))
     if len(encoded) > max_bytes:
@@ -149,7 +165,17 @@ def _encode(context: Mapping[str, JsonValue], *, stored: bool = False) -> Steps:
             yield
         return "".join(parts).encode()
     except (UnusualError, UnicodeEncodeError):
+        return _encode_exactly(context, stored)
+
+
+def _encode_exactly(context: Mapping[str, JsonValue], stored: bool) -> bytes:
+    try:
         return rfc8785.dumps(_Checker(stored=stored).mapping(context, "", 1))
+    except InvalidContextError:
+        raise
+    # As in `_has_reserved`.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
 
 
 def _exact(text: str) -> str:

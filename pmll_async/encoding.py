@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from pmll_async.anchors import Hasher, is_anchor
 from pmll_async.canonical import encode_in_steps
-from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.errors import InvalidInputError, LineNotFoundError, PmllError
 from pmll_async.lines import Candidate, Limits
 from pmll_async.proposals import PutProposal
+from pmll_async.protocols import Clock
 from pmll_async.records import LineContent
 from pmll_async.vectors import EMPTY, finite_norm, to_key, to_vector
 
@@ -97,17 +99,25 @@ class Encoder:
 def number(value: Any, what: str) -> float:
     """A finite float of an int or float."""
     try:
-        checked = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        # An array of one number would pass for it.
+        is_other = isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) > 0
+        checked = math.nan if is_other else float(value)
+    # What it is may be anybody's class: whatever that raises, it is no number.
+    except Exception:  # noqa: BLE001  # as said
         checked = math.nan
     if not math.isfinite(checked):
-        raise InvalidInputError(f"{what} must be a finite number, not {_shown(value)}")
+        raise InvalidInputError(f"{what} must be a finite number, not {shown(value)}")
     # -0.0 would read back as 0.0.
     return checked + 0.0
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shown(value: object) -> str:
+    """A value for a message: short, and whatever its `repr` does."""
+    try:
+        text = repr(value)
+    # A message about a strange value must not fail for the value's strangeness.
+    except Exception:  # noqa: BLE001  # as said
+        text = f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
@@ -116,39 +126,62 @@ def optional_seconds(value: Any, what: str) -> float | None:
     return None if value is None else number(value, what)
 
 
+def time_by(clock: Clock) -> float:
+    """What a clock gives: seconds as a finite number."""
+    try:
+        now = clock()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # The clock is the user's code: whatever it raises, its caller must learn who it was.
+    except BaseException as exc:
+        raise PmllError(f"the clock raised {shown(exc)}") from exc
+    return number(now, "the clock's time")
+
+
 def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
     """A whole number from `least` to `most`."""
     try:
         checked = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
+    # As in `number`.
+    except Exception:  # noqa: BLE001  # as said
         checked = -1
     if not least <= checked <= most:
         upper = "on" if most == sys.maxsize else f"to {most}"
         raise InvalidInputError(
-            f"{what} must be a whole number from {least} {upper}, not {_shown(value)}"
+            f"{what} must be a whole number from {least} {upper}, not {shown(value)}"
         )
     return checked
+
+
+def flag(value: Any, what: str) -> bool:
+    """Whether it is true; an array is neither."""
+    try:
+        return bool(value)
+    # As in `number`.
+    except Exception as exc:
+        raise InvalidInputError(f"{what} must be true or false, not {shown(value)}") from exc
 
 
 def fraction(value: Any, what: str, least: float = 0.0) -> float:
     """A number from `least` to 1."""
     checked = number(value, what)
     if not least <= checked <= 1.0:
-        raise InvalidInputError(f"{what} must be from {least:g} to 1, not {value!r}")
+        raise InvalidInputError(f"{what} must be from {least:g} to 1, not {shown(value)}")
     return checked
 
 
 def anchor(value: Any) -> str:
     """An anchor that a line may have."""
     if not is_anchor(value):
-        raise LineNotFoundError(str(value))
+        raise LineNotFoundError(str(value) if isinstance(value, str) else shown(value))
     return str(value)
 
 
 def prev_anchor(value: Any) -> str | None:
     """An anchor that the head may have, or None."""
     if value is not None and not is_anchor(value):
-        raise InvalidInputError(f"prev_anchor must be 16 lower-case hex digits, not {value!r}")
+        text = shown(value)
+        raise InvalidInputError(f"prev_anchor must be 16 lower-case hex digits, not {text}")
     return None if value is None else str(value)
 
 
@@ -156,7 +189,12 @@ def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
     """Different anchors, in the order given."""
     if isinstance(values, str):
         raise InvalidInputError(f"{what} is a sequence of anchors, not one string")
-    checked = tuple(anchor(value) for value in values)
+    try:
+        given = tuple(values)
+    # As in `number`.
+    except Exception as exc:
+        raise InvalidInputError(f"{what} is a sequence of anchors, not {shown(values)}") from exc
+    checked = tuple(map(anchor, given))
     if len(set(checked)) != len(checked):
         raise InvalidInputError(f"{what} names a line twice")
     return checked
@@ -179,7 +217,7 @@ def pin(name: Any, value: Any) -> tuple[str, str]:
 
 def _text(value: Any, what: str, most: int, least: int = 1) -> str:
     if not isinstance(value, str) or not least <= len(value) <= most:
-        raise InvalidInputError(f"{what} has {least} to {most} characters: {_shown(value)}")
+        raise InvalidInputError(f"{what} has {least} to {most} characters: {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as exc:

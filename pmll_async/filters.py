@@ -321,7 +321,13 @@ def parse(where: Mapping[str, JsonValue] | None) -> Filter | None:
     The operands are copied, so that changing the mapping later changes nothing here.
     Raises `InvalidFilterError` with the path of the offence.
     """
-    parsed = And(()) if where is None else _filter(where, _Place())
+    try:
+        parsed = And(()) if where is None else _filter(where, _Place())
+    except InvalidFilterError:
+        raise
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
+    except Exception as exc:
+        raise InvalidFilterError("", f"reading it raised {type(exc).__name__}") from exc
     return None if parsed == And(()) else parsed
 
 

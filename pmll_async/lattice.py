@@ -337,4 +337,4 @@ class Lattice(Openable):
         return None
 
     def _now(self) -> float:
-        return encoding.number(self._clock(), "the clock's time")
+        return encoding.time_by(self._clock)

@@ -129,10 +129,10 @@ class Readable(ABC):
             if min_similarity is None
             else encoding.fraction(min_similarity, "min_similarity", -1.0)
         )
-        matching = parse(where)
+        matching, with_branches = parse(where), encoding.flag(branches, "branches")
         snapshot = await self._ready()
         when = self._now() if when is None else when
-        question = Question(vector, norm, limit, when, matching, floor, branches)
+        question = Question(vector, norm, limit, when, matching, floor, with_branches)
         return await services.desk.ask(question, self._pinned(snapshot))
 
     async def bias_vector(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pmll_async.anchors import ROOT_ANCHOR, is_anchor
 from pmll_async.columns import BRANCH, LINE, NOTE, KeyUse
 from pmll_async.concert import Float64
+from pmll_async.encoding import shown
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.growing import AnchorMap
 from pmll_async.lines import Kind
@@ -113,7 +114,8 @@ class Snapshot:
         if isinstance(point, datetime):
             return self.timeline.revision_by(point)
         if isinstance(point, bool) or not isinstance(point, int):
-            raise InvalidInputError(f"a point is an anchor, a revision or a datetime: {point!r}")
+            what = shown(point)
+            raise InvalidInputError(f"a point is an anchor, a revision or a datetime, not {what}")
         if not 0 <= point <= self.revision:
             raise InvalidInputError(f"there is no revision {point}; the newest is {self.revision}")
         return point

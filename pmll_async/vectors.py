@@ -68,8 +68,9 @@ def _narrowed(array: np.ndarray[Any, np.dtype[Any]]) -> Float32:
 def _as_numbers(values: ArrayLike, what: str) -> np.ndarray[Any, np.dtype[Any]]:
     try:
         array = np.asarray(values)
-    except (ValueError, TypeError) as exc:
-        raise InvalidVectorError(what, f"not an array of numbers: {exc}") from exc
+    # It may be anybody's class, which numpy asks for its items: whatever that raises, it is none.
+    except Exception as exc:
+        raise InvalidVectorError(what, f"not an array of numbers: {type(exc).__name__}") from exc
     if array.dtype.kind not in _NUMBERS:
         raise InvalidVectorError(what, f"numbers are wanted, not {array.dtype}")
     return array

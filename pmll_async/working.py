@@ -190,7 +190,11 @@ class WorkingMemory:
 
     def _live(self, key: Hashable) -> _Kept | None:
         kept = self._kept.get(key)
-        if kept is not None and kept.until < _FOREVER and kept.until <= self._clock():
+        if (
+            kept is not None
+            and kept.until < _FOREVER
+            and kept.until <= encoding.time_by(self._clock)
+        ):
             del self._kept[key]
             self._expired += 1
             return None
@@ -213,7 +217,7 @@ class WorkingMemory:
         seconds = encoding.number(ttl, "ttl")
         if seconds <= 0:
             raise InvalidInputError(f"ttl must be more than 0 seconds, not {ttl!r}")
-        return self._clock() + seconds
+        return encoding.time_by(self._clock) + seconds
 
     # --- making --------------------------------------------------------------------------------
 

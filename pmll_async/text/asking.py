@@ -67,9 +67,9 @@ class Recalling(ABC):
             k=encoding.count(k, "k", 0),
             where=None if where is None else parse(where),
             min_score=0.0 if min_score is None else encoding.fraction(min_score, "min_score"),
-            branches=branches,
+            branches=encoding.flag(branches, "branches"),
             neighbours=encoding.count(neighbours, "neighbours", 0),
-            explain=explain,
+            explain=encoding.flag(explain, "explain"),
             vector=await _meaning(tools, chosen, question),
         )
         survey = await self._state().survey()

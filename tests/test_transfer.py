@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 from cli_support import DIM, make_lattice, make_long_lattice, vector
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from transfer_support import (
+    PLAIN,
+    RECORDS,
+    Batches,
+    edited,
+    exported,
+    line_of,
+    refusal,
+    with_line,
+)
 
 from pmll_async import (
     Candidate,
@@ -19,22 +27,16 @@ from pmll_async import (
     FormatError,
     Lattice,
     PinnedError,
-    PmllError,
     StoreFullError,
     WrongKeyError,
 )
 from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
-from pmll_async.errors import MalformedExportError
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.testing.chains import ChainBuilder
 from pmll_async.transfer import export_records, import_records
 
-PLAIN = Hasher()
 KEY = b"a secret"
-RECORDS = 10
 
 
 @pytest.fixture(scope="module")
@@ -45,47 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lines(folder: Path) -> list[str]:
     return exported(folder)
-
-
-def exported(path: Path, hasher: Hasher = PLAIN) -> list[str]:
-    return list(export_records(JsonlStore(path, read_only=True), hasher))
-
-
-def refusal(lines: list[Any], store: Any = None) -> MalformedExportError:
-    with pytest.raises(MalformedExportError) as caught:
-        import_records(lines, store or MemoryStore(), PLAIN)
-    return caught.value
-
-
-def with_line(lines: list[str], number: int, line: str) -> list[str]:
-    return [*lines[: number - 1], line, *lines[number:]]
-
-
-def edited(lines: list[str], number: int, **fields: object) -> list[str]:
-    """The export with fields of one line changed, None for taken away."""
-    record = json.loads(lines[number - 1]) | fields
-    kept = {name: value for name, value in record.items() if value is not None}
-    text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
-    return with_line(lines, number, text + "\n")
-
-
-def line_of(lines: list[str], op: str) -> int:
-    return next(n for n, line in enumerate(lines, 1) if f'"op":"{op}"' in line)
-
-
-class Batches(MemoryStore):
-    """Remembers how it was written to, and fails where it is told to."""
-
-    def __init__(self, room: int = 1_000_000) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-        self._room = room
-
-    def append(self, records: Any, block: Block) -> None:
-        if sum(self.sizes) + len(records) > self._room:
-            raise StoreFullError(self.path)
-        self.sizes.append(len(records))
-        super().append(records, block)
 
 
 # --- there and back ----------------------------------------------------------------------------
@@ -397,86 +358,3 @@ def test_what_was_stored_before_an_error_is_told(tmp_path: Path) -> None:
     lines = exported(make_long_lattice(tmp_path / "memory", 600))
     error = refusal(with_line(lines, 591, "nonsense\n"))
     assert (error.line, error.stored) == (591, 512)
-
-
-# --- whatever a file may say ---------------------------------------------------------------------
-
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(
-        ["\ud800", "0" * 16, "f" * 16, "AAAA", 10**400, -1, 2**53, 2**64, "put", "race", "nan"]
-    )
-)
-json_values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=6,
-)
-
-
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_whatever_a_field_holds_nothing_foreign_leaves(lines: list[str], data: Any) -> None:
-    number = data.draw(st.integers(1, len(lines)))
-    record = json.loads(lines[number - 1])
-    place: Any = record
-    if "lines" in record and data.draw(st.booleans()):
-        place = record["lines"][data.draw(st.integers(0, len(record["lines"]) - 1))]
-    name = data.draw(st.sampled_from([*place, "g", "idempotency_key", "revises", "unfinished"]))
-    place[name] = data.draw(json_values)
-    if name == "lines" and isinstance(place[name], dict):
-        place[name] = [place[name]]
-    escaped = data.draw(st.booleans())
-    text = json.dumps(record, ensure_ascii=escaped, separators=(",", ":")) + "\n"
-    store = Batches()
-    try:
-        import_records(with_line(lines, number, text), store, PLAIN)
-    except PmllError as exc:
-        stored = getattr(exc, "stored", None) or 0
-    else:
-        stored = RECORDS
-    assert sum(store.sizes) == stored
-    if store._header is not None:
-        reopened(store, stored)
-
-
-def reopened(store: MemoryStore, records: int) -> None:
-    """What was stored can be read, whatever was wrong with the rest."""
-
-    async def opening() -> None:
-        async with Lattice(store) as lattice:
-            assert lattice.revision == records
-            assert len([line async for line in lattice.rewind()]) == len(lattice)
-
-    asyncio.run(opening())
-
-
-def test_a_lone_surrogate_is_refused_with_its_line(lines: list[str]) -> None:
-    put = line_of(lines, "put")
-    for fields in ({"ctx": {"a": "\ud800"}}, {"idempotency_key": "\ud800"}):
-        [changed] = edited(lines, put, **fields)[put - 1 : put]
-        escaped = json.dumps(json.loads(changed), separators=(",", ":")) + "\n"
-        for line in (changed, escaped, escaped.encode()):
-            assert refusal(with_line(lines, put, line)).line == put
-
-
-async def test_an_effect_on_a_line_that_a_rollback_took_off_is_refused() -> None:
-    """There was such a line, but not in the state that the effect would change."""
-    chain = ChainBuilder()
-    first = chain.put()
-    gone = chain.put()
-    chain.rollback(1)
-    chain.decay(first.line.anchor, 0.5)
-    chain.decay(gone.line.anchor, 0.5)
-    store = MemoryStore()
-    store.open(chain.header, chain.hasher)
-    store.append(chain.records, chain.block())
-    store.close()
-    error = refusal(list(export_records(store, PLAIN)))
-    assert (error.line, error.stored) == (6, 0)

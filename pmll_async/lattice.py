@@ -129,7 +129,8 @@ class Lattice(Openable):
         `key` (dim,); `value` (value_dim,), the key when left out; `timestamp` in seconds since the
         epoch, the commit's time when left out. `prev_anchor` no longer the head, or a line of
         `revises` already revised or forgotten: `StaleAnchorError`. Novelty under `min_novelty`:
-        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`.
+        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`. A large
+        context is encoded between turns of the loop: leave it as it is until then.
         """
         opened = self._writable()
         proposal = PutProposal(

@@ -188,7 +188,8 @@ class Candidate(_Value):
 
     `confidence` scores it in a race without a judge; `name` shows in the outcome; `revises` names
     lines that it replaces; `idempotency_key` is for `put_many` (a race has its own). Raises
-    `InvalidVectorError` or `InvalidContextError` for what can be no line in any lattice.
+    `InvalidVectorError` or `InvalidContextError` for what can be no line in any lattice. A context
+    is checked and copied at once: one of 200 kB takes 10 ms, which `put` spreads over turns.
     """
 
     key: GivenKey

@@ -12,6 +12,7 @@ from operator import attrgetter
 import numpy as np
 
 from pmll_async.anchors import ROOT_DIGEST
+from pmll_async.chain import lineage
 from pmll_async.columns import BRANCH, NOTE, Block, KeyUse, Mark
 from pmll_async.concert import Float64
 from pmll_async.growing import AnchorMap, Column
@@ -183,7 +184,7 @@ class Ledger:
     # --- states --------------------------------------------------------------------------------
 
     def _rebuild(self, revision: int) -> State:
-        spans = self._lineage(revision)
+        spans = lineage([(mark.n, mark.revision) for mark in self._rollbacks], revision)
         timeline, ranked = self._timeline(revision), self._ranked_to(revision)
         alive = np.zeros(timeline.line_count, dtype=np.bool_)
         kept = np.zeros(revision, dtype=np.bool_)
@@ -209,18 +210,6 @@ class Ledger:
             if line < count:
                 strengths[line] = strength
         return strengths
-
-    def _lineage(self, revision: int) -> list[tuple[int, int]]:
-        """The spans of records, oldest first, that the state after `revision` is made of."""
-        spans: list[tuple[int, int]] = []
-        rollbacks = [mark for mark in self._rollbacks if mark.n < revision]
-        while rollbacks:
-            last = rollbacks.pop()
-            if last.n < revision:
-                spans.append((last.n + 1, revision))
-                revision = last.revision
-        spans.append((0, revision))
-        return spans[::-1]
 
     def _marks_within(self, first: int, stop: int) -> list[Mark]:
         span = slice(bisect_left(self._mark_numbers, first), bisect_left(self._mark_numbers, stop))

@@ -15,6 +15,7 @@ from pmll_async.anchors import ROOT_DIGEST, Hasher, fold
 from pmll_async.chain import Chain, Dimensions
 from pmll_async.columns import Block
 from pmll_async.errors import (
+    CorruptionError,
     DimensionMismatchError,
     FormatError,
     MalformedExportError,
@@ -85,7 +86,8 @@ def export_records(
 ) -> Iterator[str]:
     """The lines of an export, each with its end. Opens the store, and closes it when done or left.
 
-    Streams: one record is in memory at a time. Damage met on the way raises `CorruptionError`.
+    Streams: one record is in memory at a time. Damage met on the way raises `CorruptionError`: each
+    record is held against those before it, and all of them against the digest.
     """
     header = store.open(None, hasher)
     try:
@@ -99,8 +101,19 @@ def export_records(
             records,
             digest.hex(),
         ).encode()
+        checked, chain = ROOT_DIGEST, Chain(hasher, Dimensions(header.dim, header.value_dim))
         for n in range(records):
-            yield _encode(store.read(n), n)
+            record = store.read(n)
+            reason = chain.shape_flaw(record) or chain.place_flaw(record)
+            checked = fold(checked, leaf(record))
+            if not reason and n + 1 == records and checked != digest:
+                reason = (
+                    "one before it, or it itself, is not what was stored: the digest is another"
+                )
+            if reason:
+                raise CorruptionError(store.path, 0, reason, n)
+            chain.add(record)
+            yield _encode(record, n)
             if progress is not None:
                 progress(n + 1, records)
     finally:

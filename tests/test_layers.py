@@ -25,7 +25,6 @@ LAYERS: dict[int, set[str]] = {
         "canonical",
         "chain",
         "canonical_parts",
-        "chain",
         "columns",
         "concert",
         "errors",

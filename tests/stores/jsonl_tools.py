@@ -87,6 +87,11 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return dict(decode_object((path / "MANIFEST.json").read_bytes()))
 
 
+def open_files() -> list[str]:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [str(link.readlink()) for link in links]
+
+
 def copy_as_killed(source: Path, target: Path) -> Path:
     """The folder as a kill of its writer would leave it."""
     if target.exists():

@@ -102,6 +102,17 @@ async def test_an_edited_line_is_not_exported(path: Path, key: bytes | None, cac
         list(export_records(JsonlStore(path, read_only=True), Hasher(key)))
 
 
+async def test_an_edited_effect_is_not_exported(path: Path, key: bytes | None) -> None:
+    """No anchor covers what stands beside the content; the digest does."""
+    anchors = await filled(path, key)
+    forgotten = b'"op":"forget","t":'
+    [line] = [x for x in (path / LOG).read_bytes().splitlines(keepends=True) if forgotten in x]
+    other = line.rpartition(b',"c":"')[0].replace(anchors[3].encode(), anchors[4].encode())
+    (path / LOG).write_bytes((path / LOG).read_bytes().replace(line, close_line(other)))
+    with pytest.raises(CorruptionError, match="digest"):
+        list(export_records(JsonlStore(path, read_only=True), Hasher(key)))
+
+
 async def test_a_line_replaced_with_another_anchor(path: Path) -> None:
     """Without a key anybody can compute an anchor, which then is not the one that is known."""
     anchors = await filled(path, None)

@@ -109,7 +109,7 @@ async def test_an_edited_effect_is_not_exported(path: Path, key: bytes | None) -
     [line] = [x for x in (path / LOG).read_bytes().splitlines(keepends=True) if forgotten in x]
     other = line.rpartition(b',"c":"')[0].replace(anchors[3].encode(), anchors[4].encode())
     (path / LOG).write_bytes((path / LOG).read_bytes().replace(line, close_line(other)))
-    with pytest.raises(CorruptionError, match="digest"):
+    with pytest.raises(CorruptionError, match="the digest differs"):
         list(export_records(JsonlStore(path, read_only=True), Hasher(key)))
 
 

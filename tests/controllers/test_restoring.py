@@ -95,14 +95,20 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        union, coroutine, awaitable, twice, described, Callable_(), Callable_().__call__,
-        partial(union, None), wrapped(union),
-    ],
-    ids=repr,
-)  # fmt: skip
+SHAPES: dict[str, Any] = {
+    "union": union,
+    "coroutine": coroutine,
+    "awaitable": awaitable,
+    "twice": twice,
+    "described": described,
+    "object": Callable_(),
+    "method": Callable_().__call__,
+    "partial": partial(union, None),
+    "wrapped": wrapped(union),
+}
+
+
+@pytest.mark.parametrize("step", SHAPES.values(), ids=SHAPES)
 def test_the_annotation_is_found_in_any_shape(step: Any) -> None:
     form = forms_of(step, Continue, Done, Retry).of(Done)
     assert form.from_json(form.to_json(Pair(1, 2))) == Pair(1, 2)

@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from pmll_async.protocols import Store
+from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-
-try:
-    from pmll_async.stores.jsonl import JsonlStore
-except ImportError:
-    STORES = ["memory"]
-else:
-    STORES = ["memory", "jsonl"]
 
 
 class ManualClock:
@@ -36,7 +30,7 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["memory", "jsonl"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Makes stores, all on the same bytes for JSONL and each of its own in memory."""
     if request.param == "memory":

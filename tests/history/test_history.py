@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import history_checks as checks
-import pytest
 from history_model import Given, Model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from pmll_async import Candidate, Concert, ConflictError, Lattice, LineNotFoundError, PmllError
 from pmll_async.lines import Limits
 from pmll_async.protocols import Store
+from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ManualClock
 
@@ -255,8 +261,6 @@ class History(RuleBasedStateMachine):
 
 class JsonlHistory(History):
     def make_store(self) -> Store:
-        from pmll_async.stores.jsonl import JsonlStore
-
         return JsonlStore(self.folder / "memory", sync="os")
 
     def reopened_store(self) -> Store:
@@ -303,11 +307,6 @@ TestHistory.settings = settings(
 
 
 def test_history_in_files() -> None:
-    module = pytest.importorskip("pmll_async.stores.jsonl")
-    if not hasattr(module, "JsonlStore"):
-        pytest.skip("the JSONL store is not there yet")
-    from hypothesis.stateful import run_state_machine_as_test
-
     limits = settings(
         max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=quiet
     )

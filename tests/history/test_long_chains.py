@@ -81,24 +81,13 @@ async def test_rewinding_200_000_lines() -> None:
             assert (line.position, line.anchor) == (position, prev)
             prev, notes = line.prev_anchor, notes + (line.kind == "note")
         assert (position, prev, notes) == (0, "0" * 16, LONG // 4)
-        await peak_of_rewinding(lattice, 500)
-        # Of each the least: when a thread is late, what waits for it only adds.
-        few, many = [
-            min([await peak_of_rewinding(lattice, count) for _ in range(3)])
-            for count in (500, 10_000)
-        ]
-        assert few < MEGABYTE
-        assert many < few + MEGABYTE // 8
-
-
-async def peak_of_rewinding(lattice: Lattice, count: int) -> int:
-    peaks = traced()
-    next(peaks)
-    async for _ in lattice.rewind(limit=count):
-        pass
-    peak = next(peaks)
-    peaks.close()
-    return peak
+        peaks = traced()
+        next(peaks)
+        async for _ in lattice.rewind(limit=10_000):
+            pass
+        # It takes a quarter of a megabyte; so many lines that were kept would be twenty.
+        assert next(peaks) < 2 * MEGABYTE
+        peaks.close()
 
 
 async def test_leaving_early_costs_what_was_read(lattice: Lattice) -> None:
@@ -122,9 +111,10 @@ async def test_rewinding_from_the_middle_and_with_a_filter(lattice: Lattice) -> 
     # The index of contexts is made by now, and costs nothing any more.
     peaks = traced()
     next(peaks)
-    async for _ in lattice.rewind(where={"kind": "line"}, limit=2000):
+    async for _ in lattice.rewind(where={"kind": "line"}, limit=5000):
         pass
-    assert next(peaks) < 4 * MEGABYTE
+    # So many lines that were kept would be ten.
+    assert next(peaks) < 2 * MEGABYTE
     peaks.close()
 
 
@@ -189,16 +179,13 @@ class Forgetful(MemoryStore):
         """Lets go of everything."""
 
 
-async def test_put_many_takes_little_more_than_its_columns() -> None:
+async def test_put_many_keeps_little_more_than_its_columns() -> None:
     async with Lattice(Forgetful(), dim=2, clock=ManualClock()) as lattice:
         await lattice.put_many(islice(candidates(Living()), 1000), batch=BATCH)
         peaks = traced()
         next(peaks)
         await lattice.put_many(candidates(Living()), batch=BATCH)
-        peak = next(peaks)
         kept = tracemalloc.get_traced_memory()[0]
         peaks.close()
-    # Keys, anchors, the chain and the columns of one line, with room to grow.
-    assert kept / PUT < 600
-    # A batch under way, and the columns that are just being moved to a larger place.
-    assert peak - kept < 4 * MEGABYTE
+    # Key, anchor, chain and columns of a line are 240 bytes; the line as an object would be 2 000.
+    assert kept / PUT < 1000

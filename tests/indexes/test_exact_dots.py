@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
@@ -80,8 +80,7 @@ def test_close_to_the_true_sum(pair: tuple[list[float], list[float]]) -> None:
 @given(pairs)
 def test_cosines_are_within_their_range(pair: tuple[list[float], list[float]]) -> None:
     row, vector = (np.array(numbers, dtype=np.float32) for numbers in pair)
-    if not row.any() or not vector.any():
-        return
+    assume(row.any() and vector.any())
     norms = np.array([exact_norm(row)])
     [cosine] = clamp_cosine(exact_dots(row[None], vector), norms, exact_norm(vector)).tolist()
     assert -1.0 <= cosine <= 1.0

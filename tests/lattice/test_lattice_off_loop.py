@@ -24,6 +24,7 @@ from lattice_support import (
 from pmll_async import Candidate, CorruptionError, Lattice, Limits
 from pmll_async.breathing import Breather
 from pmll_async.protocols import Clock
+from pmll_async.reader import LineCache
 
 
 @pytest.fixture
@@ -94,23 +95,23 @@ async def test_no_call_blocks_the_loop_however_few_lines_are_kept(
 
 
 async def test_a_line_dropped_from_the_cache_meanwhile_is_not_read_on_the_loop(
-    lattice: Lattice, monkeypatch: pytest.MonkeyPatch
+    lattice: Lattice, store: SpyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lattice:
-        await lattice.put(axis(0))
-        await lattice.query(axis(0))
-        reader = lattice._open.services.reader
-        known = getattr(reader, "has_all", None)
-        if known is None:
-            return
+        for number in range(2):
+            await lattice.put(near(0, 1 - number / 4))
+        assert len(await lattice.query(axis(0))) == 2
+        find, store.calls[:] = LineCache.get, []
 
-        def has_all_then_drop(*args: object) -> bool:
-            has = bool(known(*args))
-            reader._cache._lines.clear()
-            return has
+        def find_then_drop(cache: LineCache, line: int) -> object:
+            found = find(cache, line)
+            cache._lines.clear()
+            return found
 
-        monkeypatch.setattr(reader, "has_all", has_all_then_drop)
-        assert len(await lattice.query(axis(0))) == 1
+        monkeypatch.setattr(LineCache, "get", find_then_drop)
+        # The first line is there still, the second no more.
+        assert len(await lattice.query(axis(0))) == 2
+        assert "read" in store.calls
 
 
 @pytest.mark.usefixtures("large")

@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 import google_crc32c
-import pytest
 
 from pmll_async.anchors import Hasher
 from pmll_async.parsing import decode_record, parse_object
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records import Record, encode_record
+from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import StoreSuite
 
@@ -37,18 +37,11 @@ class TestMemoryStore(StoreSuite):
 
 
 class TestJsonlStore(StoreSuite):
-    @cached_property
-    def make(self) -> type:
-        module = pytest.importorskip("pmll_async.stores.jsonl")
-        if not hasattr(module, "JsonlStore"):
-            pytest.skip("the JSONL store is not there yet")
-        return module.JsonlStore
-
     def make_store(self, path: Path) -> Store:
-        return self.make(path)
+        return JsonlStore(path)
 
     def make_reader(self, path: Path) -> Store:
-        return self.make(path, read_only=True)
+        return JsonlStore(path, read_only=True)
 
     def plant(self, path: Path, header: StoreHeader, records: Sequence[Record]) -> None:
         store = self.make_store(path)

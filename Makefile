@@ -8,6 +8,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# The whole suite is shared out among processes, not more than four of them: a machine may have more
+# cores than it lends. Where ARGS names some of the tests, one process has begun before two have.
+SUITE ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --durations=20
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -19,7 +22,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constrain
 # Two pips in one environment get in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test lint check format bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -29,13 +32,14 @@ demo: $(VENV)/.ready-cli  ## install, then run the demo on Python's own language
 	$(BIN)/pmll demo $(ARGS)
 
 test: $(VENV)/.ready-test  ## install, then run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),$(SUITE))
 
-check: $(VENV)/.ready-dev  ## format, lint, types, tests: what must be clean before a change lands
+lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before a change lands
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test  ## both
 
 format: $(VENV)/.ready-dev  ## write the one format, and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
+
+
+# Whoever starts the tests in the background of a shell has Ctrl-C ignored, by them and by every
+# process that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ManualClock:

@@ -133,6 +133,8 @@ def warm_up(folder: Path) -> None:
     """Import what is imported on first use; its threads have ended before the first fork."""
     folder.mkdir()
     live(folder, os.open(os.devnull, os.O_WRONLY), JsonlStore(folder / "memory"))
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(PATIENCE)
     assert threading.active_count() == 1
 
 

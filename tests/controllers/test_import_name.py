@@ -61,8 +61,10 @@ def installed(site: Path) -> str:
 
 def vendored(site: Path) -> str:
     """Copied into the application under a name of its own."""
-    shutil.copytree(ROOT / "pmll_async", site / "pmll_async")
-    shutil.copytree(ROOT / "controllers", site / "loops")
+    # Byte code comes and goes under the hands of other processes.
+    sources = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pmll_async", site / "pmll_async", ignore=sources)
+    shutil.copytree(ROOT / "controllers", site / "loops", ignore=sources)
     return "loops"
 
 

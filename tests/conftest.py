@@ -12,7 +12,6 @@ from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 
-
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, by them and by every
 # process that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,6 +33,7 @@ def kill(folder: Path, *how: str) -> dict[str, Any]:
     return tally
 
 
+@pytest.mark.slow
 def test_a_run_is_killed_at_each_of_its_commits(tmp_path: Path) -> None:
     tally = kill(tmp_path, "every")
     assert tally["wrong"] == []
@@ -45,6 +46,7 @@ def test_a_run_is_killed_at_each_of_its_commits(tmp_path: Path) -> None:
     assert tally["unknown"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_runs_are_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     tally = kill(tmp_path, str(KILLS), str(seed))

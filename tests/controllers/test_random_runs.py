@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import anyio
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kill_agent import RUN, effect_of, entries_of, story_of
@@ -123,6 +124,7 @@ async def lived(goal: Goal, stops: Sequence[Stop]) -> tuple[list[Any], list[Any]
     return await lives.story(), ending(lives.result)
 
 
+@pytest.mark.slow
 @given(goals(1), st.lists(STOPS, min_size=1, max_size=5))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stopped_run_ends_like_one_that_nobody_stops(goal: Goal, stops: list[Stop]) -> None:

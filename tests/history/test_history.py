@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import history_checks as checks
+import pytest
 from history_model import Given, Model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -300,12 +301,13 @@ def given_parts(given: Given) -> tuple[Any, ...]:
 
 
 quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-TestHistory = History.TestCase
+TestHistory = pytest.mark.slow(History.TestCase)
 TestHistory.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=quiet
 )
 
 
+@pytest.mark.slow
 def test_history_in_files() -> None:
     limits = settings(
         max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=quiet

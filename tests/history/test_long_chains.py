@@ -1,4 +1,4 @@
-"""Chains of 200 000 lines cost memory for what is asked, and not for what there is."""
+"""Long chains cost memory for what is asked, and not for what there is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmll_async.columns import Block
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ChainBuilder, ManualClock
 
-LONG = 200_000
+LONG = 50_000
 SHORT = 20_000
 CACHED = 64
 MEGABYTE = 1 << 20
@@ -71,7 +71,8 @@ def traced() -> Iterator[int]:
         tracemalloc.stop()
 
 
-async def test_rewinding_200_000_lines() -> None:
+@pytest.mark.slow
+async def test_rewinding_a_long_chain() -> None:
     async with opened(planted(LONG)) as lattice:
         # The stack could not hold one frame a line.
         assert sys.getrecursionlimit() < LONG == len(lattice)

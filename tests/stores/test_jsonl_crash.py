@@ -44,6 +44,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "memory"
 
 
+@pytest.mark.slow
 def test_acknowledged_records_survive_kill_9(path: Path) -> None:
     """220 writers are killed one after the other; each finds all that was acknowledged."""
     done = subprocess.run(

@@ -129,6 +129,7 @@ def test_a_folder_that_cannot_be_written_to(read_only_mount: Path, chain: Chain)
     path.chmod(0o755) if os.getuid() else None
 
 
+@pytest.mark.slow
 def test_following_writers_that_come_and_go() -> None:
     """Writers in other processes rotate, close and are killed; the next ones recover."""
     hasher, seen, acknowledged = Hasher(), 0, 0

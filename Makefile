@@ -4,6 +4,7 @@
 #   make test PYTHON=python3.13 VENV=.venv-3.13      another interpreter, in an environment of its own
 #   make demo ARGS='"How are class attributes looked up?"'
 #   make test ARGS='-k race -x'
+#   make bench ARGS=--quick                          shows that everything runs, measures nothing
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,10 +14,12 @@ ARGS ?=
 SUITE ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --durations=20
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The peers need older versions of what the tests use, too, so that they live by themselves.
+PEERS := $(VENV)-bench
+PINS := constraints.txt
+PIP = $(@D)/bin/python -m pip --disable-pip-version-check
 # The pins hold for what is installed and for what builds the package.
-INSTALL := $(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt \
-	--editable
+INSTALL = $(PIP) install --quiet --constraint $(PINS) --build-constraint constraints.txt --editable
 
 .DEFAULT_GOAL := help
 # Two pips in one environment get in each other's way.
@@ -39,17 +42,17 @@ lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test  ## both
+check: lint test  ## lint, then test
 
 format: $(VENV)/.ready-dev  ## write the one format, and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-bench  ## measure against the peers (installs them, some hundred packages)
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(PEERS)/.ready-bench  ## measure against the peers (installs them, some hundred packages)
+	$(PEERS)/bin/python -m tests.bench $(ARGS)
 
 clean:  ## remove the environment and everything that a tool has left behind
-	rm -rf $(VENV) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find pmll_async controllers tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp for each set of packages, so that the demo need not wait for linters or peers.
@@ -68,17 +71,18 @@ $(VENV)/.ready-dev: $(VENV)/.ready-pip
 	@$(INSTALL) '.[cli]' --group dev
 	@touch $@ $(VENV)/.ready-cli $(VENV)/.ready-test
 
-$(VENV)/.ready-bench: $(VENV)/.ready-pip
-	@echo "installing the peers to measure against into $(VENV) ..."
-	@$(INSTALL) '.[cli,bench]' --group test
-	@touch $@ $(VENV)/.ready-cli $(VENV)/.ready-test
+$(PEERS)/.ready-bench: PINS := constraints-bench.txt
+$(PEERS)/.ready-bench: constraints-bench.txt $(PEERS)/.ready-pip
+	@echo "installing the peers to measure against into $(PEERS) ..."
+	@$(INSTALL) '.[cli,bench]'
+	@touch $@
 
 # The pip that a Python brings along may not know dependency groups, so a pinned one comes first.
-$(VENV)/.ready-pip: pyproject.toml constraints.txt
+%/.ready-pip: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "pmll-async needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
 		echo "Name another one, as in: make $(MAKECMDGOALS) PYTHON=python3.12"; \
 		exit 1; } >&2
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $*
 	@$(PIP) install --quiet --constraint constraints.txt pip
 	@touch $@

@@ -83,6 +83,17 @@ def show(lines: Sequence[Line], plain: bool) -> None:
         show_rich(lines)
     must = [line for line in lines if line.required is not None]
     print(f"{sum(line.reached is True for line in must)} of {len(must)} requirements reached")
+    for sentence in unmeasured(lines):
+        print(sentence)
+
+
+def unmeasured(lines: Sequence[Line]) -> list[str]:
+    """For each subject that has no figure, and each reason: a sentence, and the rows it is of."""
+    rows: dict[str, dict[str, None]] = {}
+    for line in lines:
+        if line.status != OK:
+            rows.setdefault(f"{line.subject}: {line.status}", {})[line.row] = None
+    return [f"{reason} ({', '.join(names)})" for reason, names in rows.items()]
 
 
 def markdown(lines: Sequence[Line]) -> str:

@@ -11,17 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bench(file: Path, *options: str) -> list[dict[str, Any]]:
-    """The lines of a quick run, in a process of its own, which it silences."""
+def bench(file: Path, *options: str) -> tuple[list[dict[str, Any]], str]:
+    """The lines of a quick run, in a process of its own, which it silences, and what it printed."""
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file), *options]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    lines: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["lines"]
-    return lines
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8", timeout=300
+    )
+    return json.loads(file.read_text(encoding="utf-8"))["lines"], done.stdout
 
 
 @pytest.mark.slow
 def test_every_row_is_measured_for_ours(tmp_path: Path) -> None:
-    lines = bench(tmp_path / "bench.json", "--peers", "")
+    lines, _ = bench(tmp_path / "bench.json", "--peers", "")
     ours = [line for line in lines if line["subject"] == "pmll-async"]
     assert {line["row"] for line in ours} == {
         "durable-put", "task-puts", "growing-puts", "query-warm", "query-cold", "filter-equal",
@@ -33,8 +34,11 @@ def test_every_row_is_measured_for_ours(tmp_path: Path) -> None:
 
 
 def test_a_peer_that_cannot_be_measured_says_why(tmp_path: Path) -> None:
-    lines = bench(tmp_path / "bench.json", "--only", "import", "--peers", "langgraph,chromadb,mem0")
+    wanted = ["--only", "import", "--peers", "langgraph,chromadb,mem0"]
+    lines, printed = bench(tmp_path / "bench.json", *wanted)
     peers = {line["subject"]: line for line in lines if line["subject"] != "pmll-async"}
     assert set(peers) == {"langgraph", "chromadb", "mem0"}
     for line in peers.values():
         assert line["value"] or line["status"].startswith("not installed")
+        told = f"{line['subject']}: {line['status']} (import)" in printed.splitlines()
+        assert told == (line["value"] is None)

@@ -187,7 +187,7 @@ async def test_an_effect_that_asks_for_itself_is_told(lattice: Lattice) -> None:
             await ctx.once("a", outer)
         return Done()
 
-    with anyio.fail_after(0.5):
+    with anyio.fail_after(PATIENCE):
         await RTMController(lattice, **steps(reflect=reflect)).run("x")
 
 

@@ -68,7 +68,7 @@ async def test_a_run_cancelled_anywhere_leaves_a_readable_journal(
 
 
 @pytest.mark.parametrize("stage", ["plan", "act", "judge", "reflect"])
-@pytest.mark.parametrize("how", ["task", "scope", "wait_for", "sibling"])
+@pytest.mark.parametrize("how", ["task", "scope", "timeout", "sibling"])
 async def test_every_way_to_cancel_a_waiting_step_is_journaled(
     lattice: Lattice, stage: str, how: str
 ) -> None:
@@ -98,9 +98,9 @@ async def _cancelled(how: str, run: Callable[[], Any], waiting: asyncio.Event) -
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    elif how == "wait_for":
+    elif how == "timeout":
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(run(), 0.05)
+            await _out_of_time(run, waiting)
     elif how == "scope":
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
@@ -109,6 +109,14 @@ async def _cancelled(how: str, run: Callable[[], Any], waiting: asyncio.Event) -
     else:
         with pytest.raises(ExceptionGroup):
             await _beside_one_that_fails(run, waiting)
+
+
+async def _out_of_time(run: Callable[[], Any], waiting: asyncio.Event) -> None:
+    """The time is up once the step waits."""
+    now = asyncio.get_running_loop().time
+    async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+        group.create_task(waiting.wait()).add_done_callback(lambda _: limit.reschedule(now()))
+        await run()
 
 
 async def _beside_one_that_fails(run: Callable[[], Any], waiting: asyncio.Event) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lattice_support import DIM, GuardedIndex, SpyStore, axis, proposing, steps, topics
+from lattice_support import DIM, PATIENCE, GuardedIndex, SpyStore, axis, proposing, steps, topics
 
 from pmll_async import (
     Candidate,
@@ -248,7 +248,7 @@ async def test_a_thread_that_cannot_start_fails_its_put_and_no_later_one(
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="start new thread"):
             await lattice.put(axis(0), None, {"topic": "a"})
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         await lattice.put(axis(1), None, {"topic": "b"})
         assert await topics(lattice) in (["b"], ["a", "b"])
         await lattice.aclose()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -160,11 +162,26 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(path: Path, chain: Chain
     assert (path / "LOCK").read_bytes() == b""
 
 
-def test_a_writer_waits_for_the_lock(path: Path, chain: Chain) -> None:
-    with opened(path, chain) as store:
-        threading.Timer(0.1, store.close).start()
-        second = JsonlStore(path, lock_timeout=10)
-        second.open(None, chain.hasher)
+def test_a_writer_waits_for_the_lock(
+    path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, flock = threading.Event(), fcntl.flock
+
+    def telling(fd: int, how: int) -> None:
+        try:
+            flock(fd, how)
+        except BlockingIOError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", telling)
+    with opened(path, chain) as store, ThreadPoolExecutor(1) as pool:
+        second = JsonlStore(path, lock_timeout=60)
+        opening = pool.submit(second.open, None, chain.hasher)
+        assert refused.wait(60)
+        assert not opening.done()
+        store.close()
+        opening.result(60)
         second.close()
 
 

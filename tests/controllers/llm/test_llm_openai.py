@@ -203,7 +203,7 @@ async def test_an_option_that_there_is_not() -> None:
 async def test_a_slow_server_is_given_up_after_the_timeout() -> None:
     slow = said("late")
     slow.wait = asyncio.Event()
-    async with asking(slow, timeout=0.05, max_retries=0) as (model, server):
+    async with asking(slow, timeout=1.0, max_retries=0) as (model, server):
         with pytest.raises(ModelError, match="timed out") as caught:
             await model(user("hi"))
         assert isinstance(caught.value.__cause__, openai.APITimeoutError)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
@@ -15,6 +16,10 @@ from pmll_async.stores.memory import MemoryStore
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, by them and by every
 # process that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis would fail an example for what a busy machine takes.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 class ManualClock:

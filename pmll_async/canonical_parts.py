@@ -132,6 +132,8 @@ def _sorted_keys(value: Mapping[Any, Any]) -> Generator[str, None, list[str]]:
     if not set(map(type, keys)) <= {str}:
         raise UnusualError
     by_utf16 = bool(_ABOVE.search("".join(keys)))
+    if len(keys) <= _SORTED_AT_ONCE:
+        return sorted(keys, key=_to_utf16 if by_utf16 else None)
     yield ""
     for part in _slices(keys):
         keys[part] = sorted(map(_to_utf16, keys[part]) if by_utf16 else keys[part])

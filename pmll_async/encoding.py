@@ -6,7 +6,6 @@ import asyncio
 import math
 import operator
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,22 +28,17 @@ _KEY_LENGTH: Final = 512
 _PIN_NAME_LENGTH: Final = 128
 _PIN_LENGTH: Final = 4096
 _SHOWN: Final = 80
-_TURN_SECONDS: Final = 0.0005
-"""So long a context is encoded before the event loop has a turn."""
 
 
 async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
     """The canonical bytes of a context; waits only if it is large."""
     steps = encode_in_steps(context, max_bytes)
-    until = time.perf_counter() + _TURN_SECONDS
     while True:
         try:
             next(steps)
         except StopIteration as end:
             return bytes(end.value)
-        if time.perf_counter() > until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + _TURN_SECONDS
+        await asyncio.sleep(0)
 
 
 class Encoder:

@@ -21,6 +21,7 @@ from pmll_async.canonical import (
     canonical_string,
     decode_context,
     encode_context,
+    encode_in_steps,
     freeze,
     stamp,
     thaw,
@@ -200,3 +201,10 @@ def test_stamping() -> None:
     assert encode_context(stamped) == b'{"a":1,"pmll":{"run":"r1"}}'
     with pytest.raises(InvalidContextError):
         stamp({"pmll": 1}, {})
+
+
+def test_what_is_small_is_one_step() -> None:
+    """So that calls are committed in the order in which they were made, however long each took."""
+    contexts = [{}, {"a": 1}, {"a": [1e-7, 1.0, {"😀": 1}]}, {"a": list(range(1000))}]
+    for context in [*contexts, {"a": "x" * 100_000}, {f"{n}": n for n in range(500)}]:
+        assert list(encode_in_steps(context)) == []

@@ -183,13 +183,6 @@ def test_what_is_large_is_many_steps(name: str) -> None:
     assert encode_context(context, 10**9) == rfc8785.dumps(context)
 
 
-def test_what_is_small_is_one_step() -> None:
-    """So that calls are committed in the order in which they were made, however long each took."""
-    contexts = [{}, {"a": 1}, {"a": [1e-7, 1.0, {"😀": 1}]}, {"a": list(range(1000))}]
-    for context in [*contexts, {"a": "x" * 100_000}, {f"{n}": n for n in range(500)}]:
-        assert list(encode_in_steps(context)) == []
-
-
 def test_integers_that_only_a_float_can_have_been() -> None:
     for text in ("9007199254740992", "-9007199254740993", "1" + "0" * 20, "1" * 400):
         found = parse_json(f'{{"a":[{text}]}}'.encode())["a"][0]

@@ -11,20 +11,24 @@ from typing import Any, Final
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from pmll_async import InvalidContextError, LineNotFoundError, MemoryLine, PmllError, ReentrantError
+from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
 from .calling import call, is_async, uncut
 from .frames import Place
 from .journal import Journal, Told, effect_step
 from .policies import Usage
 from .restoring import form_of
+from .stamps import find_entry
 
 Tell = Callable[[str, str, str, bool], Awaitable[None]]
 """Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
 
 _LONGEST_NAME: Final = 128
 _MOST_THREADS: Final = 40
-_UNDER_WAY: Final[ContextVar[frozenset[str]]] = ContextVar("pmll_effects", default=frozenset())
+_UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str], ...]]] = ContextVar(
+    "pmll_effects", default=()
+)
+"""The effects around the code that asks, of whatever step, the innermost last."""
 _THREADS: Final[RunVar[CapacityLimiter]] = RunVar("controllers.effects")
 
 
@@ -52,7 +56,7 @@ class EffectRepeatedError(PmllError):
 class EffectUnknownError(PmllError):
     """An effect was begun and its result never recorded: it may have taken place, or not.
 
-    `key` is what it would have gone by in a service that takes idempotency keys.
+    `key` is the effect's `ctx.idempotency_key`, for a service that was given it.
     """
 
     def __init__(self, name: str, key: str) -> None:
@@ -76,6 +80,17 @@ class Effects:
     named: set[str] = field(default_factory=set)
     """The effects whose results this call of the step has got."""
 
+    @property
+    def step_key(self) -> str:
+        """See `Doing.step_key`."""
+        return self.place.key(self.step)
+
+    @property
+    def key(self) -> str:
+        """See `Doing.key`."""
+        inside = self._under_way()
+        return self._effect_key(inside[-1]) if inside else self.step_key
+
     def spend(self, usage: Usage) -> None:
         """Add to what the step, and with it the run, has spent."""
         self.usage += usage
@@ -92,24 +107,24 @@ class Effects:
                 f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
             )
         # Of two tasks of the step that ask for one effect, the second finds the first's result.
-        key = self._key(name, "done")
-        if key in _UNDER_WAY.get():
+        if name in self._under_way():
             raise ReentrantError(name)
+        key = self._effect_key(name)
         async with self.journal.lattice.lock(f"pmll.once.{key}"):
             if name in self.named:
                 raise EffectRepeatedError(name)
-            done = await self._entry(name, "done")
+            done = await self.entry(name, "done")
             if done is not None:
                 self.named.add(name)
                 await self.tell(name, "done", done.anchor, True)
                 return self._recorded(done, fn)
-            if await self._entry(name, "begun") is None:
+            if await self.entry(name, "begun") is None:
                 place = self.place.after(self.usage)
                 anchor = await self.journal.effect(place, self.step, name, "begun", {})
                 await self.tell(name, "begun", anchor, False)
             elif not again:
                 raise EffectUnknownError(name, key)
-            under_way = _UNDER_WAY.set(_UNDER_WAY.get() | {key})
+            under_way = _UNDER_WAY.set((*_UNDER_WAY.get(), (self, name)))
             try:
                 return await self._done(name, fn)
             finally:
@@ -149,11 +164,14 @@ class Effects:
             raise TypeError(entry.context["error"])
         return form_of(fn).from_json(entry.context["result"])
 
-    async def _entry(self, name: str, status: str) -> MemoryLine | None:
-        try:
-            return await self.journal.lattice.find(self._key(name, status))
-        except LineNotFoundError:
-            return None
+    async def entry(self, name: str, status: str) -> MemoryLine | None:
+        """See `Doing.entry`."""
+        step = effect_step(self.step, name, status)
+        return await find_entry(self.journal.lattice, self.place, step, "effect", status)
 
-    def _key(self, name: str, status: str) -> str:
-        return self.place.key(effect_step(self.step, name, status))
+    def _effect_key(self, name: str) -> str:
+        return f"{self.step_key}/{name}"
+
+    def _under_way(self) -> list[str]:
+        """The effects of this very step around the code that asks, the innermost last."""
+        return [name for effects, name in _UNDER_WAY.get() if effects is self]

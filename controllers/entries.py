@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from pmll_async import CandidateFailure, MemoryLine, thaw
 
-from .journal import STAMP, VERDICTS
+from .journal import VERDICTS
 from .policies import Usage
 from .restoring import Forms
+from .stamps import STAMP
 from .steps import Failed, GoalResult, Plan, Verdict
 
 

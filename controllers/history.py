@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from pmll_async import Lattice, LineNotFoundError, MemoryLine
+from pmll_async import Lattice, MemoryLine
 
 from .entries import (
     data_of,
@@ -35,8 +35,9 @@ from .events import (
     RunStarted,
     Status,
 )
-from .journal import run_lock, start_key
+from .journal import run_lock
 from .restoring import Forms
+from .stamps import find_start, is_entry
 from .standing import RUNNING, RunNotFoundError
 
 _JSON: Final = Forms("the journal")
@@ -49,6 +50,8 @@ async def runs(lattice: Lattice, *, limit: int | None = None) -> list[RunInfo]:
     async for entry in lattice.rewind(where={"pmll.stage": "run"}):
         if len(starts) == limit:
             break
+        if not is_entry(entry):
+            continue
         facts = facts_of(entry)
         if facts["run"] not in newest and len(newest) == limit:
             continue
@@ -80,11 +83,10 @@ async def replay(lattice: Lattice, run_id: str) -> AsyncIterator[Event]:
     The events that are not on the chain are missing; data is plain JSON. A run under way ends with
     its newest entry.
     """
-    try:
-        await lattice.find(start_key(run_id))
-    except LineNotFoundError:
-        raise RunNotFoundError(run_id) from None
-    anchors = [entry.anchor async for entry in lattice.rewind(where={"pmll.run": run_id})]
+    if await find_start(lattice, run_id) is None:
+        raise RunNotFoundError(run_id)
+    entries = lattice.rewind(where={"pmll.run": run_id})
+    anchors = [entry.anchor async for entry in entries if is_entry(entry)]
     teller = _Teller(lattice, run_id)
     for anchor in reversed(anchors):
         for event in await teller.told(await lattice.get(anchor)):

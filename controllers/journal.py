@@ -17,7 +17,7 @@ An entry's context holds what the step said and, under ``pmll``, which phase it 
 
 An entry is the outcome of its phase and the intent of the phase after it, in one commit: in a run
 without an end, the phase behind the newest entry may have begun. Each entry has an idempotency key
-of its own, so that none is written twice.
+of its own, so that none is written twice: ``pmll://run/…``, where nobody else can write.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from pmll_async import Candidate, Lattice, LineNotFoundError, MemoryLine, PmllError, stamp
+from pmll_async import Candidate, Lattice, MemoryLine, PmllError, journal_key, stamp
 
 from .calling import message_of
 from .events import RunResult
 from .frames import Place
+from .stamps import STAMP, find_start
 from .steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
 
-STAMP: Final = "pmll"
 _SAID: Final = ("text", "speaker", "session")  # what text memory stamps a candidate with
 _LONGEST_MESSAGE: Final = 2_000  # characters of an error: some quote the whole reply of a service
 VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
@@ -63,11 +63,6 @@ def run_lock(run_id: str) -> str:
     return f"pmll.run.{run_id}"
 
 
-def start_key(run_id: str) -> str:
-    """The idempotency key of a run's first entry."""
-    return Place(run_id, "", 0, 0).key("start")
-
-
 @dataclass(frozen=True, slots=True)
 class Journal:
     """Writes the entries of one run."""
@@ -77,12 +72,11 @@ class Journal:
 
     async def started(self, goal: str) -> str:
         """The run's first entry; `RunExistsError` if there is one."""
-        try:
-            known = await self.lattice.find(start_key(self.run_id))
-        except LineNotFoundError:
-            place = Place(self.run_id, "", 0, 0)
-            return await self._note(place, "run", "started", {"goal": goal}, "start")
-        raise RunExistsError(self.run_id, known.anchor)
+        known = await find_start(self.lattice, self.run_id)
+        if known is not None:
+            raise RunExistsError(self.run_id, known.anchor)
+        place = Place(self.run_id, "", 0, 0)
+        return await self._note(place, "run", "started", {"goal": goal}, "start")
 
     async def resumed(self, place: Place, times: int, elapsed: float, answer: JsonValue) -> str:
         """The run goes on for the `times`th time, `elapsed` seconds of running behind it."""
@@ -159,18 +153,11 @@ class Journal:
         """The candidate as this run's entry; a stamp that it took over from another run goes."""
         context = {key: item for key, item in proposed.context.items() if key != STAMP}
         before = proposed.context.get(STAMP)
-        stamped = before if isinstance(before, Mapping) else {}
-        said = {key: stamped[key] for key in _SAID if key in stamped}
-        return Candidate(
-            key=proposed.key,
-            value=proposed.value,
-            context=stamp(context, {**said, **_facts(place, "act", "done")}),
-            timestamp=proposed.timestamp,
-            confidence=proposed.confidence,
-            revises=proposed.revises,
-            idempotency_key=proposed.idempotency_key,
-            name=proposed.name or name,
-        )
+        taken = before if isinstance(before, Mapping) else {}
+        said = {key: taken[key] for key in _SAID if key in taken}
+        stamped = stamp(context, {**said, **_facts(place, "act", "done")})
+        # A copy is not checked anew: what was proposed is sound, and the commit looks at it all.
+        return proposed.model_copy(update={"context": stamped, "name": proposed.name or name})
 
     async def _said(
         self, place: Place, stage: str, status: str, said: Plan[Any] | Verdict, told: Told
@@ -181,12 +168,12 @@ class Journal:
             said.key,
             said.value,
             stamp(told, _facts(place, stage, status)),
-            idempotency_key=place.key(stage),
+            idempotency_key=journal_key(place.key(stage)),
         )
 
     async def _note(self, place: Place, stage: str, status: str, told: Told, step: str) -> str:
         return await self.lattice.note(
-            stamp(told, _facts(place, stage, status)), idempotency_key=place.key(step)
+            stamp(told, _facts(place, stage, status)), idempotency_key=journal_key(place.key(step))
         )
 
 

@@ -13,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 from pmll_async import (
     Candidate,
     CandidateFailure,
+    ConflictError,
     InvalidInputError,
     LatticeClosedError,
     LatticeView,
@@ -20,6 +21,7 @@ from pmll_async import (
     PmllError,
     RaceOutcome,
     StoreError,
+    journal_key,
 )
 
 from .calling import call, message_of, name_of
@@ -37,6 +39,7 @@ from .events import (
 )
 from .frames import Frame, Place
 from .restoring import Form
+from .stamps import is_entry_of
 from .steps import (
     ActStep,
     Continue,
@@ -140,6 +143,7 @@ class Phases:
         acts = [self._entrant(n, act, place, heat) for n, act in enumerate(setup.acts)]
         judge = None if setup.judge is None else self._judge(setup.judge, place, heat)
         outcome: Outcome | None = None
+        key = journal_key(place.key("act"))
         with heat.scope:
             try:
                 outcome = await setup.lattice.race(
@@ -148,8 +152,11 @@ class Phases:
                     judge=judge,
                     decay=setup.decay,
                     timeout=setup.timeout,
-                    idempotency_key=place.key("act"),
+                    idempotency_key=key,
                 )
+                # A race is not run again where its key is taken, whatever has taken it.
+                if not is_entry_of(outcome.winner, place, "act", "done"):
+                    raise ConflictError(key, outcome.winner.anchor)
             except NoWinnerError as exc:
                 failures = cast(tuple[CandidateFailure, ...], exc.failures)
                 outcome = Failed("act", failures, exc.unfinished, exc)
@@ -295,7 +302,6 @@ class Phases:
             answer=deepcopy(frame.answers.get(step)),
             raced=stage == "act" and len(run.setup.acts) > 1,
             resumed=run.resumed,
-            idempotency_key=effects.place.key(step),
             working=run.working,
             _texts=run.setup.texts,
             _doing=effects,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from pmll_async import Lattice, LineNotFoundError, MemoryLine, PmllError
+from pmll_async import Lattice, MemoryLine, PmllError
 
 from .entries import (
     data_of,
@@ -20,9 +20,9 @@ from .entries import (
 )
 from .events import RunResult, Status
 from .frames import Frame
-from .journal import start_key
 from .policies import Usage
 from .restoring import Forms
+from .stamps import find_start, is_entry
 
 RUNNING: Final = ("started", "resumed")
 """The statuses of a run's own entries behind which it goes on."""
@@ -104,10 +104,9 @@ async def standing_of(
     Reads no further back than to the end of the last cycle but one of the run's own goal: what came
     before matters to nothing that comes.
     """
-    try:
-        start = await lattice.find(start_key(run_id))
-    except LineNotFoundError:
-        raise RunNotFoundError(run_id) from None
+    start = await find_start(lattice, run_id)
+    if start is None:
+        raise RunNotFoundError(run_id)
     entries = await _tail(lattice, run_id)
     end, begun = await _turns(lattice, run_id)
     before = float(cast(float, begun.context.get("elapsed", 0.0)))
@@ -126,6 +125,8 @@ async def _tail(lattice: Lattice, run_id: str) -> list[MemoryLine]:
     entries: list[MemoryLine] = []
     ends, has_plan = 0, False
     async for entry in lattice.rewind(where={"pmll.run": run_id}):
+        if not is_entry(entry):
+            continue
         entries.append(entry)
         facts = facts_of(entry)
         has_plan |= (facts["stage"], facts["status"]) == ("plan", "done") and "path" not in facts
@@ -140,6 +141,8 @@ async def _turns(lattice: Lattice, run_id: str) -> tuple[MemoryLine | None, Memo
     """The run's last entry of its own if it is an end, and the one that it began with before."""
     end: MemoryLine | None = None
     async for entry in lattice.rewind(where={"pmll.run": run_id, "pmll.stage": "run"}):
+        if not is_entry(entry):
+            continue
         if facts_of(entry)["status"] in RUNNING:
             return end, entry
         end = end or entry

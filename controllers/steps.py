@@ -19,6 +19,7 @@ from pmll_async import (
     CandidateFailure,
     Lattice,
     LatticeView,
+    MemoryLine,
     RaceOutcome,
     WorkingMemory,
 )
@@ -150,7 +151,21 @@ Outcome: TypeAlias = RaceOutcome | Failed
 
 
 class Doing(Protocol):
-    """What a step may do to its run."""
+    """What a step may do to its run, and by which names."""
+
+    @property
+    def step_key(self) -> str:
+        """The idempotency key of the step."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """See `StepContext.idempotency_key`."""
+        ...
+
+    async def entry(self, name: str, status: str) -> MemoryLine | None:
+        """The journal's entry of an effect of the step, `begun` or `done`."""
+        ...
 
     async def once(self, name: str, fn: Callable[[], Made | Awaitable[Made]], again: bool) -> Made:
         """See `StepContext.once`."""
@@ -172,9 +187,8 @@ class StepContext(Generic[Deps]):
     `answer` is what a `Pause` of this very step was answered with. `raced` tells that this is one
     of several acts, which may lose: it has no side effects.
 
-    `idempotency_key` names this very step, the same on every machine and after every resume: hand
-    it to services that take one. `resumed` tells that this step may have begun before.
-    In a step that runs in a thread, call async methods with ``anyio.from_thread.run``.
+    `resumed` tells that this step may have begun before. In a step that runs in a thread, call
+    async methods with ``anyio.from_thread.run``.
     """
 
     goal: str
@@ -193,7 +207,6 @@ class StepContext(Generic[Deps]):
     answer: Any
     raced: bool
     resumed: bool
-    idempotency_key: str
     working: WorkingMemory
     _texts: TextMemory | None = field(repr=False)
     _doing: Doing = field(repr=False)
@@ -202,6 +215,15 @@ class StepContext(Generic[Deps]):
     def depth(self) -> int:
         """How many goals there are above this one."""
         return len(self.goals) - 1
+
+    @property
+    def idempotency_key(self) -> str:
+        """A name to hand to services that take one, the same in every process and after a resume.
+
+        Within an effect it is that effect's: run, cycle, step and the effect's name, so that no two
+        share one. Elsewhere it is this very step's.
+        """
+        return self._doing.key
 
     @property
     def texts(self) -> TextMemory:
@@ -226,8 +248,9 @@ class StepContext(Generic[Deps]):
         `name` is the effect's within this step. The intent is durable before `fn` is called, the
         result before this returns. Where the result is known, it is returned and `fn` is not
         called. It is JSON, or what the annotation of `fn` makes of JSON.
+        While `fn` is under way, `idempotency_key` is the effect's own.
         If the process died in between, nobody knows whether the effect took place: it is done
-        again, which a service that takes idempotency keys makes harmless; with ``again=False`` it
+        again, which a service that is given that key makes harmless; with ``again=False`` it
         is `EffectUnknownError`.
         """
         return await self._doing.once(name, fn, again)
@@ -245,7 +268,7 @@ class StepContext(Generic[Deps]):
     @cached_property
     def rng(self) -> random.Random:
         """Random numbers that a run repeated under its id gets again, whatever act runs first."""
-        seed = blake2b(self.idempotency_key.encode(), digest_size=16).digest()
+        seed = blake2b(self._doing.step_key.encode(), digest_size=16).digest()
         return random.Random(seed)  # noqa: S311  # for choices that can be repeated, not for secrets
 
 

@@ -19,6 +19,7 @@ from .entries import facts_of
 from .llm import Message, Model, ask, prompt, quote, quoted
 from .policies import Rule
 from .setup import Observer
+from .stamps import is_entry
 from .steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
 from .tools import Record, Tool, ToolResult, Tools
 
@@ -209,7 +210,8 @@ def _names(results: Iterable[ToolResult]) -> str:
 
 async def _turns(ctx: StepContext[Any]) -> list[Message]:
     """The run's earlier cycles, each as what the model called and what that came to."""
-    entries = [line async for line in ctx.memory.rewind(where={"pmll.run": ctx.run_id})]
+    lines = ctx.memory.rewind(where={"pmll.run": ctx.run_id})
+    entries = [line async for line in lines if is_entry(line)]
     moves: dict[int, Move] = {}
     rows: dict[int, list[Record]] = {}
     for entry in reversed(entries):

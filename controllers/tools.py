@@ -15,7 +15,16 @@ from typing import Any, Final, cast
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
-from pmll_async import Candidate, FrozenDict, InvalidContextError, PmllError
+from pmll_async import (
+    Candidate,
+    FrozenDict,
+    InvalidContextError,
+    Lattice,
+    LineNotFoundError,
+    MemoryLine,
+    PmllError,
+    journal_key,
+)
 
 from .calling import call, name_of
 from .effects import EffectUnknownError
@@ -326,16 +335,30 @@ async def _remembered(ctx: StepContext[Any], name: str, result: ToolResult) -> N
         texts = ctx.texts
     except TypeError:
         return
-    entry = await ctx.memory.find(effect_step(ctx.idempotency_key, name, "done"))
+    doing = ctx._doing  # noqa: SLF001  # a tool's effect is the step's
+    entry = cast(MemoryLine, await doing.entry(name, "done"))
+    if await _is_told(ctx.memory, effect_step(doing.step_key, name, "told"), entry):
+        return
     facts: Record = {"run": ctx.run_id, "cycle": ctx.cycle, "stage": ctx.stage}
     told: Record = {**result.record, **facts, "effect": entry.anchor}
     told["name"] = told.pop("tool")
-    await texts.remember(
-        str(result),
-        timestamp=entry.timestamp,
-        context={"tool": told},
-        idempotency_key=effect_step(ctx.idempotency_key, name, "told"),
+    said = await texts.candidate(str(result), timestamp=entry.timestamp, context={"tool": told})
+    await ctx.memory.put(
+        said.key,
+        context=said.context,
+        timestamp=said.timestamp,
+        idempotency_key=journal_key(effect_step(doing.step_key, name, "told")),
     )
+
+
+async def _is_told(memory: Lattice, key: str, entry: MemoryLine) -> bool:
+    """Whether a version whose keys had no namespace has remembered the effect."""
+    try:
+        line = await memory.find(key)
+    except LineNotFoundError:
+        return False
+    told = line.context.get("tool")
+    return isinstance(told, Mapping) and told.get("effect") == entry.anchor
 
 
 def _reason(error: Exception) -> str:

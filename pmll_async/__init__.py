@@ -7,6 +7,7 @@ their own modules; importing this package opens nothing.
 from pmll_async.canonical import FrozenDict as FrozenDict
 from pmll_async.canonical import FrozenList as FrozenList
 from pmll_async.canonical import StampedContext as StampedContext
+from pmll_async.canonical import journal_key as journal_key
 from pmll_async.canonical import stamp as stamp
 from pmll_async.canonical import thaw as thaw
 from pmll_async.concert import Concert as Concert
@@ -126,6 +127,7 @@ __all__ = [
     "WorkingStats",
     "WrongEventLoopError",
     "WrongKeyError",
+    "journal_key",
     "stamp",
     "thaw",
 ]

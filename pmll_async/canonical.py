@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "RESERVED_KEY",
+    "RESERVED_KEYS",
     "FrozenDict",
     "FrozenList",
+    "JournalKey",
     "StampedContext",
     "Steps",
     "canonical_json",
@@ -36,6 +38,7 @@ __all__ = [
     "encode_context",
     "encode_in_steps",
     "freeze",
+    "journal_key",
     "parse_json",
     "reencode_context",
     "stamp",
@@ -44,6 +47,8 @@ __all__ = [
 
 MAX_BYTES: Final = 256 * 1024
 RESERVED_KEY: Final = "pmll"
+# No run of a version without the namespace had a key of this kind: after its name came one slash.
+RESERVED_KEYS: Final = "pmll://"
 _SURELY_FLOAT: Final = 20
 # To find sixteen digits in a row takes a hundredth of the time of a regular expression for them.
 _DIGITS: Final = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
@@ -61,10 +66,25 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
     if _has_reserved(context):
         raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
     try:
-        return StampedContext({**context, RESERVED_KEY: dict(facts)})
+        return StampedContext({**context, RESERVED_KEY: freeze(dict(facts))})
     # As in `_has_reserved`.
     except Exception as exc:
         raise _unreadable(exc) from exc
+
+
+class JournalKey(str):
+    """An idempotency key in the framework's own namespace, ``pmll://…``; see `journal_key`."""
+
+    __slots__ = ()
+
+
+def journal_key(name: str) -> JournalKey:
+    """The idempotency key of a journal's entry: for code that journals on the chain.
+
+    A plain text that looks like one is refused where something is written, so that nobody puts in
+    a run's way what it would take for its own entry.
+    """
+    return JournalKey(RESERVED_KEYS + name)
 
 
 def _has_reserved(context: Mapping[str, JsonValue]) -> bool:

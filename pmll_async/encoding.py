@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pmll_async.anchors import Hasher, is_anchor
-from pmll_async.canonical import encode_in_steps
+from pmll_async.canonical import RESERVED_KEYS, JournalKey, encode_in_steps
 from pmll_async.errors import InvalidInputError, LineNotFoundError, PmllError
 from pmll_async.lines import Candidate, Limits
 from pmll_async.proposals import PutProposal
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _KEY_LENGTH: Final = 512
+# A run, the way to its goal, a step and an effect, each as long as it may be.
+_JOURNAL_KEY_LENGTH: Final = 1024
 _PIN_NAME_LENGTH: Final = 128
 _PIN_LENGTH: Final = 4096
 _SHOWN: Final = 80
@@ -195,10 +197,21 @@ def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
 
 
 def idempotency_key(value: Any) -> str | None:
-    """A key of 1 to 512 characters that UTF-8 can carry, or None."""
-    if value is None:
-        return None
-    return _text(value, "an idempotency_key", _KEY_LENGTH)
+    """A key to write under: 1 to 512 characters that UTF-8 can carry, or None."""
+    if value is None or isinstance(value, JournalKey):
+        return lookup_key(value)
+    key = _text(value, "an idempotency_key", _KEY_LENGTH)
+    if key.startswith(RESERVED_KEYS):
+        raise InvalidInputError(
+            f"an idempotency_key does not begin with {RESERVED_KEYS!r}, as those of runs do: "
+            f"{_shown(value)}"
+        )
+    return key
+
+
+def lookup_key(value: Any) -> str | None:
+    """A key that something may have been written under, or None."""
+    return None if value is None else _text(value, "an idempotency_key", _JOURNAL_KEY_LENGTH)
 
 
 def pin(name: Any, value: Any) -> tuple[str, str]:

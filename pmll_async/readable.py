@@ -162,7 +162,7 @@ class Readable(ABC):
     async def find(self, idempotency_key: str) -> MemoryLine:
         """The line stored under the key; of a race the winner. `LineNotFoundError` without one."""
         services = self._services()
-        encoding.idempotency_key(idempotency_key)
+        encoding.lookup_key(idempotency_key)
         snapshot = await self._ready()
         use = snapshot.key_use(idempotency_key)
         line = int(snapshot.timeline.line_starts[use.n])

@@ -22,6 +22,7 @@ from controllers import (
     Verdict,
 )
 from pmll_async import Candidate, Lattice
+from pmll_async.stores.memory import MemoryStore
 
 
 async def test_a_recorded_effect_is_not_done_again(lattice: Lattice) -> None:
@@ -207,3 +208,103 @@ async def test_a_judge_pays_for_each_candidate_once(lattice: Lattice) -> None:
     assert result.winner is not None
     assert list(result.winner.key) == [0, 1]
     assert paid == [[1, 0], [0, 1]]
+
+
+async def test_an_effects_key_names_the_effect(lattice: Lattice) -> None:
+    """The same after a resume, in threads and tasks, and no other effect's, step's or run's."""
+    seen: list[tuple[str, str]] = []
+
+    async def act(ctx: StepContext[Any], plan: Plan[int]) -> Candidate:
+        def look() -> None:
+            seen.append(("look", ctx.idempotency_key))
+
+        async def inner() -> None:
+            seen.append(("inner", ctx.idempotency_key))
+
+        async def outer() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ctx.once("inner", inner))
+            seen.append(("outer", ctx.idempotency_key))
+            if not ctx.resumed:
+                raise Stop
+
+        await ctx.once("look", look)
+        seen.append(("step", ctx.idempotency_key))
+        await ctx.once("outer", outer)
+        return Candidate(key=[1, 0])
+
+    controller = RTMController(lattice, **steps(act=[act]))
+    with crashing():
+        await controller.run("look", run_id="r")
+    await controller.resume("r")
+    step = "r/0.0/act.0"
+    assert seen == [
+        *[("look", f"{step}/look"), ("step", step), ("inner", f"{step}/inner")],
+        *[("outer", f"{step}/outer"), ("step", step), ("outer", f"{step}/outer")],
+    ]
+
+
+async def test_a_judges_effects_have_keys_of_their_own(lattice: Lattice) -> None:
+    keys: list[str] = []
+
+    async def judge(ctx: StepContext[Any], plan: Plan[int], candidate: Candidate) -> float:
+        return await ctx.once("score", lambda: keys.append(ctx.idempotency_key) or 1.0)
+
+    acts = [proposing(1, 0), proposing(0, 1)]
+    await RTMController(lattice, **steps(act=acts), judge=judge).run("judge", run_id="r")
+    assert keys == ["r/0.0/judge.0/score", "r/0.0/judge.1/score"]
+
+
+async def test_a_run_within_an_effect_has_its_own_keys(lattice: Lattice) -> None:
+    keys: list[str] = []
+
+    async def other() -> None:
+        async with Lattice(MemoryStore(), dim=2) as second:
+            inner = RTMController(second, **steps(reflect=reflect))
+            await inner.run("the same id", "inner", run_id="r")
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        keys.append(ctx.idempotency_key)
+        if ctx.deps != "inner":
+            await ctx.once("other", other)
+        return Done()
+
+    await RTMController(lattice, **steps(reflect=reflect)).run("nest", run_id="r")
+    assert keys == ["r/0.0/reflect"] * 2
+
+
+async def test_an_effect_of_unknown_end_names_the_key_it_was_given(lattice: Lattice) -> None:
+    given: list[str] = []
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        async def charge() -> None:
+            given.append(ctx.idempotency_key)
+            raise Stop
+
+        if not ctx.resumed:
+            await ctx.once("charge", charge)
+        with pytest.raises(EffectUnknownError) as caught:
+            await ctx.once("charge", charge, again=False)
+        assert [caught.value.key] == given == ["r/0.0/reflect/charge"]
+        return Done()
+
+    controller = RTMController(lattice, **steps(reflect=reflect))
+    with crashing():
+        await controller.run("sell", run_id="r")
+    await controller.resume("r")
+
+
+async def test_random_numbers_are_the_steps_in_its_effects_too(lattice: Lattice) -> None:
+    drawn: list[float] = []
+
+    async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict:
+        if drawn:
+            drawn.append(ctx.rng.random())
+        else:
+            await ctx.once("draw", lambda: drawn.append(ctx.rng.random()))
+        return Done()
+
+    for _ in range(2):
+        async with Lattice(MemoryStore(), dim=2) as each:
+            await RTMController(each, **steps(reflect=reflect)).run("draw", run_id="r")
+    assert drawn[0] == drawn[1]

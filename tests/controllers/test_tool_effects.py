@@ -144,6 +144,34 @@ async def test_an_effect_cut_short_is_done_again_or_not_known(
     assert (made[0].error is None) == (error is None)
 
 
+async def test_each_call_of_an_effect_has_a_key_of_its_own(lattice: Lattice) -> None:
+    """A service that drops what it has seen gets all orders, and none twice."""
+    orders: dict[str, str] = {}
+    asked: list[str] = []
+
+    async def order(ctx: StepContext, item: str) -> int:
+        asked.append(ctx.idempotency_key)
+        orders[ctx.idempotency_key] = item
+        if len(asked) == 3:
+            scope.cancel()
+            await anyio.sleep_forever()
+        return len(orders)
+
+    async def use(ctx: StepContext) -> list[ToolResult]:
+        assert ctx.idempotency_key == "r/0.0/act.0"
+        items = ("tea", "tea", "milk")
+        return [await tools.call(ctx, "order", {"item": item}) for item in items]
+
+    tools, scope = Tools([Tool(order, effect=True)]), anyio.CancelScope()
+    controller = calling(lattice, use, [])
+    with scope:
+        await controller.run("order", run_id="r")
+    await controller.resume("r")
+    assert list(orders.values()) == ["tea", "tea", "milk"]
+    assert asked == [*orders, asked[2]]
+    assert all(key.startswith("r/0.0/act.0/tool.order.") for key in orders)
+
+
 async def test_an_effect_has_no_place_in_a_race(lattice: Lattice, mail: Mail) -> None:
     tools, outcomes = tools_of(mail), list[Outcome]()
 

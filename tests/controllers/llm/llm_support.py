@@ -28,6 +28,8 @@ class Doing:
     records: dict[str, str] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     recorded_usage: Usage = field(default_factory=Usage)
+    step_key: str = "r/0.0/plan"
+    key: str = "r/0.0/plan"
 
     async def once(self, name: str, fn: Callable[[], Awaitable[Reply]], again: bool) -> Any:
         if name not in self.records:
@@ -59,7 +61,6 @@ def context(lattice: Lattice, doing: Doing, **changes: Any) -> StepContext[Any]:
         "answer": None,
         "raced": False,
         "resumed": False,
-        "idempotency_key": "r/0.0/plan",
         "working": lattice.working.scope("r"),
         "_texts": None,
         "_doing": doing,

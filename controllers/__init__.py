@@ -1,4 +1,17 @@
-"""Controllers: PLAN → ACT → REFLECT over a memory, with steps that the user plugs in."""
+"""Controllers: PLAN → ACT → REFLECT over a memory, with steps that the user plugs in.
+
+It is imported as `controllers` or as `pmll_controllers`: the same modules, as `naming` sees to.
+"""
+
+if __name__ == "controllers":
+    from . import naming
+
+    naming.share()
+elif __name__ == "pmll_controllers":
+    from os.path import realpath
+
+    # In a checkout it is a link: tracebacks and debuggers name the file that is edited.
+    __path__[:] = map(realpath, __path__)
 
 from .controller import RTMController as RTMController
 from .effects import EffectRepeatedError as EffectRepeatedError

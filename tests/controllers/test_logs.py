@@ -136,6 +136,6 @@ async def test_data_of_any_kind_is_told_as_json(lattice: Lattice) -> None:
 def test_logging_needs_no_terminal() -> None:
     code = (
         "import sys; sys.modules.update(rich=None, typer=None); import controllers.logs;"
-        "assert 'controllers.watch' not in sys.modules"
+        "assert 'pmll_controllers.watch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -89,7 +89,6 @@ def facts(event: Event) -> Fields:
             told["verdict"] = verdict_name(event.verdict)
         case GoalEnded():
             told |= {"status": event.result.status, "winner": event.result.winner}
-            told["reason"] = event.result.reason
         case RunEnded(result=result):
             winner = None if result.winner is None else result.winner.anchor
             told |= {"status": result.status, "cycles": result.cycles, "winner": winner}
@@ -111,7 +110,7 @@ def content(event: Event) -> Fields:
         case Reflected(verdict=verdict):
             return {"text": verdict.text, "data": jsonable(verdict.data)}
         case GoalEnded(result=ended):
-            return _said(ended.goal, ended.text, ended.data)
+            return _said(ended.goal, ended.text, ended.data) | {"reason": ended.reason}
         case RunEnded(result=result):
             end = _said(result.goal, result.text, result.data) | {"reason": result.reason}
             return end if result.error is None else end | {"message": message_of(result.error)}

@@ -6,23 +6,25 @@ from typing import Final
 
 import structlog
 
-from .documents import NAMES, content, facts
+from . import documents
 from .events import Acted, Event, Judged, PhaseStarted, PlanFailed, Proposed, RunEnded
 from .steps import Failed
 
-CONTENT: Final = {name: f"{name}.content" for name in NAMES.values()}
+CONTENT: Final = {name: f"{name}.content" for name in documents.NAMES.values()}
 _DETAILS: Final = (PhaseStarted, Proposed, Judged)
 
 
-def log_events(event: Event) -> None:
+def log_events(event: Event, *, content: bool = False) -> None:
     """Log the event under its name, such as ``run.planned``, with the facts as fields.
 
     `run_id` and `cycle` are bound; levels are info, debug for the details within a phase, warning
-    for what failed. What goals, steps and memories say is logged at debug only, in an entry of its
+    for what failed. What goals, steps and memories say is left out, as it may not be for everyone's
+    eyes: ``observers=[partial(log_events, content=True)]`` logs it, at debug, in an entry of its
     own, such as ``run.planned.content``.
     """
     log = structlog.get_logger("controllers").bind(run_id=event.run_id, cycle=event.cycle)
-    name, told = NAMES[type(event)], {"anchor": event.anchor, "depth": event.depth, **facts(event)}
+    name = documents.NAMES[type(event)]
+    told = {"anchor": event.anchor, "depth": event.depth, **documents.facts(event)}
     if event.usage:
         told |= {
             "calls": event.usage.calls,
@@ -36,7 +38,7 @@ def log_events(event: Event) -> None:
         log.debug(name, **told)
     else:
         log.info(name, **told)
-    if said := content(event):
+    if content and (said := documents.content(event)):
         log.debug(CONTENT[name], **said)
 
 

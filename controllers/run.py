@@ -265,4 +265,6 @@ class Run(Generic[Deps, Data]):
                 await self._end(result)
             except PmllError as exc:
                 log = structlog.get_logger("controllers")
-                log.warning("run.end_not_journaled", run_id=self.run_id, error=repr(exc))
+                # Its message may name what a step returned.
+                error = type(exc).__name__
+                log.warning("run.end_not_journaled", run_id=self.run_id, error=error)

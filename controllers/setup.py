@@ -58,5 +58,7 @@ class Setup(Generic[Deps, Data]):
                 observer(event)
             # It only looks on: whatever it meets, the run must not suffer.
             except Exception as exc:  # noqa: BLE001  # as said
-                log = structlog.get_logger("controllers")
-                log.warning("observer.failed", observer=name_of(observer), error=repr(exc))
+                log = structlog.get_logger("controllers").bind(run_id=event.run_id)
+                # Its message may quote the event, and with it what steps say.
+                error = type(exc).__name__
+                log.warning("observer.failed", observer=name_of(observer), error=error)

@@ -17,7 +17,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     Proposed,
     Usage,
 )
-from .spans import Attributes, Opened, Pen, fail
+from .spans import Attributes, Opened, Pen
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +59,7 @@ class PhaseSpan:
         span = self._candidate(attributes)
         if event.failure is not None:
             span.set_attribute("pmll.candidate.status", "failed")
-            fail(span, None, (event.failure,))
+            self.pen.fail(span, None, (event.failure,))
         self.runners.append(_Runner(event.name, span, time.time_ns()))
 
     def raced(self, outcome: Outcome) -> None:

@@ -147,7 +147,7 @@ class RunSpans:
             case Acted(outcome=outcome):
                 phase.raced(outcome)
         if isinstance(event, PlanFailed | Acted) and isinstance(event.outcome, Failed):
-            phase.opened.fail(event.outcome.error, event.outcome.failures)
+            self._pen.fail(phase.opened.span, event.outcome.error, event.outcome.failures)
 
     def _goal(self, event: GoalStarted | GoalEnded) -> None:
         commit = self._pen.commits.find(event.anchor)
@@ -171,9 +171,9 @@ class RunSpans:
             self._pen.say(root, "pmll.run.reason", result.reason)
         self._pen.say(root, "pmll.text", result.text)
         if result.status == "failed":
-            root.fail(result.error)
+            self._pen.fail(root.span, result.error)
             if self._phase is not None:
-                self._phase.opened.fail(result.error)
+                self._pen.fail(self._phase.opened.span, result.error)
         spent = difference(event.usage, root.usage)
         if spent:
             root.span.set_attribute("gen_ai.usage.input_tokens", spent.input_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,6 +21,7 @@ from opentelemetry.trace import (
 from pmll_async import CandidateFailure
 
 from .. import Usage  # noqa: TID252  # the folder may bear another name
+from ..calling import message_of  # noqa: TID252  # as above
 from .commits import Commit, Commits
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
@@ -50,10 +52,6 @@ class Opened:
         if self.before is not None and any(current is own.span for own in (self, *inner)):
             attach(self.before)
         self.before = None
-
-    def fail(self, error: BaseException | None, failures: Sequence[CandidateFailure] = ()) -> None:
-        """Record what went wrong: the exception, or else what is known of it."""
-        fail(self.span, error, failures)
 
     def end(self, usage: Usage) -> None:
         """End it; `usage` is the run's now."""
@@ -115,21 +113,38 @@ class Pen:
         if self.content and text:
             opened.span.set_attribute(name, text)
 
+    def fail(
+        self, span: Span, error: BaseException | None, failures: Sequence[CandidateFailure] = ()
+    ) -> None:
+        """Record what went wrong: the exception, or else what is known of it.
 
-def fail(span: Span, error: BaseException | None, failures: Sequence[CandidateFailure]) -> None:
-    """See `Opened.fail`."""
-    if error is not None:
-        span.record_exception(error)
-        kind, message = type(error).__qualname__, str(error)
-    else:
-        for failure in failures:
-            told = {"exception.type": failure.error, "exception.message": failure.message}
-            span.add_event("exception", told)
-        # Nothing failed, so that nothing was in time.
-        kind = failures[0].error if failures else "timeout"
-        message = "; ".join(str(failure) for failure in failures)
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR, message or kind))
+        What it says is a text, and so is a traceback, which ends with it: where texts are not
+        wanted, it is told of which class it is and where it was raised.
+        """
+        if error is not None:
+            kind, message = type(error).__qualname__, message_of(error)
+            if self.content:
+                span.record_exception(error)
+            else:
+                where = {"exception.type": kind, "exception.stacktrace": _places(error)}
+                span.add_event("exception", where)
+        else:
+            for failure in failures:
+                told = {"exception.type": failure.error}
+                if self.content:
+                    told["exception.message"] = failure.message
+                span.add_event("exception", told)
+            # Nothing failed, so that nothing was in time.
+            kind = failures[0].error if failures else "timeout"
+            message = "; ".join(str(failure) for failure in failures)
+        span.set_attribute("error.type", kind)
+        span.set_status(Status(StatusCode.ERROR, (self.content and message) or kind))
+
+
+def _places(error: BaseException) -> str:
+    """Where the exception went through, without the lines of code, which may quote a secret."""
+    places = traceback.extract_tb(error.__traceback__)
+    return "\n".join(f'File "{at.filename}", line {at.lineno}, in {at.name}' for at in places)
 
 
 def difference(later: Usage, earlier: Usage) -> Usage:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from controller_support import done, proposing, steps
@@ -17,6 +18,7 @@ from controllers import Continue, Done, Plan, RTMController, StepContext, Usage
 from controllers.documents import NAMES, document
 from controllers.logs import log_events
 from pmll_async import Candidate, Lattice
+from pmll_async.stores.memory import MemoryStore
 
 SECRET = "the vault's number is 4711"
 
@@ -38,9 +40,12 @@ def reflecting(ctx: StepContext[Any], outcome: Any) -> Any:
     return Done(SECRET, SECRET) if ctx.cycle else Continue(SECRET, SECRET)
 
 
-async def logged(lattice: Lattice, goal: str = "count", **changes: Any) -> list[Any]:
+async def logged(
+    lattice: Lattice, goal: str = "count", content: bool = True, **changes: Any
+) -> list[Any]:
+    observer = partial(log_events, content=content)
     with capture_logs() as entries:
-        controller = RTMController(lattice, **steps(observers=[log_events], **changes))
+        controller = RTMController(lattice, **steps(observers=[observer], **changes))
         with contextlib.suppress(ValueError):
             await controller.run(goal, run_id="r")
     return entries
@@ -68,8 +73,10 @@ async def test_each_event_is_an_entry_with_the_run_and_the_cycle(lattice: Lattic
     assert (told[-1]["status"], told[-1]["cycles"]) == ("done", 1)
 
 
-async def test_what_was_said_is_logged_at_debug_only(lattice: Lattice) -> None:
+async def test_what_was_said_is_logged_at_debug_only_and_if_asked_for(lattice: Lattice) -> None:
     changes = {"plan": secretive, "act": [remembering, failing], "reflect": reflecting}
+    async with Lattice(MemoryStore(), dim=2) as other:
+        assert "4711" not in repr(await logged(other, SECRET, content=False, **changes))
     entries = await logged(lattice, SECRET, **changes)
     above = [entry for entry in entries if entry["log_level"] != "debug"]
     assert {entry["event"] for entry in above} >= {"run.goal_ended", "run.planned", "run.acted"}

@@ -223,6 +223,7 @@ def pmll(*arguments: str, path: list[Path], cwd: Path) -> subprocess.CompletedPr
     return python("-m", "pmll_async.cli", *arguments, path=path, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_the_commands_work_beside_the_applications_own(installed: Path, application: Path) -> None:
     (application / "agent.py").write_text(AGENT.format(ours="pmll_controllers"))
     path = [application, installed]

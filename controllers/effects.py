@@ -25,10 +25,10 @@ Tell = Callable[[str, str, str, bool], Awaitable[None]]
 
 _LONGEST_NAME: Final = 128
 _MOST_THREADS: Final = 40
-_UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str], ...]]] = ContextVar(
+_UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str, str], ...]]] = ContextVar(
     "pmll_effects", default=()
 )
-"""The effects around the code that asks, of whatever step, the innermost last."""
+"""The effects around the code that asks, with names and keys; the innermost is the last."""
 _THREADS: Final[RunVar[CapacityLimiter]] = RunVar("controllers.effects")
 
 
@@ -88,8 +88,8 @@ class Effects:
     @property
     def key(self) -> str:
         """See `Doing.key`."""
-        inside = self._under_way()
-        return self._effect_key(inside[-1]) if inside else self.step_key
+        inside = [key for effects, _, key in _UNDER_WAY.get() if effects is self]
+        return inside[-1] if inside else self.step_key
 
     def spend(self, usage: Usage) -> None:
         """Add to what the step, and with it the run, has spent."""
@@ -107,9 +107,9 @@ class Effects:
                 f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
             )
         # Of two tasks of the step that ask for one effect, the second finds the first's result.
-        if name in self._under_way():
+        if any(effects is self and one == name for effects, one, _ in _UNDER_WAY.get()):
             raise ReentrantError(name)
-        key = self._effect_key(name)
+        key = f"{self.step_key}/{name}"
         async with self.journal.lattice.lock(f"pmll.once.{key}"):
             if name in self.named:
                 raise EffectRepeatedError(name)
@@ -118,13 +118,17 @@ class Effects:
                 self.named.add(name)
                 await self.tell(name, "done", done.anchor, True)
                 return self._recorded(done, fn)
-            if await self.entry(name, "begun") is None:
+            begun = await self.entry(name, "begun")
+            if begun is None:
                 place = self.place.after(self.usage)
-                anchor = await self.journal.effect(place, self.step, name, "begun", {})
+                anchor = await self.journal.effect(place, self.step, name, "begun", {"key": key})
                 await self.tell(name, "begun", anchor, False)
-            elif not again:
-                raise EffectUnknownError(name, key)
-            under_way = _UNDER_WAY.set((*_UNDER_WAY.get(), (self, name)))
+            else:
+                # A service knows it by the key of then, which in old entries was the step's.
+                key = str(begun.context.get("key", self.step_key))
+                if not again:
+                    raise EffectUnknownError(name, key)
+            under_way = _UNDER_WAY.set((*_UNDER_WAY.get(), (self, name, key)))
             try:
                 return await self._done(name, fn)
             finally:
@@ -168,10 +172,3 @@ class Effects:
         """See `Doing.entry`."""
         step = effect_step(self.step, name, status)
         return await find_entry(self.journal.lattice, self.place, step, "effect", status)
-
-    def _effect_key(self, name: str) -> str:
-        return f"{self.step_key}/{name}"
-
-    def _under_way(self) -> list[str]:
-        """The effects of this very step around the code that asks, the innermost last."""
-        return [name for effects, name in _UNDER_WAY.get() if effects is self]

@@ -13,7 +13,7 @@ An entry's context holds what the step said and, under ``pmll``, which phase it 
     plan      done, failed
     act       done on each candidate's line; failed on a note when nothing could be committed
     reflect   continue, retry, done
-    effect    begun, done: what `StepContext.once` did
+    effect    begun, with the `key` that services may be given; done: what `StepContext.once` did
 
 An entry is the outcome of its phase and the intent of the phase after it, in one commit: in a run
 without an end, the phase behind the newest entry may have begun. Each entry has an idempotency key

@@ -34,6 +34,7 @@ from pmll_async import (
     Recovery,
     StaleAnchorError,
     Where,
+    journal_key,
     stamp,
 )
 from pmll_async.protocols import Clock, Store
@@ -74,7 +75,7 @@ async def writes() -> None:
         [1.0] * 4, timestamp=1, revises=(anchor,), min_novelty=0.1, idempotency_key="k"
     )
     assert_type(await lattice.note({"a": 1}), str)
-    await lattice.note(stamp({"a": 1}, {"run": "r"}), idempotency_key="n")
+    await lattice.note(stamp({"a": 1}, {"run": "r"}), idempotency_key=journal_key("n"))
     await lattice.decay(anchor, 0.5)
     await lattice.forget(anchor)
     await lattice.rollback(anchor)

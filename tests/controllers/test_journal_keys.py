@@ -224,8 +224,10 @@ async def test_a_run_that_an_earlier_version_began_is_gone_on_with(tmp_path: Pat
         assert told == ['order(item="tea") → "tea is on its way"'] * 2
         assert [info.run_id for info in await runs(memory.lattice)] == [RUN]
         events = [event async for event in replay(memory.lattice, RUN)]
-    # The first order's result was there; what became of the second nobody knew.
-    assert [deed for deed, _ in shop.deeds] == ["order tea", "charge"]
+    # The first order's result was there; what became of the second nobody knew, but a service that
+    # was given its key, which was the step's then.
+    step = "shop%2F1/0.0"
+    assert shop.deeds == [("order tea", f"{step}/act.0"), ("charge", f"{step}/reflect/charge")]
     assert sum(type(event).__name__ == "EffectDone" for event in events) == 3
 
 

@@ -204,7 +204,7 @@ def idempotency_key(value: Any) -> str | None:
     if key.startswith(RESERVED_KEYS):
         raise InvalidInputError(
             f"an idempotency_key does not begin with {RESERVED_KEYS!r}, as those of runs do: "
-            f"{_shown(value)}"
+            f"{shown(value)}"
         )
     return key
 

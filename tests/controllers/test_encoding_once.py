@@ -10,7 +10,7 @@ from controller_support import done, journal, proposing, steps
 from controllers import Plan, RTMController, StepContext, Usage
 from pmll_async import Candidate, Lattice, encoding, lines
 
-ENCODERS = {"candidate": (lines, "encode_context"), "commit": (encoding, "encode_context")}
+ENCODERS = {"candidate": (lines, "encode_context"), "commit": (encoding, "encode_in_steps")}
 
 
 @pytest.fixture

@@ -5,11 +5,37 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
+
+Limiter = RunVar[CapacityLimiter]
+
+_STEPS: Final[Limiter] = RunVar("controllers.steps")
+_MOST_STEPS: Final = 40
+_OWN: Final[Limiter] = RunVar("controllers.own")
+_MOST_OWN: Final = 4
+
+
+def threads(limiter: Limiter, most: int) -> CapacityLimiter:
+    """Threads of this loop for one purpose alone: who waits for others must not keep them out.
+
+    Those that an application has in common may all wait for what is to be done here.
+    """
+    try:
+        return limiter.get()
+    except LookupError:
+        made = CapacityLimiter(most)
+        limiter.set(made)
+        return made
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """What a function of ours returns that takes its time, and waits for nobody."""
+    return await to_thread.run_sync(function, *arguments, limiter=threads(_OWN, _MOST_OWN))
 
 
 async def call(
@@ -25,7 +51,7 @@ async def call(
         return await cast(Awaitable[T], function(*arguments))
     # A task that is cancelled from without leaves its thread behind, unless another waits for it.
     # The turn is awaited here: who is cancelled before it comes has nothing to wait for.
-    async with limiter or to_thread.current_default_thread_limiter():
+    async with limiter or threads(_STEPS, _MOST_STEPS):
         work = to_thread.run_sync(function, *arguments, limiter=CapacityLimiter(1))
         returned = await uncut(work)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.

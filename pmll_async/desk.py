@@ -1,12 +1,13 @@
 """The desk: queries that wait together become one matrix product in a worker thread.
 
-No task runs here: a callback hands the next batch to the loop's executor when one comes back. A
+No task runs here: a callback hands the next batch to the workers when one comes back. A
 query that comes alone and is done in about the time of a hop to a thread is answered at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -56,7 +57,7 @@ class QueryDesk:
         self._sums = QuerySums()
         self._spent = 0
         self._loop = jobs.loop
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._busy = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
@@ -115,16 +116,30 @@ class QueryDesk:
         return lines
 
     def _start(self) -> None:
-        self._waiting = [waiting for waiting in self._waiting if not waiting.future.done()]
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        batch = self._take()
+        self._busy = bool(batch)
         if not batch:
-            self._busy = False
             self._idle.set()
             return
-        job = self._jobs.start(self._answer, batch)
-        self._busy = True
         self._idle.clear()
+        try:
+            job = self._jobs.start(self._answer, batch)
+        # No thread can be started, say: those who wait must learn it, and later ones have theirs.
+        except Exception as exc:  # noqa: BLE001  # as said
+            for waiting in batch:
+                waiting.answer = exc
+            self._hand_out(batch)
+            self._loop.call_soon(self._start)
+            return
         job.add_done_callback(lambda _: self._start())
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < _BATCH:
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():
+                batch.append(waiting)
+        return batch
 
     def _answer(self, batch: list[_Waiting]) -> None:
         began = perf_counter()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from functools import partial
 from types import TracebackType
 from typing import Self
+from weakref import finalize
 
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
 from pmll_async.errors import LatticeClosedError, ReadOnlyStoreError
 from pmll_async.events import EventHub
+from pmll_async.jobs import begin
 from pmll_async.lines import Limits
 from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
 from pmll_async.protocols import Clock, Index, Store
 from pmll_async.readable import Readable
+from pmll_async.workers import CALLS
 
 
 class Openable(Readable):
@@ -41,6 +45,14 @@ class Openable(Readable):
         self._ending: asyncio.Future[None] | None = None
         self._closed = False
 
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__} {self._store.path}"
+        if self._open is None:
+            return f"<{name}, {'closed' if self._closed else 'not open'}>"
+        state = self._open.services.ledger.snapshot
+        closed = ", closed" if self._closed else ""
+        return f"<{name}: {len(state.chain)} lines, head {state.head}{closed}>"
+
     def __await__(self) -> Generator[object, None, Self]:
         """Open; again on an open lattice is nothing."""
         return self._opened().__await__()
@@ -62,9 +74,12 @@ class Openable(Readable):
                 raise LatticeClosedError
             if self._open is None:
                 await self._settled()
-                self._loading = Abandonable(self._load, self._store.close)
+                # Not a method of this lattice: nothing that goes on may keep it from the collector.
+                job = partial(load, self._store, self._index, self._shape, self._hasher)
+                self._loading = Abandonable(job, self._store.close)
                 loaded = await self._loading.run()
                 self._open = assemble(loaded, self._concert, self._limits, self._clock, self._hub)
+                finalize(self, self._open.holding.forget).atexit = False
             self._usable()
         return self
 
@@ -73,24 +88,34 @@ class Openable(Readable):
         if self._loading is not None:
             await self._loading.settled()
 
-    def _load(self) -> Loaded:
-        return load(self._store, self._index, self._shape, self._hasher)
-
     async def aclose(self) -> None:
-        """Finish what was accepted, close the store, end the thread. Idempotent."""
-        if self._open is not None:
-            self._open.check_caller()
+        """Finish what was accepted, close the store, let go of the threads. Idempotent.
+
+        On another loop than its own only if that is closed.
+        """
+        opened = self._open
+        if opened is not None:
+            opened.check_process()
+            if opened.loop.is_closed():
+                await self._close_orphaned(opened)
+                return
+            opened.check_caller()
         self._closed = True
         async with self._opening:
             opened = self._open
             if opened is None:
                 await self._settled()
                 return
-        if self._ending is None:
+        opened.holding.is_being_closed = True
+        if self._ending is None or self._ending.cancelled():
             # A task, so that no cancellation of a caller leaves the store open and locked.
             self._ending = asyncio.ensure_future(opened.end())
             self._ending.add_done_callback(lambda end: end.cancelled() or end.exception())
         await asyncio.shield(self._ending)
+
+    async def _close_orphaned(self, opened: Opened) -> None:
+        self._closed = True
+        await asyncio.shield(begin(CALLS, opened.holding.end))
 
     def _usable(self) -> Opened:
         if self._closed:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+import structlog
 
 from pmll_async.anchors import Hasher
 from pmll_async.concert import Concert
@@ -21,13 +25,20 @@ from pmll_async.errors import (
     WrongEventLoopError,
 )
 from pmll_async.events import EventHub
-from pmll_async.jobs import Jobs
+from pmll_async.holding import Holding, end_orphans, place_of
+from pmll_async.jobs import Jobs, begin, running_loop
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits, build_models
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.readable import Services
 from pmll_async.reader import Reader
 from pmll_async.trace import Trace
+from pmll_async.workers import CALLS, are_clearing, enter, leave
+
+_log = structlog.get_logger("pmll.opening")
+
+_CLEARING_SECONDS: Final = 0.2
+"""So long the last to close waits for the shared threads to end."""
 
 Result = TypeVar("Result")
 
@@ -73,11 +84,13 @@ class Loaded:
     store: Store
     index: Index
     hasher: Hasher
+    place: str
 
 
 def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     """Open the store and read what it holds; blocks. On any error the store is closed again."""
     build_models()
+    end_orphans(store)
     header = store.open(shape.header(hasher), hasher)
     try:
         shape.check(header)
@@ -86,11 +99,12 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         for block in store.load():
             ledger.extend(block)
         ledger.settle()
+        place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
         store.close()
         raise
-    return Loaded(header, ledger, store, index, hasher)
+    return Loaded(header, ledger, store, index, hasher, place)
 
 
 class Pins:
@@ -123,19 +137,34 @@ class Opened:
     trace: Trace
     hub: EventHub
     pins: Pins
-    pid: int
+    holding: Holding
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it belongs to; where that is closed, only `aclose` is left."""
+        return self.services.jobs.loop
+
+    def check_process(self) -> None:
+        """Refuse a forked child."""
+        if self.holding.pid != os.getpid():
+            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
 
     def check_caller(self) -> None:
         """Refuse another event loop and a forked child."""
-        if self.pid != os.getpid():
-            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
+        self.check_process()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             # In a thread without a loop: what only looks at a snapshot is safe there.
             return
-        if loop is not self.services.jobs.loop:
-            raise WrongEventLoopError
+        if loop is self.loop:
+            return
+        if self.loop.is_closed():
+            raise WrongEventLoopError(
+                "the event loop that this lattice was opened in is closed: close it here with "
+                "`await lattice.aclose()`, and open it anew in this loop"
+            )
+        raise WrongEventLoopError
 
     async def end(self) -> None:
         """Answer what was accepted, then close everything."""
@@ -145,6 +174,13 @@ class Opened:
             await self.trace.close()
         finally:
             self.hub.end()
+            # Not if the loop ends meanwhile and cuts this off: then others still have to close.
+            if self.trace.has_ended:
+                self.holding.let_go()
+        # A thread's end tells nobody. One that hangs is not waited for.
+        late = time.monotonic() + _CLEARING_SECONDS
+        while are_clearing() and time.monotonic() < late:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(0)
 
 
 def assemble(
@@ -154,6 +190,16 @@ def assemble(
     header, ledger = loaded.header, loaded.ledger
     reader = Reader(loaded.store, loaded.index, concert, limits)
     hub, jobs = EventHub() if hub is None else hub, Jobs()
+    trace = Trace(
+        store=loaded.store,
+        ledger=ledger,
+        index=loaded.index,
+        hasher=loaded.hasher,
+        clock=clock,
+        limits=limits,
+        dim=header.dim,
+        committed=hub.committed,
+    )
     return Opened(
         services=Services(
             reader=reader,
@@ -164,19 +210,10 @@ def assemble(
             value_dim=header.value_dim,
         ),
         encoder=Encoder(header.dim, header.value_dim, loaded.hasher, limits),
-        trace=Trace(
-            store=loaded.store,
-            ledger=ledger,
-            index=loaded.index,
-            hasher=loaded.hasher,
-            clock=clock,
-            limits=limits,
-            dim=header.dim,
-            committed=hub.committed,
-        ),
+        trace=trace,
         hub=hub,
         pins=Pins(loaded.store, header),
-        pid=os.getpid(),
+        holding=Holding(loaded.store, loaded.place, trace),
     )
 
 
@@ -193,38 +230,68 @@ class Abandonable(Generic[Result]):
 
     def __init__(self, job: Callable[[], Result], undo: Callable[[], None]) -> None:
         self._job, self._undo = job, undo
+        self._loop = running_loop()
         self._lock = threading.Lock()
         self._done = self._abandoned = False
-        self._running: asyncio.Future[Any] | None = None
+        self._settled = threading.Event()
 
     async def run(self) -> Result:
         """The job's result, from a worker thread."""
-        loop = asyncio.get_running_loop()
-        running = self._running = loop.run_in_executor(None, self._work)
-        # Marks an error as seen: its caller may be gone.
-        running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        enter(self)
+        try:
+            running = begin(CALLS, self._work)
+        except BaseException:
+            self._ended()
+            raise
         try:
             return await asyncio.shield(running)
-        except asyncio.CancelledError:
+        # The second is thrown in by the collector where a loop has ended without a word.
+        except (asyncio.CancelledError, GeneratorExit):
             with self._lock:
                 self._abandoned = True
                 undo_now = self._done
+                if undo_now:
+                    self._settled.clear()
             if undo_now:
-                self._running = loop.run_in_executor(None, self._undo)
+                # Not through the workers: the collector may have come within their lock.
+                _thread.start_new_thread(self._undone, ())
             raise
 
     async def settled(self) -> None:
-        """Wait until an abandoned job is undone."""
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        """Wait until the job has ended, and is undone if it was abandoned."""
+        if not self._settled.is_set():
+            await asyncio.shield(begin(CALLS, self._settled.wait))
 
     def _work(self) -> Result:
-        if self._abandoned:
-            raise LatticeClosedError("opening was cancelled before it began")
-        result = self._job()
+        try:
+            result = self._begun()
+        except BaseException:
+            self._ended()
+            raise
         with self._lock:
             self._done = True
-            undo_now = self._abandoned
+            undo_now = self._abandoned or self._loop.is_closed()
+            if not undo_now:
+                self._settled.set()
         if undo_now:
-            self._undo()
+            self._undone()
+        leave(self)
         return result
+
+    def _begun(self) -> Result:
+        if self._abandoned:
+            raise LatticeClosedError("opening was cancelled before it began")
+        return self._job()
+
+    def _undone(self) -> None:
+        try:
+            self._undo()
+        # Nobody waits for this.
+        except Exception as exc:  # noqa: BLE001  # as said
+            _log.error("opening.undo_failed", error=repr(exc))
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        self._settled.set()
+        leave(self)

@@ -97,8 +97,9 @@ class Store(Protocol):
     def append(self, records: Sequence[Record], block: Block) -> None:
         """Write the records durably, all or none; `block` holds their columns.
 
-        `StoreFullError`: nothing is stored, a later call may succeed. `DurabilityUnknownError`:
-        it is not known, and every later call raises it again.
+        `NotStoredError` (`StoreFullError` is one): nothing was written, a later call may succeed.
+        Whatever else it raises says that the records may be there or not: the lattice writes no
+        more until it is opened again. `DurabilityUnknownError`: every later call raises it again.
         """
 
     def pin(self, name: str, value: str) -> None:

@@ -47,12 +47,14 @@ class Services:
 class Survey:
     """One state of a lattice, for what is derived from its lines, such as a text index.
 
-    `run` runs a blocking function in a worker thread, and waits; `reader` blocks.
+    `run` runs a blocking function in a worker thread, and waits; `call` does so with the user's
+    code, which may wait for what other threads do. `reader` blocks.
     """
 
     snapshot: Snapshot
     reader: Reader
     run: Callable[..., Awaitable[Any]]
+    call: Callable[..., Awaitable[Any]]
 
 
 class Readable(ABC):
@@ -81,7 +83,8 @@ class Readable(ABC):
     async def survey(self) -> Survey:
         """The whole state: not for agents, but for indexes over its lines."""
         services = self._services()
-        return Survey(await self._ready(), services.reader, services.jobs.run)
+        jobs = services.jobs
+        return Survey(await self._ready(), services.reader, jobs.run, jobs.call)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""

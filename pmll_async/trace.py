@@ -1,8 +1,10 @@
-"""The trace: the only writer. One thread takes what waits, decides it in order, and commits it.
+"""The trace: the only writer. It takes what waits, decides it in order, and commits it.
 
-Callers hand over a ticket and await a future of their own loop. No cancel scope, shield or task
-can cut a commit, because none of them reaches this thread. A caller cancelled before its ticket is
-taken leaves nothing behind; afterwards its record is written whole.
+It is a strand on the shared commit threads: one batch a turn, one turn at a time, and between two
+turns other lattices have theirs. Callers hand over a ticket and await a future of their own loop.
+No cancel scope, shield or task can cut a commit, because none of them reaches those threads. A
+caller cancelled before its ticket is taken leaves nothing behind; afterwards its record is written
+whole.
 """
 
 from __future__ import annotations
@@ -11,60 +13,50 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+from weakref import WeakMethod
 
 import structlog
 
 from pmll_async.anchors import Hasher
 from pmll_async.breathing import WAKE_AT_ONCE, Breather
 from pmll_async.columns import Block
-from pmll_async.draft import Answer, Draft
-from pmll_async.errors import LatticeClosedError, PmllError, StoreError, twin
+from pmll_async.draft import Draft
+from pmll_async.errors import (
+    DurabilityUnknownError,
+    LatticeClosedError,
+    NotStoredError,
+    PmllError,
+    StoreError,
+    twin,
+)
+from pmll_async.jobs import running_loop
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits
-from pmll_async.proposals import ForgetProposal, Proposal, RollbackProposal
+from pmll_async.proposals import Proposal
 from pmll_async.protocols import Clock, Index, Store, SupportsSync
 from pmll_async.records import Record
 from pmll_async.stats import CommitBatch, CommitSums, anchors_of
+from pmll_async.tickets import Ticket, fits, is_alone, measure
+from pmll_async.workers import COMMITS, Job
 
 _log = structlog.get_logger("pmll.trace")
 
 SYNC_SECONDS: Final = 1.0
 """How long an acknowledged record of a store that syncs later may wait for the disk."""
 
-_ALONE: Final = (ForgetProposal, RollbackProposal)
-"""These change which lines novelty looks at, so that they get a batch of their own."""
-
 Committed = Callable[[int, list[Record], CommitBatch], None]
 """Called on the loop with the number of the first of new records, if any, and the records."""
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A proposal or a job on its way, and where its caller waits; without either it is to close."""
-
-    proposal: Proposal | None
-    future: asyncio.Future[Any]
-    job: Callable[[], None] | None = None
-    answer: Answer = None
-    error: BaseException | None = None
-    since: float = field(default_factory=perf_counter)
-
-    def settle(self) -> None:
-        """Wake the caller, if it still waits. On its loop."""
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.answer)
-
-
 class Trace:
-    """The commit thread of one lattice; started by the first ticket, ended by `close`."""
+    """The writing of one lattice, from the first ticket to `close`.
+
+    `committed` is a method, held weakly: what listens to a lattice may know it, and a lattice that
+    nobody closes is given back when nobody knows it.
+    """
 
     def __init__(
         self,
@@ -80,17 +72,22 @@ class Trace:
     ) -> None:
         self._store, self._ledger, self._index = store, ledger, index
         self._hasher, self._clock, self._limits, self._dim = hasher, clock, limits, dim
-        self._committed = committed
-        self._loop = asyncio.get_running_loop()
+        self._committed = WeakMethod(committed)
+        self.loop = running_loop()
         self._queue: SimpleQueue[Ticket] = SimpleQueue()
         self._held: Ticket | None = None
-        self._thread: threading.Thread | None = None
+        self._gate = threading.Lock()
+        self._has_turn = False
+        """Whether a turn waits or runs; changed behind the gate."""
         self._closing: asyncio.Future[Any] | None = None
+        self._ended = threading.Event()
         self._broken: BaseException | None = None
         self._sums = CommitSums()
         self._waking = 0
+        self._syncs_later = isinstance(store, SupportsSync)
         self._synced_at = time.monotonic()
         self._unsynced = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def sums(self) -> CommitSums:
@@ -102,78 +99,109 @@ class Trace:
 
         Cancelling the wait before the ticket is taken withdraws it.
         """
-        return await self._answer(Ticket(proposal, self._loop.create_future()))
+        return await self._answer(Ticket(proposal, self.loop.create_future()))
 
     async def run(self, job: Callable[[], None]) -> None:
         """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
-        await self._answer(Ticket(None, self._loop.create_future(), job))
+        await self._answer(Ticket(None, self.loop.create_future(), job))
 
     async def close(self) -> None:
-        """Finish accepted tickets, close the store and end the thread; later calls wait for it."""
+        """Finish accepted tickets and close the store; later calls wait for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        closing = self._begin_closing()
+        # Waiting must not be able to cancel what other callers wait for, too.
+        await asyncio.wait([closing])
+        # The last callers are being woken, which takes some turns of the loop.
+        while self._waking:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(0)
+        closing.result()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the store is closed, or has failed to."""
+        return self._ended.is_set()
+
+    def end(self) -> None:
+        """`close` where no loop serves the lattice any more; blocks, in any thread."""
+        self._begin_closing()
+        self._ended.wait()
+
+    def _begin_closing(self) -> asyncio.Future[Any]:
         if self._closing is None:
-            closing = self._loop.create_future()
+            closing = self.loop.create_future()
             self._submit(Ticket(None, closing))
             self._closing = closing
-        # Waiting must not be able to cancel what other callers wait for, too.
-        await asyncio.wait([self._closing])
-        # The thread is on its last lines and the last callers are being woken: neither takes long,
-        # and joining would block the loop.
-        while self._waking or (self._thread is not None and self._thread.is_alive()):  # noqa: ASYNC110  # a thread's end tells nobody
-            await asyncio.sleep(0)
-        self._closing.result()
+        return self._closing
 
     async def _answer(self, ticket: Ticket) -> Any:
+        running_loop(self.loop)
         if self._closing is not None:
             raise LatticeClosedError
         self._submit(ticket)
         return await ticket.future
 
     def _submit(self, ticket: Ticket) -> None:
-        if self._thread is None:
-            # A daemon: a process that forgets to close must still be able to end.
-            thread = threading.Thread(target=self._run, name="pmll-trace", daemon=True)
-            thread.start()
-            self._thread = thread
         self._queue.put(ticket)
+        try:
+            self._ask_for_a_turn()
+        except BaseException:
+            # No thread can be started. Whoever has the next turn must not do what was refused.
+            ticket.future.cancel()
+            raise
 
-    # --- in the thread -------------------------------------------------------------------------
+    def _ask_for_a_turn(self) -> None:
+        with self._gate:
+            if not self._has_turn:
+                COMMITS.submit(self._turn)
+                self._has_turn = True
 
-    def _run(self) -> None:
-        while True:
-            wanted = [ticket for ticket in self._take() if not ticket.future.cancelled()]
+    # --- in a commit thread --------------------------------------------------------------------
+
+    def _turn(self) -> Job | None:
+        tickets: list[Ticket] = []
+        try:
+            self._take(tickets)
+            wanted = [ticket for ticket in tickets if not ticket.future.cancelled()]
             if wanted and wanted[0].proposal is None:
                 self._do(wanted[0])
-                if wanted[0].job is None:
-                    return
             elif wanted:
                 self._commit(wanted)
             self._sync_later()
+        # Whatever went wrong, the callers must learn it and later turns must come.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            _log.error("trace.turn_failed", error=repr(exc))
+            for ticket in tickets:
+                ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
+                self._call(ticket.settle)
+        with self._gate:
+            self._has_turn = self._held is not None or not self._queue.empty()
+            return self._turn if self._has_turn else None
 
-    def _take(self) -> list[Ticket]:
-        """What waits, up to the limits; nothing when it is time to sync."""
-        first = self._next(wait=True)
+    def _take(self, batch: list[Ticket]) -> None:
+        """What waits and belongs together, up to the limits."""
+        first = self._next()
         if first is None:
-            return []
-        batch = [first]
-        count, size = _measure(first)
-        while not _is_alone(first) and count < self._limits.batch_records:
-            ticket = self._next(wait=False)
+            return
+        batch.append(first)
+        count, size = measure(first)
+        while not is_alone(first) and count < self._limits.batch_records:
+            ticket = self._next()
             if ticket is None:
                 break
-            more, bytes_more = _measure(ticket)
-            if _is_alone(ticket) or size + bytes_more > self._limits.batch_bytes:
+            more, bytes_more = measure(ticket)
+            if not fits(ticket, first) or size + bytes_more > self._limits.batch_bytes:
                 self._held = ticket
                 break
             batch.append(ticket)
             count, size = count + more, size + bytes_more
-        return batch
 
-    def _next(self, *, wait: bool) -> Ticket | None:
+    def _next(self) -> Ticket | None:
         if self._held is not None:
             held, self._held = self._held, None
             return held
         try:
-            return self._queue.get(wait, SYNC_SECONDS if wait and self._unsynced else None)
+            return self._queue.get_nowait()
         except Empty:
             return None
 
@@ -186,15 +214,18 @@ class Trace:
             decided = perf_counter()
             if records:
                 self._write(records)
-        # Whatever went wrong, the callers must learn it and the thread must go on.
+        # Whatever went wrong, the callers must learn it.
         except BaseException as exc:  # noqa: BLE001  # as said
             error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
-            if error is not exc:
-                self._broken = exc
             for ticket in tickets:
                 ticket.error = ticket.error or twin(error)
             records = []
-        batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
+        batch = None
+        try:
+            batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
+        # What is written is written, and its callers must learn that, even if it cannot be counted.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            _log.error("trace.not_counted", error=repr(exc))
         self._call(self._settle, tickets, first, records, batch)
 
     def _tally(
@@ -246,14 +277,26 @@ class Trace:
     def _write(self, records: list[Record]) -> None:
         snapshot = self._ledger.snapshot
         block = Block.of(records, snapshot.revision, snapshot.digest, self._dim)
-        self._store.append(records, block)
-        self._unsynced = isinstance(self._store, SupportsSync)
+        try:
+            self._store.append(records, block)
+        except NotStoredError:
+            raise
+        # Whatever else it is, the records may be there.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            self._stop(exc)
+        self._unsynced = self._syncs_later
         try:
             self._ledger.extend(block)
         # The log is ahead of memory now; only reading it again can mend that.
-        except BaseException as exc:
-            self._broken = exc
-            raise
+        except BaseException as exc:  # noqa: BLE001  # as said
+            self._stop(exc)
+
+    def _stop(self, error: BaseException) -> NoReturn:
+        """Write nothing any more, and tell the callers why."""
+        self._broken = error
+        if isinstance(error, StoreError):
+            raise error
+        raise DurabilityUnknownError(self._store.path) from error
 
     def _checked_clock(self) -> float:
         try:
@@ -266,7 +309,7 @@ class Trace:
         return now
 
     def _sync_later(self) -> None:
-        due = self._unsynced and time.monotonic() - self._synced_at >= SYNC_SECONDS
+        due = self._unsynced and not self.has_ended and self._until_sync() <= 0
         if not due or not isinstance(self._store, SupportsSync):
             return
         self._synced_at, self._unsynced = time.monotonic(), False
@@ -277,6 +320,9 @@ class Trace:
             _log.error("trace.sync_failed", error=repr(exc))
         self._sums = self._sums.with_sync(perf_counter() - began)
 
+    def _until_sync(self) -> float:
+        return self._synced_at + SYNC_SECONDS - time.monotonic()
+
     def _do(self, ticket: Ticket) -> None:
         """The job, or closing the store."""
         try:
@@ -285,40 +331,49 @@ class Trace:
             else:
                 self._check()
                 ticket.job()
-        # Whatever went wrong, the caller must learn it and the thread must come to its end.
+        # Whatever went wrong, the caller must learn it.
         except BaseException as exc:  # noqa: BLE001  # as said
             ticket.error = exc
+        if ticket.job is None:
+            self._ended.set()
         self._call(ticket.settle)
 
     # --- back on the loop ----------------------------------------------------------------------
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(function, *args)
+            self.loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             # The loop is closed, so that nobody waits any more.
             _log.warning("trace.loop_closed")
 
     def _settle(
-        self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch
+        self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch | None
     ) -> None:
-        self._committed(first, records, batch)
-        self._waking += len(tickets)
-        self._wake(tickets)
+        committed = self._committed()
+        try:
+            if committed is not None and batch is not None:
+                committed(first, records, batch)
+        finally:
+            self._waking += len(tickets)
+            self._wake(tickets)
+        if self._unsynced and self._timer is None:
+            self._timer = self.loop.call_later(SYNC_SECONDS, self._sync_soon)
+
+    def _sync_soon(self) -> None:
+        """Have a turn when it is time to sync, also if nothing more is written."""
+        self._timer = None
+        if not self._unsynced or self._closing is not None:
+            return
+        seconds = self._until_sync()
+        if seconds > 0:
+            self._timer = self.loop.call_later(seconds, self._sync_soon)
+        else:
+            self._ask_for_a_turn()
 
     def _wake(self, tickets: list[Ticket]) -> None:
         for ticket in tickets[:WAKE_AT_ONCE]:
             ticket.settle()
             self._waking -= 1
         if len(tickets) > WAKE_AT_ONCE:
-            self._loop.call_soon(self._wake, tickets[WAKE_AT_ONCE:])
-
-
-def _is_alone(ticket: Ticket) -> bool:
-    return ticket.proposal is None or isinstance(ticket.proposal, _ALONE)
-
-
-def _measure(ticket: Ticket) -> tuple[int, int]:
-    """About how many records and bytes the ticket brings."""
-    contents = ticket.proposal.contents if ticket.proposal is not None else ()
-    return max(1, len(contents)), sum(content.size for content in contents)
+            self.loop.call_soon(self._wake, tickets[WAKE_AT_ONCE:])

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Final
 
-from anyio import to_thread
-
 from pmll_async import CorruptionError, FormatError, Lattice, PmllError, StoreError
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.text import HashingEmbedder
 
+from ..calling import in_thread  # noqa: TID252  # the folder may bear another name
 from .account import answer
 from .library import Corpus, Library
 
@@ -81,7 +80,7 @@ async def _tell(questions: list[str], path: Path, narrator: Narrator, *, quiet: 
 
 async def _remembered(lattice: Lattice, embedder: HashingEmbedder, *, quiet: bool) -> int:
     """Have the reference on the chain; returns how many lines that took."""
-    corpus = await to_thread.run_sync(Corpus.of_this_python)
+    corpus = await in_thread(Corpus.of_this_python)
     if await corpus.is_remembered(lattice):
         return 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -9,12 +9,12 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Final
 
-from anyio import to_thread
 from pydantic import JsonValue
 
 from pmll_async import Candidate, Lattice, LineNotFoundError
 from pmll_async.text import HashingEmbedder
 
+from ..calling import in_thread  # noqa: TID252  # the folder may bear another name
 from .passages import Passage, passages, reference
 from .reading import Page, Vocabulary
 
@@ -41,7 +41,7 @@ class Library:
             )
             async for line in lattice.rewind(where={"kind": "passage"})
         }
-        vocabulary = await to_thread.run_sync(Vocabulary, pages.values())
+        vocabulary = await in_thread(Vocabulary, pages.values())
         return cls(embedder, pages, vocabulary)
 
 
@@ -88,7 +88,7 @@ class Corpus:
     async def _candidates(self, embedder: HashingEmbedder) -> AsyncIterator[Candidate]:
         wanted = iter([*map(_passage_line, self.found), *self._headings()])
         while some := list(islice(wanted, _EMBEDDED_AT_ONCE)):
-            keys = await to_thread.run_sync(embedder.embed, [line.spoken for line in some])
+            keys = await in_thread(embedder.embed, [line.spoken for line in some])
             for line, key in zip(some, keys, strict=True):
                 yield Candidate(key=key, context=line.context, idempotency_key=line.name)
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from anyio import to_thread
-
 from pmll_async import InvalidInputError
 
 from .. import StepContext, Usage  # noqa: TID252  # the folder may bear another name
+from ..calling import in_thread  # noqa: TID252  # as above
 from .messages import Message, Model, Reply
 from .prompting import prompt
 from .reading import ReplyError, parse, schema_of
@@ -48,7 +47,7 @@ async def ask(
         try:
             if len(reply.text) <= _QUICK:
                 return parse(reply.text, type_)
-            return await to_thread.run_sync(parse, reply.text, type_)
+            return await in_thread(parse, reply.text, type_)
         except ReplyError as exc:
             because = f" (the model stopped: {reply.stopped})" if reply.stopped else ""
             reasons.append(exc.reason + because)

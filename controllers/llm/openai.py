@@ -8,11 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from anyio import to_thread
-
 from pmll_async import InvalidInputError, PmllError
 
 from .. import Usage  # noqa: TID252  # the folder may bear another name
+from ..calling import in_thread  # noqa: TID252  # as above
 from .messages import Message, Reply
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class OpenAIModel:
         if self._closed:
             raise RuntimeError(f"model {self._model!r} is closed")
         if not self._ready:
-            await to_thread.run_sync(self._open)
+            await in_thread(self._open)
         assert self._client is not None  # noqa: S101  # `_open` has made it
         return self._client
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from anyio import to_thread
 from pydantic import JsonValue
 
 from pmll_async import Candidate, Where
 from pmll_async.text import Recollection, TextView
 
 from .. import ActStep, Plan, StepContext  # noqa: TID252  # the folder may bear another name
+from ..calling import in_thread  # noqa: TID252  # as above
 from .evidence import Rarity, coverage, worth
 
 AS_ASKED: Final = "as_asked"
@@ -90,7 +90,7 @@ class States:
         # Runs write to the memory, but no texts: from one to the next the sample is the same.
         anchors = tuple(each.anchor for each in texts)
         if anchors != self._sample[0]:
-            self._sample = anchors, await to_thread.run_sync(Rarity.of, texts)
+            self._sample = anchors, await in_thread(Rarity.of, texts)
         return self._sample[1]
 
 
@@ -125,7 +125,7 @@ async def _looked_up(
     best = _merged(rankings)
     if not best:
         raise NothingFoundError("nothing is found")
-    context = await to_thread.run_sync(_told, look_ups.content, best, known.rarity, k)
+    context = await in_thread(_told, look_ups.content, best, known.rarity, k)
     key = (await ctx.texts.candidate(ctx.goal)).key
     share = context["coverage"]
     assert isinstance(share, float)  # noqa: S101  # for the type checker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ from typing import Final
 import numpy as np
 
 from pmll_async.concert import Concert, Float64
+from pmll_async.jobs import begin
 from pmll_async.lattice import Lattice
 from pmll_async.protocols import Embedder
 from pmll_async.text import Part, Preset, Scorer, Search, TextMemory, scorers
 from pmll_async.text.presets import ASSISTANT, DIALOGUE, NOTES
+from pmll_async.workers import CALLS
 
 TURN: Final = "turn"
 """Where in a line's context the id of its turn stands."""
@@ -60,7 +61,7 @@ def querying(concert: Concert) -> Method:
         async with Lattice.open(setting.folder, concert=concert) as lattice:
 
             async def ask(question: str, k: int) -> list[str]:
-                vectors = await asyncio.to_thread(setting.embedder.embed, [question])
+                vectors = await begin(CALLS, setting.embedder.embed, [question])
                 lines = await lattice.query(vectors[0], k, now=setting.now)
                 return [str(line.context[TURN]) for line in lines]
 

@@ -73,7 +73,8 @@ class Recalling(ABC):
             vector=await _meaning(tools, chosen, question),
         )
         survey = await self._state().survey()
-        found: list[Recollection] = await survey.run(recall, survey, tools.keeper, chosen, asked)
+        run = survey.run if chosen.is_built_in else survey.call
+        found: list[Recollection] = await run(recall, survey, tools.keeper, chosen, asked)
         return found
 
     async def recent(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
@@ -19,6 +20,7 @@ import numpy as np
 
 from pmll_async.concert import Float32
 from pmll_async.errors import InvalidVectorError, twin
+from pmll_async.jobs import running_loop
 from pmll_async.protocols import AsyncEmbedder, Embedder, QuickEmbedder
 from pmll_async.vectors import refuse_one_text
 
@@ -78,7 +80,7 @@ class EmbeddingDesk:
     """Embeds texts for any number of callers on one loop, and remembers the last `cached` vectors.
 
     `run(function, *args)` has a blocking function executed in a worker thread; once begun, the
-    function goes on to its end even if the waiting is cancelled, as with `Jobs.run`. A call of the
+    function goes on to its end even if the waiting is cancelled, as with `Jobs.call`. A call of the
     embedder has up to `batch` texts, of all callers in turn, so that large calls let small ones
     through: by default 16, and 128 for an `AsyncEmbedder`.
     """
@@ -155,7 +157,7 @@ class EmbeddingDesk:
 
     def _embed_here(self, order: _Order, embedder: QuickEmbedder) -> None:
         self._turn_is_spent = True
-        asyncio.get_running_loop().call_soon(self._next_turn)
+        running_loop().call_soon(self._next_turn)
         batch = list(order.missing.values())
         for text, vector in zip(batch, _embedded(embedder, batch), strict=True):
             order.found[text.key] = self._remember(text.key, vector)
@@ -202,7 +204,7 @@ class EmbeddingDesk:
             if isinstance(self._embedder, AsyncEmbedder):
                 await self._ask(self._embedder, batch)
             else:
-                loop = asyncio.get_running_loop()
+                loop = running_loop()
                 await self._run(self._compute, self._embedder, batch, loop)
         # Whatever went wrong, those who wait must learn it.
         except Exception as exc:  # noqa: BLE001  # as said
@@ -248,7 +250,9 @@ class EmbeddingDesk:
         except Exception as exc:  # noqa: BLE001  # as said
             outcome = exc
         finally:
-            loop.call_soon_threadsafe(self._settle, batch, outcome)
+            # A loop that is closed has nobody left who waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._settle, batch, outcome)
 
     def _settle(self, batch: list[_Text], outcome: Float32 | Exception) -> None:
         """Hand out a batch's vectors, or its error to every call that wanted one of them."""

@@ -23,6 +23,7 @@ from pmll_async.errors import (
     PinnedError,
     ReadOnlyStoreError,
 )
+from pmll_async.jobs import begin
 from pmll_async.lattice import Lattice
 from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits
 from pmll_async.protocols import AsyncEmbedder, Clock, Embedder, Index
@@ -37,6 +38,7 @@ from pmll_async.text.results import Duplicate, Stored, Utterance
 from pmll_async.text.rows import carried, said_in, told
 from pmll_async.text.shelf import Shelf
 from pmll_async.views import LatticeView
+from pmll_async.workers import READS
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -80,6 +82,11 @@ class TextMemory(Recalling):
         preset: Preset = DIALOGUE,
         shelf: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(lattice, Lattice):
+            raise InvalidInputError(
+                f"TextMemory is made over a Lattice, not {type(lattice).__name__}; for a folder: "
+                "TextMemory.open(...)"
+            )
         self._lattice = lattice
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
@@ -108,6 +115,9 @@ class TextMemory(Recalling):
         memory._keeper = IndexKeeper(Shelf(Path(path) / _SHELF, read_only=read_only))
         memory._own = own
         return memory
+
+    def __repr__(self) -> str:
+        return repr(self._lattice).replace("<Lattice", f"<{type(self).__name__}", 1)
 
     @property
     def lattice(self) -> Lattice:
@@ -139,10 +149,9 @@ class TextMemory(Recalling):
     async def aclose(self) -> None:
         """Keep the text index for the next opening; close the lattice if it is the memory's own."""
         self._closed = True
-        loop = asyncio.get_running_loop()
         try:
             # Shielded, so that who is cancelled here does not take the index with them.
-            await asyncio.shield(loop.run_in_executor(None, self._keeper.close))
+            await asyncio.shield(begin(READS, self._keeper.close))
         finally:
             if self._own is not None:
                 await self._lattice.aclose()
@@ -183,8 +192,7 @@ class TextMemory(Recalling):
             raise
 
     async def _ready(self) -> Tools:
-        if self._closed:
-            raise LatticeClosedError
+        self._state()._usable()  # noqa: SLF001  # what `put` and `query` will ask
         if self._tools is None:
             async with self._opening:
                 if self._tools is None:
@@ -201,7 +209,7 @@ class TextMemory(Recalling):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
         await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
-        return Tools(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.run))
+        return Tools(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.call))
 
     def _check_embedder(self, lattice: Lattice) -> None:
         pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)

@@ -60,6 +60,12 @@ class Preset:
         if not (math.isfinite(self.middle) and 0 < self.steepness < math.inf):
             raise InvalidInputError(f"preset {self.name!r}: its curve must be finite and rise")
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether none of its scorers is the user's, which may wait for anything."""
+        modules = [str(getattr(part.scorer, "__module__", "")) for part in self.parts]
+        return all(module.startswith(__package__) for module in modules)
+
     def weigh(self, search: Search) -> None:
         """Add what each part gives the candidates to `search.total`, and note it by name."""
         for part in self.parts:

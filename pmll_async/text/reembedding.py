@@ -16,6 +16,7 @@ from pmll_async.canonical import parse_json
 from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.errors import InvalidInputError, LatticeClosedError
 from pmll_async.indexes.exact import ExactIndex
+from pmll_async.jobs import begin
 from pmll_async.lines import Limits
 from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
 from pmll_async.proposals import (
@@ -42,6 +43,7 @@ from pmll_async.text.embedding import EmbeddingDesk
 from pmll_async.text.memory import EMBEDDER_PIN
 from pmll_async.text.rows import said_in, told
 from pmll_async.trace import Trace
+from pmll_async.workers import CALLS
 
 Progress = Callable[[int, int], None]
 """Told how many records are done, and how many there are."""
@@ -67,20 +69,20 @@ async def reembed(
     hasher = Hasher(integrity_key)
     header = await Abandonable(partial(source.open, None, hasher), source.close).run()
     try:
-        records = await asyncio.to_thread(lambda: sum(len(b.times) for b in source.load()))
+        records = await begin(CALLS, lambda: sum(len(b.times) for b in source.load()))
         copy = _Copy(header, embedder, hasher)
         await copy.open(target)
         try:
             for first in range(0, records, _RECORDS_AT_ONCE):
                 stop = min(records, first + _RECORDS_AT_ONCE)
-                batch = await asyncio.to_thread(_read, source, first, stop)
+                batch = await begin(CALLS, _read, source, first, stop)
                 await copy.add(batch)
                 if progress is not None:
                     progress(stop, records)
         finally:
             await copy.close()
     finally:
-        await asyncio.to_thread(source.close)
+        await asyncio.shield(begin(CALLS, source.close))
     return copy.anchors
 
 
@@ -111,7 +113,7 @@ class _Copy:
             await opened.end()
             raise
         self._opened = opened
-        self._desk = EmbeddingDesk(self._embedder, opened.services.jobs.run)
+        self._desk = EmbeddingDesk(self._embedder, opened.services.jobs.call)
 
     async def close(self) -> None:
         """Close the target."""

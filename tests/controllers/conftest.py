@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from opentelemetry.trace import get_tracer
 from telemetry_support import Recorder
+from thread_support import threads_gone
 
 from controllers.otel import Telemetry
 from pmll_async import Lattice
@@ -34,11 +34,11 @@ def nothing_blocks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 async def nothing_leaks() -> AsyncIterator[None]:
-    """No task and no trace thread outlives a test."""
+    """No task and no thread of ours outlives a test."""
     before = asyncio.all_tasks()
     yield
     assert not asyncio.all_tasks() - before - {asyncio.current_task()}
-    assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]
+    await threads_gone()
 
 
 @pytest.fixture

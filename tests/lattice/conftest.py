@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
 from lattice_support import DIM, GuardedIndex, SpyStore
+from thread_support import threads_gone
 
 from pmll_async import Lattice
 from pmll_async.protocols import Clock, Store
@@ -23,12 +23,12 @@ def nothing_blocks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 async def nothing_leaks() -> AsyncIterator[None]:
-    """No task and no trace thread outlives a test."""
+    """No task and no thread of ours outlives a test."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left
-    assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]
+    await threads_gone()
 
 
 @pytest.fixture

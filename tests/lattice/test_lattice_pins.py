@@ -93,10 +93,16 @@ async def test_what_is_no_pin(lattice: Lattice, store: SpyStore, name: Any, valu
 
 
 async def test_pins_are_made_between_commits(lattice: Lattice, store: SpyStore) -> None:
-    """In one thread with them, whatever order they come in."""
+    """In the threads of commits, never at the same time as one, whatever order they come in."""
     threads: set[str] = set()
+    under_way = threading.Lock()
+
+    def begin() -> None:
+        assert under_way.acquire(blocking=False)
+        threads.add(threading.current_thread().name)
+
     for name in ("pin", "append"):
-        store.before[name] = lambda: threads.add(threading.current_thread().name)
+        store.before[name], store.after[name] = begin, under_way.release
     async with lattice:
         await asyncio.gather(
             *(lattice.put(axis(i % DIM)) for i in range(40)),
@@ -105,7 +111,7 @@ async def test_pins_are_made_between_commits(lattice: Lattice, store: SpyStore) 
         )
         assert lattice.pins == {f"fact {i}": str(i) for i in range(20)}
         assert len(await chain_of(lattice)) == 80
-    assert threads == {"pmll-trace"}
+    assert threads == {"pmll-commit"}
 
 
 async def test_of_two_values_at_once_the_first_is_pinned(lattice: Lattice) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 
 import pytest
+from thread_support import threads_gone
 
 _TURNS = 20
 
 
 @pytest.fixture(autouse=True)
 async def nothing_leaks() -> AsyncIterator[None]:
-    """No task and no trace thread outlives a test."""
+    """No task and no thread of ours outlives a test."""
     before = asyncio.all_tasks()
     yield
     # The client leaves the generators of a stream to the loop, which closes each in a task of its
@@ -21,4 +21,4 @@ async def nothing_leaks() -> AsyncIterator[None]:
     for _ in range(_TURNS):
         await asyncio.sleep(0)
     assert not asyncio.all_tasks() - before - {asyncio.current_task()}
-    assert not [thread for thread in threading.enumerate() if thread.name == "pmll-trace"]
+    await threads_gone()

@@ -190,10 +190,12 @@ class LatticeClosedError(PmllError, RuntimeError):
 
 
 class WrongEventLoopError(PmllError, RuntimeError):
-    """The lattice was opened on another event loop."""
+    """The lattice was opened on another event loop, or here runs none of asyncio."""
 
-    def __init__(self) -> None:
-        super().__init__("this lattice belongs to another event loop; open one in each loop")
+    def __init__(
+        self, reason: str = "this lattice belongs to another event loop; open one in each loop"
+    ) -> None:
+        super().__init__(reason)
 
 
 class ReentrantError(PmllError, RuntimeError):

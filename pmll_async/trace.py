@@ -358,7 +358,11 @@ class Trace:
             self._waking += len(tickets)
             self._wake(tickets)
         if self._unsynced and self._timer is None:
-            self._timer = self.loop.call_later(SYNC_SECONDS, self._sync_soon)
+            self._sync_in(SYNC_SECONDS)
+
+    def _sync_in(self, seconds: float) -> None:
+        # Weakly: closing syncs, too, and a lattice that nobody knows is to be closed.
+        self._timer = self.loop.call_later(seconds, _call, WeakMethod(self._sync_soon))
 
     def _sync_soon(self) -> None:
         """Have a turn when it is time to sync, also if nothing more is written."""
@@ -367,7 +371,7 @@ class Trace:
             return
         seconds = self._until_sync()
         if seconds > 0:
-            self._timer = self.loop.call_later(seconds, self._sync_soon)
+            self._sync_in(seconds)
         else:
             self._ask_for_a_turn()
 
@@ -377,3 +381,9 @@ class Trace:
             self._waking -= 1
         if len(tickets) > WAKE_AT_ONCE:
             self.loop.call_soon(self._wake, tickets[WAKE_AT_ONCE:])
+
+
+def _call(method: WeakMethod[Callable[[], None]]) -> None:
+    function = method()
+    if function is not None:
+        function()

@@ -16,8 +16,8 @@ import pytest
 from cli_support import environment
 
 HERE: Final = Path(__file__).parent
-KILLS: Final = 500
-SEEDS: Final = range(max(1, int(os.environ.get("PMLL_TEST_KILLS", KILLS)) // KILLS))
+KILLS: Final = 100
+SEEDS: Final = range(max(1, int(os.environ.get("PMLL_TEST_KILLS", "500")) // KILLS))
 
 
 def kill(folder: Path, *how: str) -> dict[str, Any]:
@@ -52,4 +52,4 @@ def test_runs_are_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     tally = kill(tmp_path, str(KILLS), str(seed))
     assert tally["wrong"] == []
     assert tally["kills"] >= KILLS
-    assert tally["runs"] > 20, "some runs came to their end"
+    assert tally["runs"] > 4, "some runs came to their end"

@@ -107,9 +107,7 @@ def export_records(
             reason = chain.shape_flaw(record) or chain.place_flaw(record)
             checked = fold(checked, leaf(record))
             if not reason and n + 1 == records and checked != digest:
-                reason = (
-                    "one before it, or it itself, is not what was stored: the digest is another"
-                )
+                reason = "it, or one before it, is not what was stored: the digest differs"
             if reason:
                 raise CorruptionError(store.path, 0, reason, n)
             chain.add(record)

@@ -9,11 +9,11 @@ from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from pmll_async import encoding
 from pmll_async.canonical import StampedContext
-from pmll_async.concert import Concert, Float32
+from pmll_async.concert import Float32
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -25,14 +25,15 @@ from pmll_async.errors import (
 )
 from pmll_async.jobs import begin
 from pmll_async.lattice import Lattice
-from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits
-from pmll_async.protocols import AsyncEmbedder, Clock, Embedder, Index
+from pmll_async.lines import MOST_IN_A_BATCH, Candidate
+from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.snapshot import Point
 from pmll_async.text.asking import Recalling, Tools
 from pmll_async.text.embedding import EmbeddingDesk
 from pmll_async.text.hashing import HashingEmbedder
 from pmll_async.text.ingesting import Texts, batches, stamped
 from pmll_async.text.keeping import IndexKeeper
+from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
 from pmll_async.text.rows import carried, said_in, told
@@ -48,21 +49,6 @@ EMBEDDER_PIN: Final = "embedder"
 _SHELF: Final = "text.sqlite"
 _YIELD_EVERY: Final = 16
 """Texts checked between two turns of the event loop."""
-
-
-class LatticeOptions(TypedDict, total=False):
-    """What `TextMemory.open` passes on; see `Lattice.open`."""
-
-    sync: Literal["group", "os"]
-    read_only: bool
-    lock_timeout: float
-    dim: int
-    value_dim: int | None
-    index: Index | None
-    concert: Concert | None
-    clock: Clock
-    integrity_key: bytes | None
-    limits: Limits | None
 
 
 class TextMemory(Recalling):

@@ -32,7 +32,7 @@ class Broken(BaseException):
 # --- what an append may raise ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [NotStoredError("not today"), StoreFullError("disk")])
+@pytest.mark.parametrize("error", [NotStoredError("disk", "not today"), StoreFullError("disk")])
 async def test_after_what_was_not_stored_writing_goes_on(error: Exception) -> None:
     store = GatedStore(MemoryStore())
     async with Lattice(store, dim=DIM) as lattice:

@@ -1,0 +1,24 @@
+"""Options: what opening a text memory hands on to its lattice."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from pmll_async.concert import Concert
+from pmll_async.lines import Limits
+from pmll_async.protocols import Clock, Index
+
+
+class LatticeOptions(TypedDict, total=False):
+    """What `TextMemory.open` passes on; see `Lattice.open`."""
+
+    sync: Literal["group", "os"]
+    read_only: bool
+    lock_timeout: float
+    dim: int
+    value_dim: int | None
+    index: Index | None
+    concert: Concert | None
+    clock: Clock
+    integrity_key: bytes | None
+    limits: Limits | None

@@ -15,7 +15,7 @@ from typing import Final
 
 from pmll_async.breathing import WAKE_AT_ONCE
 from pmll_async.errors import twin
-from pmll_async.jobs import Jobs
+from pmll_async.jobs import Jobs, running_loop
 from pmll_async.lines import MemoryLine
 from pmll_async.protocols import SMALL_PRODUCT
 from pmll_async.reader import Question, Reader
@@ -69,6 +69,7 @@ class QueryDesk:
 
     async def ask(self, question: Question, snapshot: Snapshot | None) -> list[MemoryLine]:
         """The lines that answer; of the newest state when `snapshot` is None."""
+        running_loop(self._loop)
         if self._is_quick(question, snapshot or self._newest()):
             return await self._answer_here(question, snapshot or self._newest())
         waiting = _Waiting(question, snapshot, self._loop.create_future())
@@ -92,6 +93,7 @@ class QueryDesk:
             and count <= _FEW_ROWS
             and question.k <= _FEW_HITS
             and question.where is None
+            and question.rows is None
             and not self._busy
             and self._spent + cost <= TURN_BUDGET
         )

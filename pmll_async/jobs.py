@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -86,9 +86,8 @@ class Jobs:
             raise LatticeClosedError
         running_loop(self.loop)
         job = begin(workers, function, *args)
-        self._running += 1
-        self._idle.clear()
-        job.add_done_callback(self._ended)
+        self._enter()
+        job.add_done_callback(self._leave)
         return job
 
     async def run(self, function: Callable[..., Result], *args: object) -> Result:
@@ -99,13 +98,29 @@ class Jobs:
         """`run` for the user's code, which may wait for what other jobs do."""
         return await asyncio.shield(self.start(function, *args, workers=CALLS))
 
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """A call of several jobs: `close` waits for its last."""
+        if self._closed:
+            raise LatticeClosedError
+        running_loop(self.loop)
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
     async def close(self) -> None:
-        """Wait for all jobs under way; later ones are refused."""
+        """Wait for all calls under way; later ones are refused."""
         while self._running:
             await self._idle.wait()
         self._closed = True
 
-    def _ended(self, _: asyncio.Future[Any]) -> None:
+    def _enter(self) -> None:
+        self._running += 1
+        self._idle.clear()
+
+    def _leave(self, _: object = None) -> None:
         self._running -= 1
         if not self._running:
             self._idle.set()

@@ -25,6 +25,7 @@ from pmll_async.errors import (
     WrongEventLoopError,
 )
 from pmll_async.events import EventHub
+from pmll_async.filtering import FilterDesk
 from pmll_async.holding import Holding, end_orphans, place_of
 from pmll_async.jobs import Jobs, begin, running_loop
 from pmll_async.ledger import Ledger
@@ -204,6 +205,7 @@ def assemble(
         services=Services(
             reader=reader,
             desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
+            filters=FilterDesk(reader, jobs),
             jobs=jobs,
             ledger=ledger,
             dim=header.dim,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from pmll_async import encoding
 from pmll_async.concert import Float32, weighted_bias
 from pmll_async.desk import QueryDesk
 from pmll_async.errors import LineNotFoundError
+from pmll_async.filtering import FilterDesk
 from pmll_async.filters import Filter, parse
 from pmll_async.jobs import Jobs
 from pmll_async.ledger import Ledger
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 Where: TypeAlias = "Mapping[str, JsonValue]"
 """A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `pmll_async.filters`."""
 
+Rows: TypeAlias = NDArray[np.int64]
+
 _REWIND_BATCH: Final = 32
 Result = TypeVar("Result")
 
@@ -37,6 +42,7 @@ class Services:
 
     reader: Reader
     desk: QueryDesk
+    filters: FilterDesk
     jobs: Jobs
     ledger: Ledger
     dim: int
@@ -48,13 +54,15 @@ class Survey:
     """One state of a lattice, for what is derived from its lines, such as a text index.
 
     `run` runs a blocking function in a worker thread, and waits; `call` does so with the user's
-    code, which may wait for what other threads do. `reader` blocks.
+    code, which may wait for what other threads do. `rows` gives the index rows that a filter
+    matches. `reader` blocks.
     """
 
     snapshot: Snapshot
     reader: Reader
     run: Callable[..., Awaitable[Any]]
     call: Callable[..., Awaitable[Any]]
+    rows: Callable[[Filter], Awaitable[Rows]]
 
 
 class Readable(ABC):
@@ -83,8 +91,9 @@ class Readable(ABC):
     async def survey(self) -> Survey:
         """The whole state: not for agents, but for indexes over its lines."""
         services = self._services()
-        jobs = services.jobs
-        return Survey(await self._ready(), services.reader, jobs.run, jobs.call)
+        jobs, snapshot = services.jobs, await self._ready()
+        rows = partial(_rows, services, snapshot)
+        return Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""
@@ -135,8 +144,15 @@ class Readable(ABC):
         matching, with_branches = parse(where), encoding.flag(branches, "branches")
         snapshot = await self._ready()
         when = self._now() if when is None else when
-        question = Question(vector, norm, limit, when, matching, floor, with_branches)
-        return await services.desk.ask(question, self._pinned(snapshot))
+        slow = None
+        if matching is not None and not services.reader.is_quick(snapshot, matching):
+            matching, slow = None, matching
+        question = Question(vector, norm, limit, when, matching, floor=floor, branches=with_branches)
+        if slow is None:
+            return await services.desk.ask(question, self._pinned(snapshot))
+        with services.jobs.going_on():
+            rows = await _rows(services, snapshot, slow)
+            return await services.desk.ask(replace(question, rows=rows), snapshot)
 
     async def bias_vector(
         self,
@@ -245,7 +261,12 @@ class _Rewind(AsyncIterator[MemoryLine]):
             start = snapshot.position(snapshot.find(self._start))
             if start is None:
                 raise LineNotFoundError(self._start)
-        numbers = await services.jobs.run(services.reader.chain, snapshot, self._where, start)
+        asked = services.reader.chain, snapshot, self._where, start
+        if self._where is None:
+            numbers = await services.jobs.run(*asked)
+        else:
+            with services.jobs.going_on():
+                numbers = await services.filters.run(snapshot, self._where, *asked)
         self._numbers, self._snapshot = numbers[: self._limit], snapshot
 
     async def _fetch(self, services: Services) -> None:
@@ -254,6 +275,10 @@ class _Rewind(AsyncIterator[MemoryLine]):
         batch = await services.jobs.run(_lines, services.reader, self._snapshot, wanted)
         self._fetched += len(wanted)
         self._batch = batch[::-1]
+
+
+async def _rows(services: Services, snapshot: Snapshot, where: Filter) -> Rows:
+    return await services.filters.run(snapshot, where, services.reader.rows, snapshot, where)
 
 
 def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:

@@ -34,13 +34,18 @@ _EMPTY: Final = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A query as the caller put it; `floor` None stands for the concert's."""
+    """A query as the caller put it; `floor` None stands for the concert's.
+
+    `rows` are the index rows that its filter matches, where they are known; `where` is one that is
+    quick and evaluated on the way.
+    """
 
     vector: Float32
     norm: float
     k: int
     now: float
     where: Filter | None = None
+    rows: NDArray[np.int64] | None = None
     floor: float | None = None
     branches: bool = True
 
@@ -134,7 +139,9 @@ class Reader:
             return None
 
     def _rank_query(self, snapshot: Snapshot, question: Question) -> RankQuery:
-        concert = self.concert
+        concert, rows = self.concert, question.rows
+        if question.where is not None:
+            rows = self.rows(snapshot, question.where)
         return RankQuery(
             vector=question.vector,
             norm=question.norm,
@@ -142,7 +149,7 @@ class Reader:
             now=question.now,
             concert=concert,
             floor=concert.floor if question.floor is None else question.floor,
-            rows=None if question.where is None else self.rows(snapshot, question.where),
+            rows=rows,
             branches=question.branches,
         )
 
@@ -151,6 +158,18 @@ class Reader:
         matching = np.flatnonzero(self._contexts.mask(snapshot, where))
         rows = snapshot.timeline.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
+
+    def covers(self, snapshot: Snapshot, where: Filter) -> bool:
+        """Whether hardly anything has to be read for the filter; does not block."""
+        return self._contexts.covers(snapshot, where)
+
+    def is_quick(self, snapshot: Snapshot, where: Filter) -> bool:
+        """Whether the filter takes less than a hop to a thread; does not block."""
+        return self._contexts.is_quick(snapshot, where)
+
+    def cover(self, snapshot: Snapshot, where: Filter) -> None:
+        """Read from the store what the filter is the first to ask for."""
+        self._contexts.cover(snapshot, where)
 
     def novelties(self, snapshot: Snapshot, keys: Sequence[Float32]) -> list[float]:
         """The largest cosine of each key to the live lines of the chain, 0 where there is none."""

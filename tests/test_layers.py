@@ -58,6 +58,7 @@ LAYERS: dict[int, set[str]] = {
         "",
         "desk",
         "events",
+        "filtering",
         "holding",
         "lattice",
         "openable",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pmll_async import encoding
 from pmll_async.concert import Float32
@@ -65,14 +65,16 @@ class Recalling(ABC):
         asked = Recall(
             question=text_of(question, "question"),
             k=encoding.count(k, "k", 0),
-            where=None if where is None else parse(where),
             min_score=0.0 if min_score is None else encoding.fraction(min_score, "min_score"),
             branches=encoding.flag(branches, "branches"),
             neighbours=encoding.count(neighbours, "neighbours", 0),
             explain=encoding.flag(explain, "explain"),
-            vector=await _meaning(tools, chosen, question),
         )
+        matching = None if where is None else parse(where)
+        vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
+        fits = None if matching is None else await survey.rows(matching)
+        asked = replace(asked, vector=vector, fits=fits)
         run = survey.run if chosen.is_built_in else survey.call
         found: list[Recollection] = await run(recall, survey, tools.keeper, chosen, asked)
         return found
@@ -85,7 +87,8 @@ class Recalling(ABC):
         most = None if limit is None else encoding.count(limit, "limit", 0)
         matching = None if where is None else parse(where)
         survey = await self._state().survey()
-        found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, matching)
+        fits = None if matching is None else await survey.rows(matching)
+        found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
         return found
 
     async def get(self, anchor: str) -> Recollection:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from pmll_async.concert import Float32, exact_norm
 from pmll_async.errors import InvalidInputError
-from pmll_async.filters import Filter
 from pmll_async.lines import MemoryLine
-from pmll_async.readable import Survey
+from pmll_async.readable import Rows, Survey
 from pmll_async.text.keeping import IndexKeeper
 from pmll_async.text.postings import Int32s
 from pmll_async.text.presets import FACTORS, Preset
@@ -28,16 +27,19 @@ _EMPTY_QUESTION: Final = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recall:
-    """A question as the caller put it; `vector` (dim,) where a model told what it means."""
+    """A question as the caller put it; `vector` (dim,) where a model told what it means.
+
+    `fits` are the index rows that its filter matches, where it has one.
+    """
 
     question: str
     k: int
-    where: Filter | None
     min_score: float
     branches: bool
     neighbours: int
     explain: bool
-    vector: Float32 | None
+    vector: Float32 | None = None
+    fits: Rows | None = None
 
 
 def recall(
@@ -45,7 +47,7 @@ def recall(
 ) -> list[Recollection]:
     """The best lines for a question, by score, then the later. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)
-    play = _play(survey, keeper, rows, asked.where, branches=asked.branches)
+    play = _play(survey, keeper, rows, asked.fits, branches=asked.branches)
     wanted = question_terms(asked.question)
     cosines = _cosines(survey, asked.vector)
     search = Search(play, asked.question, wanted, cosines, max(SEEDS, asked.k))
@@ -86,26 +88,26 @@ def _substance(search: Search) -> float:
 
 
 def recent(
-    survey: Survey, keeper: IndexKeeper, limit: int | None, where: Filter | None
+    survey: Survey, keeper: IndexKeeper, limit: int | None, fits: Rows | None
 ) -> list[Recollection]:
     """The newest texts of the chain, newest first. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)
-    play = _play(survey, keeper, rows, where, branches=False)
+    play = _play(survey, keeper, rows, fits, branches=False)
     newest = np.flatnonzero(play.rows)[::-1][:limit]
     return [recollected(_line(survey, row)) for row in newest.tolist()]
 
 
 def _play(
-    survey: Survey, keeper: IndexKeeper, rows: TextRows, where: Filter | None, *, branches: bool
+    survey: Survey, keeper: IndexKeeper, rows: TextRows, fits: Rows | None, *, branches: bool
 ) -> Play:
     """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
     snapshot = survey.snapshot
     play = keeper.play(snapshot, rows, branches=branches)
-    if where is None:
+    if fits is None:
         return play
-    fits = np.zeros(play.count, dtype=np.bool_)
-    fits[survey.reader.rows(snapshot, where)] = True
-    return Play(rows, play.rows & fits, play.timestamps)
+    fitting = np.zeros(play.count, dtype=np.bool_)
+    fitting[fits] = True
+    return Play(rows, play.rows & fitting, play.timestamps)
 
 
 def _cosines(survey: Survey, vector: Float32 | None) -> Float32 | None:

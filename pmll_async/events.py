@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -108,8 +108,8 @@ class EventStream:
 
     def __init__(self, hub: EventHub, size: int) -> None:
         self._hub = hub
+        self.size = size
         self._events: deque[CommitEvent] = deque()
-        self._size = size
         self._missed = 0
         self._ended = False
         self._changed = asyncio.Event()
@@ -143,10 +143,11 @@ class EventStream:
             self._changed.clear()
             await self._changed.wait()
 
-    def offer(self, events: Iterator[CommitEvent]) -> None:
-        """Take events in, dropping the oldest beyond the size."""
+    def offer(self, events: Sequence[CommitEvent], missed: int) -> None:
+        """Take events in, dropping the oldest beyond the size; more than fit were `missed`."""
         self._events.extend(events)
-        while len(self._events) > self._size:
+        self._missed += missed
+        while len(self._events) > self.size:
             self._events.popleft()
             self._missed += 1
         self._changed.set()
@@ -208,9 +209,12 @@ class EventHub:
         self.happened(batch)
         if not self._streams or not records:
             return
-        events = [event_of(record, n) for n, record in enumerate(records, first + 1)]
+        # What fits nobody's buffer is not made: thousands would hold the loop.
+        missed = max(0, len(records) - max(stream.size for stream in self._streams))
+        newest = enumerate(records[missed:], first + missed + 1)
+        events = [event_of(record, n) for n, record in newest]
         for stream in self._streams:
-            stream.offer(iter(events))
+            stream.offer(events, missed)
 
     def end(self) -> None:
         """End every stream."""

@@ -21,6 +21,7 @@ from pmll_async import (
     RaceDecided,
     RolledBack,
 )
+from pmll_async import events as events_module
 
 
 async def take(events: Any, count: int) -> list[CommitEvent]:
@@ -83,6 +84,27 @@ async def test_a_slow_reader_is_told_how_many_it_missed(lattice: Lattice) -> Non
         assert [event.revision for event in kept] == [8, 9, 10]
         await lattice.note({})
         assert (await take(events, 1))[0].revision == 11
+
+
+async def test_of_a_large_batch_only_what_fits_is_made(
+    lattice: Lattice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    event_of = events_module.event_of
+
+    def counting(record: Any, revision: int) -> Any:
+        made.append(revision)
+        return event_of(record, revision)
+
+    monkeypatch.setattr(events_module, "event_of", counting)
+    async with lattice, lattice.events(buffer=5) as some, lattice.events(buffer=3) as fewer:
+        await lattice.note({})
+        await lattice.put_many([Candidate(key=axis(0), context={"n": n}) for n in range(40)])
+        assert made == [1, *range(37, 42)]
+        for events, missed in ((some, 36), (fewer, 38)):
+            first, *others = await take(events, 42 - missed)
+            assert first == EventsMissed(missed)
+            assert [event.revision for event in others] == list(range(missed + 1, 42))
 
 
 async def test_listeners_are_independent_and_hold_nobody_up(lattice: Lattice) -> None:

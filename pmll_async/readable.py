@@ -147,7 +147,9 @@ class Readable(ABC):
         slow = None
         if matching is not None and not services.reader.is_quick(snapshot, matching):
             matching, slow = None, matching
-        question = Question(vector, norm, limit, when, matching, floor=floor, branches=with_branches)
+        question = Question(
+            vector, norm, limit, when, matching, floor=floor, branches=with_branches
+        )
         if slow is None:
             return await services.desk.ask(question, self._pinned(snapshot))
         with services.jobs.going_on():

@@ -7,7 +7,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
@@ -15,10 +15,12 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from pmll_async.anchors import Hasher
+from pmll_async.columns import Block
 from pmll_async.concert import Concert
 from pmll_async.desk import QueryDesk
 from pmll_async.encoding import Encoder
 from pmll_async.errors import (
+    CorruptionError,
     DimensionMismatchError,
     InvalidInputError,
     LatticeClosedError,
@@ -97,8 +99,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         shape.check(header)
         index.open(header.dim)
         ledger = Ledger(index)
-        for block in store.load():
-            ledger.extend(block)
+        _take_in(store, ledger, store.load())
         ledger.settle()
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
@@ -106,6 +107,15 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         store.close()
         raise
     return Loaded(header, ledger, store, index, hasher, place)
+
+
+def _take_in(store: Store, ledger: Ledger, blocks: Iterator[Block]) -> None:
+    for block in blocks:
+        try:
+            ledger.extend(block)
+        except ValueError as exc:
+            # A store has checked what it loads, but its cache without a key may be anybody's.
+            raise CorruptionError(store.path, 0, str(exc)) from exc
 
 
 class Pins:

@@ -12,7 +12,8 @@ from pmll_async import CorruptionError, Lattice, Limits
 from pmll_async.anchors import Hasher
 from pmll_async.lines import Candidate
 from pmll_async.stores.jsonl import JsonlStore
-from pmll_async.stores.jsonl.framing import close_line, crc32c
+from pmll_async.stores.jsonl.cache import HEADER_BYTES
+from pmll_async.stores.jsonl.framing import close_line, crc32c, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.transfer import export_records
 
@@ -176,23 +177,53 @@ async def test_a_cache_without_a_mark(path: Path, key: bytes | None) -> None:
             assert anchors[3] not in {line.anchor for line in lines}
 
 
-async def test_cache_and_manifest_rewritten_together(path: Path, key: bytes | None) -> None:
-    """With a key that is found; without one only `verify` finds it, as the documentation says."""
-    await filled(path, key)
-    from pmll_async.stores.jsonl.cache import HEADER_BYTES
-    from pmll_async.stores.jsonl.framing import decode_object, encode_object
-
-    forged = with_right_checksums((path / CACHE).read_bytes(), b'"user":"otto"', b'"user":"anna"')
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    """The cache with other bytes, and the manifest for it."""
+    forged = with_right_checksums((path / CACHE).read_bytes(), old, new)
     (path / CACHE).write_bytes(forged)
     manifest = decode_object((path / "MANIFEST.json").read_bytes())
     root = Hasher().section(bytes(32) + forged[:HEADER_BYTES]).hex()
     (path / "MANIFEST.json").write_bytes(encode_object(manifest | {"cache": [[1, root]]}))
+
+
+async def test_cache_and_manifest_rewritten_together(path: Path, key: bytes | None) -> None:
+    """With a key that is found; without one only `verify` finds it, as the documentation says."""
+    await filled(path, key)
+    rewrite(path, b'"user":"otto"', b'"user":"anna"')
     assert verify(path, key).status == "damaged"
     async with Lattice.open(path, integrity_key=key, read_only=True) as lattice:
         found = await lattice.query([1, 0.5], k=50, where={"user": "anna"}, min_similarity=-1)
         if key is not None:
             assert len(found) == LINES // 2
         assert all(line.context["user"] in ("anna", "otto") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"kind":"forget"', b'"kind":"rollbk"'),
+        (b'"kind":"forget"', b'"kind":{"x":1} '),
+        (b'{"n":20,"kind":"forget"', b'{"n":99,"kind":"forget"'),
+        (b'"factor":1.0', b'"factor":"x"'),
+        (b'"revision":0', b'"revision":{'),
+        (b'"key_uses":[]', b'"key_uses":17'),
+        (b'"marks":[{"n":20', b'"marks":[[{"n":0'),
+    ],
+)
+async def test_a_cache_that_makes_no_sense(path: Path, old: bytes, new: bytes) -> None:
+    """Whoever rewrote cache and manifest: it is made anew, or refused in our words."""
+    anchors = await filled(path, None)
+    rewrite(path, old, new)
+    async with Lattice.open(path) as lattice:
+        assert lattice.recovery.replayed == LINES + 3
+        assert [line.anchor async for line in lattice.rewind()][-1] == anchors[0]
+
+
+async def test_a_mark_in_the_cache_on_a_line_that_is_not_there(path: Path) -> None:
+    anchors = await filled(path, None)
+    rewrite(path, anchors[3].encode(), b"0123456789abcdef")
+    with pytest.raises(CorruptionError, match="which no line has then"):
+        await Lattice.open(path)
 
 
 async def test_after_a_crash_the_listed_blocks_are_used(tmp_path: Path, key: bytes | None) -> None:
@@ -209,8 +240,6 @@ async def test_after_a_crash_the_listed_blocks_are_used(tmp_path: Path, key: byt
 
 async def test_a_store_of_the_release_before(path: Path, key: bytes | None) -> None:
     """Its manifest vouches for no cache: the log is read once, and then there are roots."""
-    from pmll_async.stores.jsonl.framing import decode_object, encode_object
-
     await filled(path, key)
     manifest = decode_object((path / "MANIFEST.json").read_bytes())
     del manifest["cache"]

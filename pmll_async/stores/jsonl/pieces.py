@@ -12,13 +12,14 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, chain
-from typing import Any, Final
+from itertools import accumulate, chain, pairwise
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.columns import Block, KeyUse, Mark
+from pmll_async.anchors import is_anchor
+from pmll_async.columns import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
 from pmll_async.records import Record
 from pmll_async.stores.jsonl.framing import checksum_text
 
@@ -157,7 +158,29 @@ def decode_columns(
         KeyUse(**use | {"content": bytes.fromhex(use["content"])}) for use in extra["key_uses"]
     )
     block = Block(first=first, digest=digest, keys=keys, marks=marks, key_uses=uses, **columns)
+    if not _is_coherent(block, sizes, ends):
+        raise ValueError("the columns do not belong together")
     return block, ends
+
+
+def _is_coherent(block: Block, sizes: Sizes, ends: array[int]) -> bool:
+    """Whether columns can be those of records; without a key anybody may have written them."""
+    counts, own = block.line_counts, range(block.first, block.stop)
+    return (
+        bool((counts >= 0).all() and counts.sum() == sizes.lines)
+        and bool((block.kinds <= BRANCH).all() and (block.kinds != NOTE).sum() == sizes.vectors)
+        and all(place < later for place, later in pairwise(ends))
+        and all(mark.n in own and _is_mark(mark) for mark in block.marks)
+        and all(use.n in own and is_anchor(use.anchor) for use in block.key_uses)
+        and all(isinstance(use.key, str) for use in block.key_uses)
+    )
+
+
+def _is_mark(mark: Mark) -> bool:
+    if mark.kind == "rollback":
+        return type(mark.revision) is int and 0 <= mark.revision <= mark.n
+    known = mark.kind in get_args(MarkKind)
+    return known and is_anchor(mark.anchor) and type(mark.factor) in (int, float)
 
 
 def decode_contexts(section: bytes, sizes: Sizes, first: int, stop: int) -> list[bytes]:

@@ -271,8 +271,8 @@ class Limits(BaseModel):
 
     def model_post_init(self, _: object) -> None:
         """Refuse bounds that let nothing through."""
-        least = {"context_bytes": 2, "batch_records": 1, "batch_bytes": 1, "cached_lines": 0}
-        least["cached_bytes"] = 0
+        least = {"context_bytes": 2, "batch_records": 1, "batch_bytes": 1}
+        least |= {"cached_lines": 0, "cached_bytes": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise InvalidInputError(f"{name} must be {bound} or more")

@@ -8,12 +8,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
-from .calling import call, is_async, uncut
+from .calling import Limiter, call, is_async, threads, uncut
 from .frames import Place
 from .journal import Journal, Told, effect_step
 from .policies import Usage
@@ -29,17 +28,8 @@ _UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str, str], ...]]] = ContextVar
     "pmll_effects", default=()
 )
 """The effects around the code that asks, with names and keys; the innermost is the last."""
-_THREADS: Final[RunVar[CapacityLimiter]] = RunVar("controllers.effects")
-
-
-def _threads() -> CapacityLimiter:
-    """Threads for effects alone: those of the sync steps wait for them."""
-    try:
-        return _THREADS.get()
-    except LookupError:
-        limiter = CapacityLimiter(_MOST_THREADS)
-        _THREADS.set(limiter)
-        return limiter
+_THREADS: Final[Limiter] = RunVar("controllers.effects")
+"""Threads for effects alone: those of the sync steps wait for them."""
 
 
 class EffectRepeatedError(PmllError):
@@ -145,7 +135,7 @@ class Effects:
         return form.from_json(told["result"])
 
     async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Told]:
-        form, made = form_of(fn), await call(fn, limiter=_threads())
+        form, made = form_of(fn), await call(fn, limiter=threads(_THREADS, _MOST_THREADS))
         told: Told = {}
         # It has taken place, whatever it returned: that must not be forgotten.
         try:

@@ -7,10 +7,12 @@ with ``python examples/from_zep.py``.
 import asyncio
 import json
 import tempfile
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pmll_async import LineNotFoundError
 from pmll_async.text import TextMemory, Utterance
 
 
@@ -26,16 +28,15 @@ def turn(message: dict[str, Any], thread: str) -> Utterance:
 
 
 async def bring_facts(memory: TextMemory, edges: list[dict[str, Any]]) -> None:
-    """Store facts; those that have ended leave recall, as Zep does not say what replaced them."""
-    ended = set()
+    """Store the facts that hold; each that ended since an earlier run leaves recall."""
     for edge in edges:
-        began = datetime.fromisoformat(edge["valid_at"] or edge["created_at"]).timestamp()
-        stored = await memory.remember(edge["fact"], timestamp=began, idempotency_key=edge["uuid"])
         if edge["invalid_at"]:
-            ended.add(stored.anchor)
-    for each in await memory.recent(limit=len(memory.lattice)):
-        if each.anchor in ended:  # and not forgotten by an earlier run
-            await memory.forget(each.anchor)
+            # To forget it frees its key: after that this finds nothing, however often it runs.
+            with suppress(LineNotFoundError):
+                await memory.forget((await memory.lattice.find(edge["uuid"])).anchor)
+            continue
+        began = datetime.fromisoformat(edge["valid_at"] or edge["created_at"]).timestamp()
+        await memory.remember(edge["fact"], timestamp=began, idempotency_key=edge["uuid"])
 
 
 async def main(folder: str) -> None:

@@ -230,7 +230,7 @@ class Lattice(Openable):
     async def forget(self, anchor: str) -> None:
         """Take a line out of every later query; it stays on the chain and `get` finds it.
 
-        Its idempotency key is free.
+        Its idempotency key is free: the same call as once made it makes it anew.
         """
         opened = self._writable()
         await opened.trace.commit(ForgetProposal(encoding.anchor(anchor)))

@@ -68,8 +68,8 @@ The newest notes:
 Recalled: Gave up the accordion and is learning to play the cello
 """,
     "from_zep": r"""
-2 new messages, 7 records
-0 new messages, 7 records
+2 new messages, 3 records
+0 new messages, 3 records
 Recalled: Maya works at Northlight
 Recalled: I started at Northlight yesterday, and the commute is only ten minutes\.
 """,

@@ -226,6 +226,8 @@ class Cache:
         # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
         self._doubtful = _NOWHERE
         self.headers = file.headers()
+        self.written = 0
+        """How many blocks were written: what the manifest lists is behind when this has grown."""
 
     @property
     def roots(self) -> tuple[tuple[int, str], ...]:
@@ -354,6 +356,7 @@ class Cache:
         header, parts = self._file.encode(piece, position, root)
         self._overwrite(position, parts)
         self.headers = [*headers, header]
+        self.written += 1
 
     def _overwrite(self, position: int, parts: Sequence[bytes | memoryview]) -> None:
         if self._fd < 0:

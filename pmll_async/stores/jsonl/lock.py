@@ -78,6 +78,7 @@ class WriterLock:
         self._pid = os.getpid()
         self._prefix = b""
         self._before = b""
+        self._files = (0, 0), (0, 0)
         _HELD.add(self)
 
     def acquire(self, timeout: float) -> None:
@@ -90,6 +91,8 @@ class WriterLock:
         self._before = os.pread(self._fd, _LARGEST, 0)
         host, started = json.dumps(socket.gethostname()), json.dumps(time.time())
         self._prefix = f'{{"pid":{self._pid},"host":{host},"started":{started}'.encode()
+        lock, home = os.fstat(self._fd), os.fstat(self._folder.fd)
+        self._files = (lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)
         # A killed holder's number stays until `load` knows a better one: readers see no step back.
         previous = _parse(self._before)
         os.ftruncate(self._fd, self._write(previous.durable if previous else 0))
@@ -105,6 +108,12 @@ class WriterLock:
         Two looks at what is there, about 4 µs.
         """
         folder = self._folder
+        with suppress(OSError):
+            # Straight to the system: this is on every commit's way.
+            lock = os.stat(LOCK, dir_fd=folder.fd, follow_symlinks=False)
+            home = os.stat(folder.path)  # noqa: PTH116  # as said
+            if ((lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)) == self._files:
+                return
         if not self._is_ours(folder.stat(LOCK), folder):
             raise StoreMovedError(str(folder.path), "its LOCK was removed or replaced")
         if not folder.is_at_its_path() and not self._is_ours_at(folder.path):

@@ -51,7 +51,7 @@ class Writer:
     ) -> None:
         self._folder, self._log, self._cache, self._lock = folder, log, cache, lock
         self._store, self._mode, self._segment_bytes = store_id, sync, segment_bytes
-        self._listed = log.records, cache.roots
+        self._listed = log.records, 0
         self._durable = log.records
         self._stopped = False
         self._synced_at = time.monotonic()
@@ -193,12 +193,12 @@ class Writer:
 
     def _list_cache(self) -> None:
         """Let the manifest vouch for a block that the cache has written, once all is durable."""
-        if self._listed[1] != self._cache.roots and self._durable == self._log.records:
+        if self._listed[1] != self._cache.written and self._durable == self._log.records:
             self._list()
 
     def _list(self) -> None:
         """Let the manifest name all segments, and what is in the cache."""
-        state = self._log.records, self._cache.roots
+        state = self._log.records, self._cache.written
         if self._listed == state:
             return
         try:

@@ -44,7 +44,7 @@ class IndexKeeper:
 
         An error leaves the index with whole records, and the next call goes on behind them.
         """
-        if self._records < snapshot.revision:
+        if self._records < snapshot.revision or not self._is_loaded:
             with self._lock:
                 if not self._is_loaded:
                     self._is_loaded = True
@@ -68,6 +68,9 @@ class IndexKeeper:
 
     def _load(self, snapshot: Snapshot) -> None:
         if self._shelf is None:
+            return
+        self._shelf.settle()
+        if not snapshot.revision:
             return
         with closing(self._shelf.load()) as blocks:
             for shelved in blocks:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import unicodedata
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -84,6 +84,12 @@ class Shelf:
         self._path, self._read_only = path, read_only
         self._folder: os.stat_result | None = None
 
+    def settle(self) -> None:
+        """Stay in the folder that is there now, whatever becomes of its path; blocks."""
+        self._path = self._path.absolute()
+        with suppress(OSError):
+            self._folder = self._path.parent.stat()
+
     def load(self) -> Generator[Shelved, None, None]:
         """The blocks in order, from row 0 without gaps, up to the first that fails its check."""
         try:
@@ -127,7 +133,7 @@ class Shelf:
             # SQLite alone would give it to everybody that the umask lets in.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         file = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode={mode}",
+            f"{self._path.as_uri()}?mode={mode}",
             uri=True,
             timeout=_PATIENCE,
             isolation_level=None,

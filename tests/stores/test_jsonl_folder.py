@@ -161,6 +161,18 @@ def test_a_moved_folder_is_closed_where_it_is(tmp_path: Path, chain: Chain, path
         assert contents(store) == chain.records
 
 
+def test_the_current_folder_may_change(
+    tmp_path: Path, chain: Chain, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("memory"), chain, cache_records=2) as store:
+        monkeypatch.chdir("/")
+        for _ in range(5):
+            chain.append(store, chain.put)
+        assert [store.read(n) for n in range(17)] == chain.records
+    assert verify(path).records == 17
+
+
 def test_a_folder_that_was_removed(path: Path, chain: Chain) -> None:
     store = JsonlStore(path)
     load(store, chain)

@@ -367,3 +367,16 @@ async def test_it_stays_out_of_a_folder_that_took_the_place_of_its_own(tmp_path:
         (tmp_path / "memory").rename(tmp_path / "moved")
         (tmp_path / "memory").mkdir()
     assert list((tmp_path / "memory").iterdir()) == []
+
+
+async def test_the_current_folder_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with TextMemory.open("memory") as memory:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await memory.remember("tea at four")
+        assert await memory.recall("tea")
+    assert (tmp_path / "memory/text.sqlite").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []

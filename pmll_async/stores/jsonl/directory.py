@@ -38,10 +38,13 @@ class NotPlainError(OSError):
 
 
 class Directory:
-    """The folder at `path`, open from its making to `close`. `path` itself may be a link."""
+    """The folder at `path`, open from its making to `close`. `path` itself may be a link.
+
+    `place` is the path from the root, for the current folder of the process may change.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.place = path, path.absolute()
         self.fd = os.open(path, _FOLDER)
 
     def named(self, name: str) -> str:
@@ -182,7 +185,7 @@ class Directory:
     def is_at_its_path(self) -> bool:
         """Whether the path still leads here."""
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self.fd))
+            return os.path.samestat(self.place.stat(), os.fstat(self.fd))
         except OSError:
             return False
 

@@ -111,12 +111,12 @@ class WriterLock:
         with suppress(OSError):
             # Straight to the system: this is on every commit's way.
             lock = os.stat(LOCK, dir_fd=folder.fd, follow_symlinks=False)
-            home = os.stat(folder.path)  # noqa: PTH116  # as said
+            home = os.stat(folder.place)  # noqa: PTH116  # as said
             if ((lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)) == self._files:
                 return
         if not self._is_ours(folder.stat(LOCK), folder):
             raise StoreMovedError(str(folder.path), "its LOCK was removed or replaced")
-        if not folder.is_at_its_path() and not self._is_ours_at(folder.path):
+        if not folder.is_at_its_path() and not self._is_ours_at(folder.place):
             raise StoreMovedError(str(folder.path), "its folder was moved, removed or replaced")
 
     def release(self) -> None:

@@ -112,6 +112,10 @@ class Log:
             yield piece_of(records, block, lines, self._places[first])
             first = end
 
+    def forget_chain(self) -> None:
+        """Give up what only parsing needs: a writer that has loaded the log parses no more."""
+        self.chain = Chain(self._hasher, None)
+
     def begin_segment(self, name: str) -> None:
         """What comes now lies in a new segment."""
         self.digests[self.records] = self.digest

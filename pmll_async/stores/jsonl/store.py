@@ -132,6 +132,7 @@ class JsonlStore:
             )
             if session.lock is not None:
                 session.cache.trim()
+                log.forget_chain()
                 session.writer = self._writer(session, session.lock)
             session.loaded = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -140,13 +141,17 @@ class FailingStore(GatedStore):
         if self._left < 0:
             super().append(records, block)
             return
-        before = sys.gettrace()
+        before, collects = sys.gettrace(), gc.isenabled()
+        # What the collector runs is no step of the store's.
+        gc.disable()
         sys.settrace(self._enter)
         try:
             self.store.append(records, block)
         finally:
             sys.settrace(before)
             self._left = -1
+            if collects:
+                gc.enable()
 
     def _enter(self, frame: FrameType, *_: object) -> TraceFunction | None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]

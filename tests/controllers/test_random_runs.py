@@ -126,7 +126,7 @@ async def lived(goal: Goal, stops: Sequence[Stop]) -> tuple[list[Any], list[Any]
 
 @pytest.mark.slow
 @given(goals(1), st.lists(STOPS, min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stopped_run_ends_like_one_that_nobody_stops(goal: Goal, stops: list[Stop]) -> None:
     wanted, found = asyncio.run(lived(goal, [])), asyncio.run(lived(goal, stops))
     assert found[0] == wanted[0]

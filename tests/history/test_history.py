@@ -303,7 +303,7 @@ def given_parts(given: Given) -> tuple[Any, ...]:
 quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 TestHistory = pytest.mark.slow(History.TestCase)
 TestHistory.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=quiet
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=quiet
 )
 
 

@@ -67,7 +67,7 @@ def test_truncation_at_any_byte(folder: Path) -> None:
     killed = Killed(folder)
     ends = accumulate(map(len, killed.lines[:-1]))
     near = {end + offset for end in ends for offset in (-2, -1, 0, 1, 2)}
-    for size in sorted(near.union(range(0, len(killed.log), 5))):
+    for size in sorted(near.union(range(0, len(killed.log), 8))):
         path = killed.copy()
         os.truncate(path / LOG, size)
         kept = killed.whole_records(size)
@@ -249,8 +249,8 @@ def test_a_flip_of_any_bit(
     monkeypatch.setattr(store_module, "_ATTEMPTS", 0)
     path, chain = closed_store
     good = (path / name).read_bytes()
-    # Some bit of every byte, and in some neighbours each bit that a byte has; in the cache, which is
-    # long and whose sections are checked as wholes, of two bytes in three.
+    # Some bit of every byte, and in some neighbours each bit that a byte has; in the cache, which
+    # is long and whose sections are checked as wholes, of two bytes in three.
     for bit in range(0, len(good) * 8, 11 if name == "cache/blocks.bin" else 5):
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -291,7 +291,7 @@ def test_a_flip_in_any_byte_of_an_unclean_log(folder: Path, cached: bool) -> Non
     killed = Killed(folder, cache_records=4 if cached else 100)
     covered = max(11, sum(s["records"] for s in manifest_of(killed.path)["segments"]))
     last = sum(map(len, killed.lines[:covered]))
-    for place in range(0, len(killed.log), 3):
+    for place in range(0, len(killed.log), 7):
         path = killed.copy()
         damaged = bytearray(killed.log)
         damaged[place] ^= 1 << place % 8

@@ -125,7 +125,7 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("sizes")
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.dictionaries(letters.filter("pmll".__ne__), plain, max_size=6))
 def test_what_is_json(context: dict[str, Any]) -> None:
     assert encode_context(context) == rfc8785.dumps(context)
@@ -134,7 +134,7 @@ def test_what_is_json(context: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("sizes")
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.dictionaries(keys, anything, max_size=5))
 @example({"😀": 2**60})
 @example({"😀": object()})

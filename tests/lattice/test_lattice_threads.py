@@ -174,7 +174,7 @@ async def test_lattices_have_their_turns_one_after_the_other(clock: Clock) -> No
 
 
 MANY = """
-    import asyncio, os, resource, sys, threading
+    import asyncio, os, resource, sys, threading, time
     from pathlib import Path
     from pmll_async import Lattice
     from pmll_async.text import TextMemory
@@ -204,6 +204,10 @@ MANY = """
         used = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
         for one in opened:
             await one.aclose()
+        # The last to close waits for the threads, but not for ever: a busy machine may take longer.
+        late = time.monotonic() + 30
+        while threading.active_count() > 1 and time.monotonic() < late:
+            await asyncio.sleep(0)
         print(most, used, threading.active_count())
 
     asyncio.run(main())

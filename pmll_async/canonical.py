@@ -67,7 +67,7 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
         raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
     try:
         return StampedContext({**context, RESERVED_KEY: freeze(dict(facts))})
-    # As in `_has_reserved`.
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
     except Exception as exc:
         raise _unreadable(exc) from exc
 
@@ -202,7 +202,7 @@ def _encode_exactly(context: Mapping[str, JsonValue], stored: bool) -> bytes:
         return rfc8785.dumps(_Checker(stored=stored).mapping(context, "", 1))
     except InvalidContextError:
         raise
-    # As in `_has_reserved`.
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
     except Exception as exc:
         raise _unreadable(exc) from exc
 

@@ -138,7 +138,7 @@ def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
     """A whole number from `least` to `most`."""
     try:
         checked = -1 if isinstance(value, bool) else operator.index(value)
-    # As in `number`.
+    # It may be anybody's class: whatever that raises, it is not what is wanted.
     except Exception:  # noqa: BLE001  # as said
         checked = -1
     if not least <= checked <= most:
@@ -153,7 +153,7 @@ def flag(value: Any, what: str) -> bool:
     """Whether it is true; an array is neither."""
     try:
         return bool(value)
-    # As in `number`.
+    # It may be anybody's class: whatever that raises, it is not what is wanted.
     except Exception as exc:
         raise InvalidInputError(f"{what} must be true or false, not {shown(value)}") from exc
 
@@ -187,7 +187,7 @@ def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
         raise InvalidInputError(f"{what} is a sequence of anchors, not one string")
     try:
         given = tuple(values)
-    # As in `number`.
+    # It may be anybody's class: whatever that raises, it is not what is wanted.
     except Exception as exc:
         raise InvalidInputError(f"{what} is a sequence of anchors, not {shown(values)}") from exc
     checked = tuple(map(anchor, given))

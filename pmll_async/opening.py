@@ -252,6 +252,7 @@ class Abandonable(Generic[Result]):
         enter(self)
         try:
             running = begin(CALLS, self._work)
+        # No thread can be started: nothing will come of it, and nobody may wait for that.
         except BaseException:
             self._ended()
             raise
@@ -277,6 +278,7 @@ class Abandonable(Generic[Result]):
     def _work(self) -> Result:
         try:
             result = self._begun()
+        # Whatever stopped it goes on to the caller, and who waits for the end must not wait on.
         except BaseException:
             self._ended()
             raise

@@ -145,8 +145,8 @@ class Trace:
         self._queue.put(ticket)
         try:
             self._ask_for_a_turn()
+        # No thread can be started. Whoever has the next turn must not do what was refused.
         except BaseException:
-            # No thread can be started. Whoever has the next turn must not do what was refused.
             ticket.future.cancel()
             raise
 

@@ -63,6 +63,7 @@ class Workers:
             self._pending += 1
             try:
                 self._make_room()
+            # Whatever kept a thread from starting, the job was not taken.
             except BaseException:
                 self._pending -= 1
                 raise

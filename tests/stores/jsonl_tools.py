@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_records import Chain
+from make_records import Chain, small_history
 
 from pmll_async.columns import Block
 from pmll_async.records import Record
@@ -46,6 +46,13 @@ def opened(path: Path, chain: Chain, **options: Any) -> Iterator[JsonlStore]:
         yield store
     finally:
         store.close()
+
+
+def closed(path: Path, chain: Chain) -> Path:
+    """A closed store with a small history."""
+    with opened(path, chain) as store:
+        small_history(chain, store)
+    return path
 
 
 def load(store: JsonlStore, chain: Chain) -> list[Block]:

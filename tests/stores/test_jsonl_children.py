@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from jsonl_tools import open_files, opened
-from make_records import Chain, small_history
+from jsonl_tools import closed, open_files, opened
+from make_records import Chain
 
 from pmll_async.errors import StoreLockedError
 from pmll_async.stores.jsonl import JsonlStore
@@ -24,10 +24,7 @@ def chain() -> Chain:
 @pytest.fixture
 def path(tmp_path: Path, chain: Chain) -> Path:
     """A closed store with a small history."""
-    path = tmp_path / "memory"
-    with opened(path, chain) as store:
-        small_history(chain, store)
-    return path
+    return closed(tmp_path / "memory", chain)
 
 
 # --- children ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jsonl_tools import LOG, contents, copy_as_killed, load, open_files, opened
+from jsonl_tools import LOG, closed, contents, copy_as_killed, load, open_files, opened
 from make_records import Chain, small_history
 
 from pmll_async.errors import CorruptionError, StoreError, StoreLockedError, StoreMovedError
@@ -30,10 +30,7 @@ def chain() -> Chain:
 @pytest.fixture
 def path(tmp_path: Path, chain: Chain) -> Path:
     """A closed store with a small history."""
-    path = tmp_path / "memory"
-    with opened(path, chain) as store:
-        small_history(chain, store)
-    return path
+    return closed(tmp_path / "memory", chain)
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
-import structlog
-
 from pmll_async.errors import InvalidInputError
 from pmll_async.lines import Kind
+from pmll_async.logs import logger
 from pmll_async.records import (
     DecayRecord,
     ForgetRecord,
@@ -22,8 +21,6 @@ from pmll_async.records import (
     RollbackRecord,
 )
 from pmll_async.stats import Batch, CommitBatch
-
-_log = structlog.get_logger("pmll.events")
 
 BatchObserver: TypeAlias = Callable[[Batch], None]
 """Called on the lattice's loop with what it did; quick, and without raising."""
@@ -202,7 +199,7 @@ class EventHub:
                 observer(batch)
             # It is the user's code, and must not come between a commit and those who wait for it.
             except Exception as exc:  # noqa: BLE001  # as said
-                _log.error("lattice.observer_failed", error=repr(exc))
+                logger("pmll.events").error("lattice.observer_failed", error=repr(exc))
 
     def committed(self, first: int, records: list[Record], batch: CommitBatch) -> None:
         """Pass on the records that followed the first `first`, and their batch."""

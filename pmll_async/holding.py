@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Final
 from weakref import ref
 
-import structlog
-
 from pmll_async import workers
+from pmll_async.logs import logger
 from pmll_async.protocols import Store
 from pmll_async.trace import Trace
-
-_log = structlog.get_logger("pmll.holding")
 
 _HELD: Final[dict[int, Holding]] = {}
 
@@ -105,7 +102,9 @@ class Holding:
             self.end()
         # Nobody waits for this.
         except Exception as exc:  # noqa: BLE001  # as said
-            _log.error("holding.close_failed", path=self.store.path, error=repr(exc))
+            logger("pmll.holding").error(
+                "holding.close_failed", path=self.store.path, error=repr(exc)
+            )
 
 
 def place_of(store: Store) -> str:

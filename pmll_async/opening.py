@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
-import structlog
-
 from pmll_async.anchors import Hasher
 from pmll_async.columns import Block
 from pmll_async.concert import Concert
@@ -32,13 +30,12 @@ from pmll_async.holding import Holding, end_orphans, place_of
 from pmll_async.jobs import Jobs, begin, running_loop
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits, build_models
+from pmll_async.logs import logger
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.readable import Services
 from pmll_async.reader import Reader
 from pmll_async.trace import Trace
 from pmll_async.workers import CALLS, are_clearing, enter, leave
-
-_log = structlog.get_logger("pmll.opening")
 
 _CLEARING_SECONDS: Final = 0.2
 """So long the last to close waits for the shared threads to end."""
@@ -302,7 +299,7 @@ class Abandonable(Generic[Result]):
             self._undo()
         # Nobody waits for this.
         except Exception as exc:  # noqa: BLE001  # as said
-            _log.error("opening.undo_failed", error=repr(exc))
+            logger("pmll.opening").error("opening.undo_failed", error=repr(exc))
         finally:
             self._ended()
 

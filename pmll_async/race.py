@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
-import structlog
 
 from pmll_async.errors import InvalidInputError, NoWinnerError
 from pmll_async.lines import Candidate, CandidateFailure
-
-_log = structlog.get_logger("pmll.race")
+from pmll_async.logs import logger
 
 ViewT = TypeVar("ViewT")
 CandidateFunction = Callable[[ViewT], Awaitable[Candidate]]
@@ -218,7 +216,9 @@ class _Runners(Generic[ViewT]):
 
     def _tell_stubborn(self) -> None:
         for name in self.unfinished():
-            _log.warning("race.ignores_cancellation", candidate=name, seconds=STUBBORN_SECONDS)
+            logger("pmll.race").warning(
+                "race.ignores_cancellation", candidate=name, seconds=STUBBORN_SECONDS
+            )
 
 
 def _own_fault(error: asyncio.CancelledError) -> Exception:

@@ -18,8 +18,6 @@ from time import perf_counter
 from typing import Any, Final, NoReturn
 from weakref import WeakMethod
 
-import structlog
-
 from pmll_async.anchors import Hasher
 from pmll_async.breathing import WAKE_AT_ONCE, Breather
 from pmll_async.columns import Block
@@ -35,14 +33,13 @@ from pmll_async.errors import (
 from pmll_async.jobs import running_loop
 from pmll_async.ledger import Ledger
 from pmll_async.lines import Limits
+from pmll_async.logs import logger
 from pmll_async.proposals import Proposal
 from pmll_async.protocols import Clock, Index, Store, SupportsSync
 from pmll_async.records import Record
 from pmll_async.stats import CommitBatch, CommitSums, anchors_of
 from pmll_async.tickets import Ticket, fits, is_alone, measure
 from pmll_async.workers import COMMITS, Job
-
-_log = structlog.get_logger("pmll.trace")
 
 SYNC_SECONDS: Final = 1.0
 """How long an acknowledged record of a store that syncs later may wait for the disk."""
@@ -170,7 +167,7 @@ class Trace:
             self._sync_later()
         # Whatever went wrong, the callers must learn it and later turns must come.
         except BaseException as exc:  # noqa: BLE001  # as said
-            _log.error("trace.turn_failed", error=repr(exc))
+            logger("pmll.trace").error("trace.turn_failed", error=repr(exc))
             for ticket in tickets:
                 ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
                 self._call(ticket.settle)
@@ -225,7 +222,7 @@ class Trace:
             batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
         # What is written is written, and its callers must learn that, even if it cannot be counted.
         except BaseException as exc:  # noqa: BLE001  # as said
-            _log.error("trace.not_counted", error=repr(exc))
+            logger("pmll.trace").error("trace.not_counted", error=repr(exc))
         self._call(self._settle, tickets, first, records, batch)
 
     def _tally(
@@ -317,7 +314,7 @@ class Trace:
         try:
             self._store.sync()
         except (StoreError, OSError) as exc:
-            _log.error("trace.sync_failed", error=repr(exc))
+            logger("pmll.trace").error("trace.sync_failed", error=repr(exc))
         self._sums = self._sums.with_sync(perf_counter() - began)
 
     def _until_sync(self) -> float:
@@ -345,7 +342,7 @@ class Trace:
             self.loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             # The loop is closed, so that nobody waits any more.
-            _log.warning("trace.loop_closed")
+            logger("pmll.trace").warning("trace.loop_closed")
 
     def _settle(
         self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch | None

@@ -16,9 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 from weakref import WeakSet
 
-import structlog
-
-_log = structlog.get_logger("pmll.workers")
+from pmll_async.logs import logger
 
 Job: TypeAlias = "Callable[[], Job | None]"
 """What a worker runs; a job that it returns follows, behind those that wait already."""
@@ -179,7 +177,7 @@ def _done(job: Job) -> Job | None:
         return job()
     # Jobs tell their errors themselves; whatever one forgot must not end the thread.
     except BaseException as exc:  # noqa: BLE001  # as said
-        _log.error("workers.job_failed", error=repr(exc))
+        logger("pmll.workers").error("workers.job_failed", error=repr(exc))
         return None
 
 

@@ -1,4 +1,7 @@
-"""The typer application: what the commands are called, take and say about themselves."""
+"""The typer application: what the commands are called, take and say about themselves.
+
+What a command does is imported when it runs, so that none waits for what the others need.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,11 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pmll_async import filters
 from pmll_async.anchors import Hasher
-from pmll_async.commands import evaluate, moving, plugins
-from pmll_async.commands import info as info_command
-from pmll_async.commands import log as log_command
-from pmll_async.commands import reembed as reembed_command
-from pmll_async.commands import verify as verify_command
+from pmll_async.commands import evaluate, plugins
 from pmll_async.commands.embedders import EmbedderOption, embedder_named
 from pmll_async.commands.terminal import say
 from pmll_async.errors import PmllError, WrongKeyError
@@ -128,6 +126,8 @@ KeyFile = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             sys.stdout.write(f"pmll {version('pmll-async')}\n")
         except PackageNotFoundError:
@@ -162,7 +162,9 @@ def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -
 
     Dimensions, lines, revision, head, digest, files. Reads only, also beside a writer.
     """
-    info_command.info(path, Hasher(_key(key_file)), as_json=as_json)
+    from pmll_async.commands import info as command
+
+    command.info(path, Hasher(_key(key_file)), as_json=as_json)
 
 
 @app.command(
@@ -194,8 +196,10 @@ def log(
     Reads only, also beside a writer, and as it goes: a long chain takes no more memory. With --json
     one document a line.
     """
+    from pmll_async.commands import log as command
+
     wanted = None if where is None else _filter(where)
-    log_command.log(
+    command.log(
         path,
         _key(key_file),
         limit=limit,
@@ -213,7 +217,9 @@ def verify(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None)
     Files, records, anchors, digest, cache. Exits with 0 when clean, 1 when damaged, 3 when only
     the end is torn.
     """
-    raise typer.Exit(verify_command.verify(path, _key(key_file), as_json=as_json))
+    from pmll_async.commands import verify as command
+
+    raise typer.Exit(command.verify(path, _key(key_file), as_json=as_json))
 
 
 @app.command(
@@ -233,6 +239,8 @@ def export(
     A header comes first. Reads only, also beside a writer. With --output the file takes its name
     when it is complete, and --json reports what was done.
     """
+    from pmll_async.commands import moving
+
     moving.export(path, Hasher(_key(key_file)), output, as_json=as_json)
 
 
@@ -255,6 +263,8 @@ def import_(
     The lattice is a new one, or holds the beginning of the same export: then what is missing is
     added, so that an interrupted import goes on and a copy can be brought up to date.
     """
+    from pmll_async.commands import moving
+
     moving.import_(source, path, Hasher(_key(key_file)), as_json=as_json)
 
 
@@ -279,9 +289,11 @@ def reembed(
     Texts, contexts, times and history stay; keys change, and with them every anchor. The map has
     one JSON object a line. Anchors that contexts of yours mention are not changed.
     """
+    from pmll_async.commands import reembed as command
+
     key = _key(key_file)
     made = embedder_named(embedder)
-    reembed_command.reembed(path, target, made, key, anchors, as_json=as_json)
+    command.reembed(path, target, made, key, anchors, as_json=as_json)
 
 
 app.add_typer(evaluate.app, name="eval")

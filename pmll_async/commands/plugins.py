@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "pmll.commands"
 
@@ -26,6 +28,8 @@ class BrokenPluginError(Exception):
 @cache
 def found() -> dict[str, EntryPoint]:
     """The commands by name; of two with one name the first."""
+    from importlib.metadata import entry_points
+
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         points.setdefault(point.name, point)

@@ -1,4 +1,7 @@
-"""Talking to a person or to a program: results on stdout, everything else on stderr."""
+"""Talking to a person or to a program: results on stdout, everything else on stderr.
+
+rich is imported where it draws: for a program that reads JSON that is a quarter of the start.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
 # Nothing is wrapped or cut where a program or a file reads.
 _UNBOUNDED: Final = 100_000
@@ -34,6 +36,8 @@ def show(*renderables: RenderableType, crop: bool = False) -> None:
 
     Too long lines are folded, or with `crop` end in an ellipsis.
     """
+    from rich.console import Console
+
     console = Console(
         width=None if is_terminal() else _UNBOUNDED, markup=False, highlight=False, emoji=False
     )
@@ -57,6 +61,9 @@ def write_bytes(data: bytes) -> None:
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
     """A table of names and what they are."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -67,6 +74,9 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 def listing(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table with a line of titles; the last column takes what room there is."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
@@ -105,11 +115,20 @@ def size(count: float) -> str:
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, told how much is done and how much there is; nothing without a terminal."""
-    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
 
         def tell(done: int, total: int) -> None:

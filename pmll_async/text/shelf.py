@@ -19,12 +19,10 @@ from typing import Any, Final, Literal
 
 import google_crc32c
 import numpy as np
-import structlog
 
+from pmll_async.logs import logger
 from pmll_async.text.rows import RowBlock
 from pmll_async.text.terms import TERMS_ID
-
-_log = structlog.get_logger("pmll.text")
 
 _APPLICATION: Final = int.from_bytes(b"pmll")
 _VERSION: Final = (
@@ -105,7 +103,9 @@ class Shelf:
                     stop = shelved.stop
         except _UNUSABLE as exc:
             if self._path.is_file():
-                _log.warning("text.shelf_unreadable", path=str(self._path), error=str(exc))
+                logger("pmll.text").warning(
+                    "text.shelf_unreadable", path=str(self._path), error=str(exc)
+                )
 
     def keep(self, shelved: Shelved) -> None:
         """Put a block in the place of what is there from its first row on.
@@ -123,7 +123,9 @@ class Shelf:
                 file.execute("commit")
         except _UNUSABLE as exc:
             # The next opening derives from the log what is missing here.
-            _log.warning("text.shelf_not_written", path=str(self._path), error=str(exc))
+            logger("pmll.text").warning(
+                "text.shelf_not_written", path=str(self._path), error=str(exc)
+            )
             if _is_damage(exc):
                 self._throw_away()
 
@@ -166,7 +168,9 @@ class Shelf:
                 self._path.unlink()
                 self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
         except OSError as exc:
-            _log.warning("text.shelf_not_removed", path=str(self._path), error=str(exc))
+            logger("pmll.text").warning(
+                "text.shelf_not_removed", path=str(self._path), error=str(exc)
+            )
 
 
 def _is_damage(error: Exception) -> bool:

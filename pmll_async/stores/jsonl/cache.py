@@ -25,10 +25,11 @@ import numpy as np
 
 from pmll_async.anchors import ROOT_DIGEST, Hasher
 from pmll_async.columns import Block
+from pmll_async.logs import logger
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER, log_warning
+from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
 from pmll_async.stores.jsonl.framing import NOT_OURS, crc32c
 from pmll_async.stores.jsonl.pieces import (
     Piece,
@@ -341,7 +342,9 @@ class Cache:
             self._loose = min(self._loose, len(self._pending))
 
     def _drop(self, error: Exception) -> None:
-        log_warning("store.cache.dropped", path=self._folder.named(CACHE), error=repr(error))
+        logger("pmll.jsonl").warning(
+            "store.cache.dropped", path=self._folder.named(CACHE), error=repr(error)
+        )
         self._writes = False
         self._pending = []
 

@@ -44,13 +44,6 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def log_warning(event: str, **facts: object) -> None:
-    """A structlog event; imported here because a store that is well never needs it."""
-    import structlog  # noqa: PLC0415  # takes 80 ms
-
-    structlog.get_logger("pmll_async").warning(event, **facts)
-
-
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turns the system's errors into those of the store at `path`."""

@@ -15,12 +15,12 @@ from pmll_async.errors import (
     StoreFullError,
     StoreMovedError,
 )
+from pmll_async.logs import logger
 from pmll_async.records import Record
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import Directory, write_all
 from pmll_async.stores.jsonl.folder import (
     is_full,
-    log_warning,
     nothing_written,
     write_manifest,
     write_pins,
@@ -173,7 +173,9 @@ class Writer:
         try:
             self._lock.announce(self._durable)
         except OSError as exc:
-            log_warning("store.lock.unwritable", path=str(self._folder.path), error=str(exc))
+            logger("pmll.jsonl").warning(
+                "store.lock.unwritable", path=str(self._folder.path), error=str(exc)
+            )
 
     def _rotate(self) -> None:
         """Go on in a new segment; whatever fails, the log is as it was."""
@@ -206,6 +208,8 @@ class Writer:
         # The log is whole without it: the manifest only proves less than it could. And the records
         # are written: nobody must be told that they are not.
         except Exception as exc:  # noqa: BLE001  # as said
-            log_warning("store.manifest.unwritten", path=str(self._folder.path), error=repr(exc))
+            logger("pmll.jsonl").warning(
+                "store.manifest.unwritten", path=str(self._folder.path), error=repr(exc)
+            )
         else:
             self._listed = state

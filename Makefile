@@ -34,7 +34,10 @@ help:  ## show this list
 demo: $(VENV)/.ready-cli  ## install, then run the demo on Python's own language reference
 	$(BIN)/pmll demo $(ARGS)
 
+# Compiled once here, and not by each of the processes that tests start where an environment keeps
+# Python from writing byte code.
 test: $(VENV)/.ready-test  ## install, then run every test
+	@$(BIN)/python -m compileall -q pmll_async controllers
 	$(BIN)/python -m pytest $(or $(ARGS),$(SUITE))
 
 lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before a change lands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from pmll_async.canonical_parts import (
     canonical_parts,
     canonical_string,
 )
+from pmll_async.checked import frozen_copy
 from pmll_async.errors import InvalidContextError
 from pmll_async.frozen import FrozenDict, FrozenList, StampedContext, freeze, thaw
 
@@ -34,6 +36,7 @@ __all__ = [
     "canonical_json",
     "canonical_number",
     "canonical_string",
+    "check_context",
     "decode_context",
     "encode_context",
     "encode_in_steps",
@@ -131,10 +134,40 @@ def encode_in_steps(context: Mapping[str, JsonValue] | None, max_bytes: int = MA
     _check_mapping(context)
     if not isinstance(context, StampedContext) and _has_reserved(context):
         raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
-    encoded = _known(context) or (yield from _encode(context))
+    encoded = _known(context)
+    if encoded is None:
+        encoded = yield from _encode(context)
+        if isinstance(context, FrozenDict) and hasattr(context, "canonical"):
+            context.canonical = encoded
     if len(encoded) > max_bytes:
         raise InvalidContextError("", f"{len(encoded)} bytes are over the limit of {max_bytes}")
     return encoded
+
+
+def check_context(context: Mapping[str, JsonValue] | None) -> FrozenDict:
+    """A frozen copy of a caller's context, of any size, as it will read back; raises likewise.
+
+    What takes more than a step to encode is encoded by who commits it, in turns with others.
+    """
+    steps = encode_in_steps(context, sys.maxsize)
+    encoded, frozen = _one_step(steps), None
+    if encoded is None and context is not None:
+        frozen = frozen_copy(context)
+    if frozen is None:
+        encoded = _finished(steps) if encoded is None else encoded
+        frozen = decode_context(encoded)
+    if isinstance(context, StampedContext):
+        frozen = StampedContext(frozen)
+    frozen.canonical = encoded
+    return frozen
+
+
+def _one_step(steps: Steps) -> bytes | None:
+    try:
+        next(steps)
+    except StopIteration as end:
+        return bytes(end.value)
+    return None
 
 
 def _check_mapping(context: object) -> None:
@@ -147,11 +180,9 @@ def _known(context: Mapping[str, JsonValue]) -> bytes | None:
 
 
 def _finished(steps: Steps) -> bytes:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return bytes(end.value)
+    while (encoded := _one_step(steps)) is None:
+        pass
+    return encoded
 
 
 def parse_json(text: bytes | str) -> Any:

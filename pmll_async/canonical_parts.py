@@ -26,8 +26,8 @@ _ONE_BY_ONE: Final = 256
 _FEW: Final = 8
 _SMALL: Final = 32
 _SORTED_AT_ONCE: Final = 4096
-_FLOATS: Final[frozenset[type]] = frozenset({float, np.float64})
-_KINDS: Final = NESTED | _FLOATS | {str, int, bool, NoneType}
+FLOATS: Final[frozenset[type]] = frozenset({float, np.float64})
+KINDS: Final = NESTED | FLOATS | {str, int, bool, NoneType}
 # RFC 8785 sorts by UTF-16, in which what is above U+FFFF comes before U+E000.
 _ABOVE: Final = re.compile(r"[\ud800-\U0010ffff]")
 
@@ -154,7 +154,7 @@ def _slices(keys: list[Any]) -> Iterator[slice]:
 
 def _leaf(value: Any) -> str:
     kind = type(value)
-    if kind in _FLOATS:
+    if kind in FLOATS:
         if not math.isfinite(value):
             raise UnusualError
         return canonical_number(float(value))
@@ -213,7 +213,7 @@ def _at_once(value: Any, depth: int) -> str | None:
 
 
 def _check_kinds(kinds: set[type]) -> None:
-    if not all(issubclass(kind, str) for kind in kinds - _KINDS):
+    if not all(issubclass(kind, str) for kind in kinds - KINDS):
         raise UnusualError
 
 
@@ -223,9 +223,9 @@ def _writes_numbers(level: list[Any], kinds: set[type]) -> bool:
         whole = [v for v in level if type(v) is int]
         if max(whole) >= MAX_INTEGER or min(whole) <= -MAX_INTEGER:
             raise UnusualError
-    if kinds.isdisjoint(_FLOATS):
+    if kinds.isdisjoint(FLOATS):
         return True
-    floats = [v for v in level if type(v) in _FLOATS]
+    floats = [v for v in level if type(v) in FLOATS]
     if len(floats) < _SMALL:
         return all(1e-4 <= abs(v) < 1e15 and v % 1 for v in floats)
     sizes = np.abs(np.array(floats, dtype=np.float64))

@@ -8,13 +8,13 @@ from typing import Any, Final, NoReturn, Self
 class FrozenDict(dict[str, Any]):
     """A `dict` that refuses changes, so that it compares, prints and serialises as one.
 
-    `canonical`, where it is set, are the bytes that were made of it when it was checked; copies and
-    pickles do without.
+    `canonical`, where it is set, are the bytes that were made of it, or None until they are: then
+    nothing in it can change. Copies and pickles do without.
     """
 
     __slots__ = ("canonical",)
 
-    canonical: bytes
+    canonical: bytes | None
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("contexts are immutable; make a dict(...) of it and change that")

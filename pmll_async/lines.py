@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, Self
@@ -21,9 +20,8 @@ from pydantic import (
 from pmll_async.canonical import (
     MAX_BYTES,
     FrozenDict,
-    StampedContext,
+    check_context,
     decode_context,
-    encode_context,
     reencode_context,
 )
 from pmll_async.concert import Concert, Float32
@@ -53,16 +51,6 @@ def _load_context(context: Any) -> FrozenDict:
     return decode_context(reencode_context(context))
 
 
-def _checked(context: Any) -> FrozenDict:
-    # How large it may be is the lattice's to say.
-    encoded = encode_context(context, max_bytes=sys.maxsize)
-    frozen = decode_context(encoded)
-    if isinstance(context, StampedContext):
-        frozen = StampedContext(frozen)
-    frozen.canonical = encoded
-    return frozen
-
-
 Vector = Annotated[
     SkipValidation[Float32],
     BeforeValidator(_load_vector),
@@ -85,7 +73,7 @@ Context = Annotated[
 ]
 GivenContext = Annotated[
     SkipValidation[Mapping[str, Any]],
-    BeforeValidator(_checked),
+    BeforeValidator(check_context),
     PlainSerializer(dict, return_type=dict[str, Any]),
 ]
 

@@ -8,9 +8,9 @@ import pytest
 from controller_support import done, journal, proposing, steps
 
 from controllers import Plan, RTMController, StepContext, Usage
-from pmll_async import Candidate, Lattice, encoding, lines
+from pmll_async import Candidate, Lattice, canonical, encoding
 
-ENCODERS = {"candidate": (lines, "encode_context"), "commit": (encoding, "encode_in_steps")}
+ENCODERS = {"candidate": (canonical, "encode_in_steps"), "commit": (encoding, "encode_in_steps")}
 
 
 @pytest.fixture

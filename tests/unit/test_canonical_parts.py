@@ -14,12 +14,13 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pmll_async import InvalidContextError, canonical_parts
+from pmll_async import InvalidContextError, canonical, canonical_parts
 from pmll_async.canonical import (
     FrozenDict,
     FrozenList,
     StampedContext,
     _Checker,
+    check_context,
     decode_context,
     encode_context,
     encode_in_steps,
@@ -121,6 +122,7 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
                 "_SORTED_AT_ONCE": 2,
             }.items():
                 patch.setattr(canonical_parts, name, size)
+            patch.setattr(canonical, "_STEP_WORK", 0)
         yield
 
 
@@ -144,6 +146,38 @@ def test_what_is_json(context: dict[str, Any]) -> None:
 @example({"a": [1e-7, "\ud800"]})
 def test_what_may_be_none(context: dict[Any, Any]) -> None:
     assert outcome(encode_context, context) == outcome(exactly, context)
+
+
+def told(value: Any) -> Any:
+    """A value with the type of each part and the order of its keys, which `==` does not look at."""
+    if isinstance(value, dict):
+        return type(value), [(key, told(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return type(value), [told(item) for item in value]
+    return type(value), repr(value)
+
+
+@pytest.mark.usefixtures("sizes")
+@settings(max_examples=100)
+@given(
+    st.dictionaries(letters.filter("pmll".__ne__), plain, max_size=6)
+    | st.dictionaries(keys, anything, max_size=5)
+    | st.lists(floats, min_size=32, max_size=40).map(lambda numbers: {"v": numbers})
+)
+@example({"b": [1.0, -0.0, 2.0**53, -(2.0**53), 1e300, np.float64(0.5)] * 6, "a": (1.0,)})
+@example({"é": "東京", "b": {"z": 1, "a": None}})
+@example({"a": ["\ud800"]})
+@example({"a": [{"\ud800": 1}]})
+@example({"v": [float("nan")] * 40})
+def test_what_is_shown_is_what_will_be_read(context: dict[Any, Any]) -> None:
+    found, expected = outcome(check_context, context), outcome(encode_context, context, 10**9)
+    if expected[0] != "bytes":
+        assert found == expected
+        return
+    shown, encoded = found[1], expected[1]
+    assert told(shown) == told(decode_context(encoded))
+    assert shown.canonical in (encoded, None)
+    assert encode_context(shown, 10**9) == shown.canonical == encoded
 
 
 @pytest.mark.usefixtures("sizes")
@@ -181,6 +215,14 @@ def test_what_is_large_is_many_steps(name: str) -> None:
     count = sum(1 for _ in steps)
     assert count >= (0 if name == "text" else 4)
     assert encode_context(context, 10**9) == rfc8785.dumps(context)
+
+
+@pytest.mark.parametrize("name", sorted(set(large()) - {"astral", "text"}))
+def test_what_is_large_is_not_written_to_be_checked(name: str) -> None:
+    context = {"v": large()[name]}
+    shown = check_context(context)
+    assert shown.canonical is None
+    assert told(shown) == told(decode_context(rfc8785.dumps(context)))
 
 
 def test_integers_that_only_a_float_can_have_been() -> None:

@@ -16,16 +16,21 @@ _CALLED_WRONGLY: Final = 2
 def main() -> NoReturn:
     """Run `pmll` with the arguments of the process, and exit with its code."""
     try:
-        from pmll_async.commands.app import app  # noqa: PLC0415  # says what to install
+        _run()
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in _EXTRA:
             raise
         sys.exit(_missing())
+    sys.exit(0)
+
+
+def _run() -> None:
+    from pmll_async.commands.app import app  # noqa: PLC0415  # `main` says what to install
+
     for stream in (sys.stdout, sys.stderr):
         # Stored text may have characters that the terminal's encoding lacks.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams
     app(prog_name="pmll")
-    sys.exit(0)
 
 
 def _missing() -> int:

@@ -186,9 +186,10 @@ main()
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
-def test_without_the_extra_the_command_says_what_to_install(name: str) -> None:
+def test_without_the_extra_the_command_says_what_to_install(name: str, tmp_path: Path) -> None:
+    folder = make_lattice(tmp_path / "memory")
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(name=name), "info", "memory"],
+        [sys.executable, "-c", WITHOUT.format(name=name), "info", str(folder)],
         capture_output=True,
         check=False,
         env=environment(),

@@ -42,7 +42,7 @@ from pmll_async.stores.jsonl.pieces import (
     join,
 )
 
-_MAGIC: Final = b"PMLLBLK2"
+_MAGIC: Final = b"PMLLBLK3"
 # magic, store, first, records, lines, vectors, last, stop, checksum of the last record, digest,
 # then bytes and root of the columns, the keys and the contexts, then the header's CRC-32C
 _HEADER: Final = struct.Struct("<8s16sQQQQQQ8s32sQ32sQ32sQ32sI")

@@ -52,7 +52,7 @@ format: $(VENV)/.ready-dev  ## write the one format, and mend what the linter ca
 	$(BIN)/ruff format .
 
 bench: $(PEERS)/.ready-bench  ## measure against the peers (installs them, some hundred packages)
-	$(PEERS)/bin/python -m tests.bench $(ARGS)
+	$(PEERS)/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environment and everything that a tool has left behind
 	rm -rf $(VENV) $(PEERS) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache

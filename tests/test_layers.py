@@ -276,7 +276,7 @@ def excuses_its_size(path: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "path", files_of("pmll_async", "controllers", "examples", "tests"), ids=identify
+    "path", files_of("pmll_async", "controllers", "examples", "tests", "benchmarks"), ids=identify
 )
 def test_files_and_functions_are_small(path: Path) -> None:
     if excuses_its_size(path):

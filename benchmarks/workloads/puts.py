@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import cast
 
-from tests.bench import clock, data
-from tests.bench.data import Line
-from tests.bench.subjects import Subject, SupportsBatches, SupportsPut
-from tests.bench.workloads import Figures, Params, Place
+from benchmarks import clock, data
+from benchmarks.data import Line
+from benchmarks.subjects import Subject, SupportsBatches, SupportsPut
+from benchmarks.workloads import Figures, Params, Place
 
 WARM_UP = 5
 

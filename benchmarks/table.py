@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.lines import OK, Line
-from tests.bench.scratch import file_system, real_disk
+from benchmarks.lines import OK, Line
+from benchmarks.scratch import file_system, real_disk
 
 HEADINGS = ("operation", "subject", "median", "against", "ratio", "must reach", "reached")
 SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))

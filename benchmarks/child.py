@@ -14,8 +14,8 @@ from typing import cast
 
 import numpy as np
 
-from tests.bench import data
-from tests.bench.subjects import SupportsPut, SupportsQuery, own_process, subject_class
+from benchmarks import data
+from benchmarks.subjects import SupportsPut, SupportsQuery, own_process, subject_class
 
 WRITERS = 8
 # Far beyond every stored line, so that what a killed writer leaves is new.

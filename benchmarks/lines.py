@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.bench.rows import ITSELF, Plan, Spec
-from tests.bench.subjects import OURS, PEERS, subject_class
-from tests.bench.workloads import Figures
+from benchmarks.rows import ITSELF, Plan, Spec
+from benchmarks.subjects import OURS, PEERS, subject_class
+from benchmarks.workloads import Figures
 
 OK = "measured"
 

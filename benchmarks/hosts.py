@@ -18,11 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tests.bench import data
-from tests.bench.data import Where
-from tests.bench.subjects import PEERS, SupportsQuery, own_process, subject_class
-from tests.bench.workloads import Figures, Params, Place, Workload
-from tests.bench.workloads.processes import ROOT
+from benchmarks import data
+from benchmarks.data import Where
+from benchmarks.subjects import PEERS, SupportsQuery, own_process, subject_class
+from benchmarks.workloads import Figures, Params, Place, Workload
+from benchmarks.workloads.processes import ROOT
 
 # A peer that does not answer for so long is given up; the slowest load takes about half of it.
 PATIENCE = 600.0
@@ -176,7 +176,7 @@ async def worker(name: str, log: Path) -> asyncio.subprocess.Process:
     """A process for one peer; what it says on standard error is kept in a file beside the data."""
     with log.open("ab") as stream:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "ignore", "-m", "tests.bench.hosts", name, cwd=ROOT,
+            sys.executable, "-W", "ignore", "-m", "benchmarks.hosts", name, cwd=ROOT,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stream,
         )  # fmt: skip
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tests.bench.data import TOPICS, Where
-from tests.bench.subjects import FTS5, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
-from tests.bench.workloads import Params
+from benchmarks.data import TOPICS, Where
+from benchmarks.subjects import FTS5, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
+from benchmarks.workloads import Params
 
 ITSELF = "itself"
-PUTS = "tests.bench.workloads.puts"
-QUERIES = "tests.bench.workloads.queries"
-LOOP = "tests.bench.workloads.loop"
-TEXTS = "tests.bench.workloads.texts"
-RUNS = "tests.bench.workloads.runs"
-PROCESSES = "tests.bench.workloads.processes"
+PUTS = "benchmarks.workloads.puts"
+QUERIES = "benchmarks.workloads.queries"
+LOOP = "benchmarks.workloads.loop"
+TEXTS = "benchmarks.workloads.texts"
+RUNS = "benchmarks.workloads.runs"
+PROCESSES = "benchmarks.workloads.processes"
 LIBRARIES = tuple(name for name in PEERS if name != "json file")
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tests.bench.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, Line, Vector, Where
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, key BLOB NOT NULL, context TEXT NOT NULL);

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import cast
 
-from tests.bench import clock, data
-from tests.bench.data import Vector
-from tests.bench.subjects import Subject, SupportsQuery
-from tests.bench.workloads import Figures, Params, Place
+from benchmarks import clock, data
+from benchmarks.data import Vector
+from benchmarks.subjects import Subject, SupportsQuery
+from benchmarks.workloads import Figures, Params, Place
 
 REPEATED = 20
 

@@ -8,10 +8,10 @@ import time
 from statistics import median
 from typing import cast
 
-from tests.bench import clock
-from tests.bench.run_subjects import SupportsRuns
-from tests.bench.subjects import Subject
-from tests.bench.workloads import Figures, Params, Place
+from benchmarks import clock
+from benchmarks.run_subjects import SupportsRuns
+from benchmarks.subjects import Subject
+from benchmarks.workloads import Figures, Params, Place
 
 _CYCLES_AT_ONCE = 3
 _PHASES = 3

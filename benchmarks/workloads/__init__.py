@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.data import Where
-from tests.bench.subjects import Subject
+from benchmarks.data import Where
+from benchmarks.subjects import Subject
 
 Figures = dict[str, float]
 

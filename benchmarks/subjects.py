@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from tests.bench.data import Line, Vector, Where
+from benchmarks.data import Line, Vector, Where
 
 
 class Subject(Protocol):
@@ -76,21 +76,21 @@ OUR_TEXTS = "pmll-async texts"
 OUR_RUNS = "pmll-async runs"
 FTS5 = "sqlite fts5"
 CLASSES: dict[str, str] = {
-    OURS: "tests.bench.ours:Ours",
-    OUR_RACE: "tests.bench.ours:OurRace",
-    OUR_TEXTS: "tests.bench.text_subjects:OurTexts",
-    OUR_RUNS: "tests.bench.run_subjects:OurRuns",
-    FTS5: "tests.bench.text_subjects:Fts5",
-    "write+fdatasync": "tests.bench.floors:RawLog",
-    "numpy": "tests.bench.floors:MatrixProduct",
-    "anyio task group": "tests.bench.floors:TaskGroup",
-    "its imports": "tests.bench.floors:Imports",
-    "idle loop": "tests.bench.floors:Idle",
-    "aiosqlite+numpy": "tests.bench.peers.aiosqlite_numpy:AiosqliteNumpy",
-    "langgraph": "tests.bench.peers.langgraph:LangGraph",
-    "chromadb": "tests.bench.peers.chroma:Chroma",
-    "mem0": "tests.bench.peers.mem0:Mem0",
-    "json file": "tests.bench.peers.json_file:JsonFile",
+    OURS: "benchmarks.ours:Ours",
+    OUR_RACE: "benchmarks.ours:OurRace",
+    OUR_TEXTS: "benchmarks.text_subjects:OurTexts",
+    OUR_RUNS: "benchmarks.run_subjects:OurRuns",
+    FTS5: "benchmarks.text_subjects:Fts5",
+    "write+fdatasync": "benchmarks.floors:RawLog",
+    "numpy": "benchmarks.floors:MatrixProduct",
+    "anyio task group": "benchmarks.floors:TaskGroup",
+    "its imports": "benchmarks.floors:Imports",
+    "idle loop": "benchmarks.floors:Idle",
+    "aiosqlite+numpy": "benchmarks.peers.aiosqlite_numpy:AiosqliteNumpy",
+    "langgraph": "benchmarks.peers.langgraph:LangGraph",
+    "chromadb": "benchmarks.peers.chroma:Chroma",
+    "mem0": "benchmarks.peers.mem0:Mem0",
+    "json file": "benchmarks.peers.json_file:JsonFile",
 }
 PEERS = ("langgraph", "aiosqlite+numpy", "chromadb", "mem0", "json file")
 

@@ -7,12 +7,12 @@ import time
 from statistics import median
 from typing import cast
 
-from tests.bench import clock
-from tests.bench.subjects import Subject
-from tests.bench.text_subjects import SupportsRecall
-from tests.bench.texts import questions, turns
-from tests.bench.workloads import Figures, Params, Place
-from tests.bench.workloads.puts import remove
+from benchmarks import clock
+from benchmarks.subjects import Subject
+from benchmarks.text_subjects import SupportsRecall
+from benchmarks.texts import questions, turns
+from benchmarks.workloads import Figures, Params, Place
+from benchmarks.workloads.puts import remove
 
 RECALLED = 10
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.bench.data import Line, Vector, Where
+from benchmarks.data import Line, Vector, Where
 
 
 class JsonFile:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def bench(file: Path, *options: str) -> tuple[list[dict[str, Any]], str]:
     """The lines of a quick run, in a process of its own, which it silences, and what it printed."""
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(file), *options]
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file), *options]
     done = subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8", timeout=300
     )

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.bench import data
-from tests.bench.data import DIM, Line, Vector, Where
+from benchmarks import data
+from benchmarks.data import DIM, Line, Vector, Where
 
 
 class Ours:

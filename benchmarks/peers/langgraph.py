@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.bench.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, Line, Vector, Where
 
 NAMESPACE = ("memories",)
 QUERY = "the query"

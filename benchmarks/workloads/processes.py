@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.bench.data import DIM
-from tests.bench.subjects import Subject
-from tests.bench.workloads import Figures, Params, Place
+from benchmarks.data import DIM
+from benchmarks.subjects import Subject
+from benchmarks.workloads import Figures, Params, Place
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 KEY_BYTES = 4 * DIM
 WAIT = 120.0
 
@@ -46,7 +46,7 @@ class Reopen:
         self._name, self._params, self._base = subject.name, params, place.base
 
     async def round(self, number: int) -> Figures:
-        found = await answer("-m", "tests.bench.child", "reopen", self._name, str(self._base))
+        found = await answer("-m", "benchmarks.child", "reopen", self._name, str(self._base))
         memory = found["resident"] / (self._params.lines * KEY_BYTES)
         return {"seconds": found["seconds"], "memory": memory}
 
@@ -60,7 +60,7 @@ class ReopenKilled(Reopen):
     async def round(self, number: int) -> Figures:
         writer = await child(
             "-m",
-            "tests.bench.child",
+            "benchmarks.child",
             "write",
             self._name,
             str(self._base),

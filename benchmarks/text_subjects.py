@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from tests.bench.texts import Turn
+from benchmarks.texts import Turn
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.research --data FILE`: what research finds, beside a single recall.
+"""`python -m benchmarks.research --data FILE`: what research finds, beside a single recall.
 
 FILE is LoCoMo's, which is not part of this project: https://github.com/snap-research/locomo has it.
 Every question is a whole run of the controller, with its commits, in a memory of the conversation
@@ -91,7 +91,7 @@ def embedder_of(name: str) -> Embedder:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exits with 0, or 2 for a wrong call or file."""
-    command = argparse.ArgumentParser(prog="python -m tests.bench.research", description=__doc__)
+    command = argparse.ArgumentParser(prog="python -m benchmarks.research", description=__doc__)
     command.add_argument("--data", type=Path, required=True, metavar="FILE")
     command.add_argument("--embedder", choices=("hashing", "minilm"), default="hashing")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N questions")

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measures, prints one table, and writes JSON if asked to."""
+"""`python -m benchmarks`: measures, prints one table, and writes JSON if asked to."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench import table
-from tests.bench.rows import QUICK, Plan, Sizes, plans
-from tests.bench.run import run
-from tests.bench.subjects import PEERS
+from benchmarks import table
+from benchmarks.rows import QUICK, Plan, Sizes, plans
+from benchmarks.run import run
+from benchmarks.subjects import PEERS
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     names = ", ".join(plan.name for plan in plans(Sizes()))
     made = argparse.ArgumentParser(
-        prog="python -m tests.bench", description=__doc__, epilog=f"Rows: {names}."
+        prog="python -m benchmarks", description=__doc__, epilog=f"Rows: {names}."
     )
     made.add_argument(
         "--quick",

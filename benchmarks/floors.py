@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tests.bench import data
-from tests.bench.data import Line, Vector, Where
-from tests.bench.ours import Ours
+from benchmarks import data
+from benchmarks.data import Line, Vector, Where
+from benchmarks.ours import Ours
 
 SAMPLES = 64
 

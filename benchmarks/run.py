@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.hosts import Host, SubjectError, hosts, reason, silence
-from tests.bench.lines import OK, Line, Measured, read
-from tests.bench.rows import Plan, spaced
-from tests.bench.scratch import scratch
-from tests.bench.subjects import PEERS, missing, subject_class
-from tests.bench.workloads import Place
+from benchmarks.hosts import Host, SubjectError, hosts, reason, silence
+from benchmarks.lines import OK, Line, Measured, read
+from benchmarks.rows import Plan, spaced
+from benchmarks.scratch import scratch
+from benchmarks.subjects import PEERS, missing, subject_class
+from benchmarks.workloads import Place
 
 # Floors without a store of their own have nothing to fill.
 UNFILLED = frozenset({"write+fdatasync", "idle loop"})

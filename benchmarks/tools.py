@@ -1,4 +1,4 @@
-"""`python -m tests.bench.tools`: what tools cost and save; prints the tables of docs/tools.md.
+"""`python -m benchmarks.tools`: what tools cost and save; prints the tables of docs/tools.md.
 
 The model is a script, so that nothing is said about how well a model uses tools. Measured is what
 the framework adds: calls that are saved, effects that a killed process does not repeat, and time.
@@ -29,7 +29,7 @@ from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[1]
 RUNS: Final = 20
 ITEMS: Final = ("tea", "rice", "salt")
 TURNS: Final = 2
@@ -88,7 +88,7 @@ def killed() -> dict[tuple[str, str], tuple[int, int]]:
 
 def _killed(runner: str, place: str) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "tests.bench.tools", runner, place, name]
+        command = [sys.executable, "-m", "benchmarks.tools", runner, place, name]
         # The process kills itself the first time it comes to the place, and then it is restarted.
         first = subprocess.run(command, cwd=ROOT, check=False, timeout=60)
         if first.returncode != -signal.SIGKILL:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import cast
 
-from tests.bench import clock, data
-from tests.bench.data import Line, Vector
-from tests.bench.subjects import Subject, SupportsPut, SupportsQuery, SupportsRace
-from tests.bench.workloads import Figures, Params, Place
-from tests.bench.workloads.puts import ready
+from benchmarks import clock, data
+from benchmarks.data import Line, Vector
+from benchmarks.subjects import Subject, SupportsPut, SupportsQuery, SupportsRace
+from benchmarks.workloads import Figures, Params, Place
+from benchmarks.workloads.puts import ready
 
 
 class Races:

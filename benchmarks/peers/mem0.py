@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.bench.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, Line, Vector, Where
 
 USER = "bench"
 QUERY = "the query"

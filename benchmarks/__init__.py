@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks` measures the lattice beside its floors and its peers."""

@@ -82,8 +82,8 @@ class OurRace:
     imports: ClassVar[str] = "import pmll_async"
 
     async def open(self, folder: Path) -> None:
-        make = importlib.import_module("pmll_async.lines").Candidate
-        self._race: Any = importlib.import_module("pmll_async.race")
+        make = importlib.import_module("pmll_async.values.lines").Candidate
+        self._race: Any = importlib.import_module("pmll_async.engine.race.race")
         ready = [make(key=line.key, name=f"candidate {line.number}") for line in data.lines(0, 64)]
         self._functions = [trivial_candidate(candidate) for candidate in ready]
 

@@ -23,7 +23,7 @@ from pmll_async.errors import InvalidInputError
 from pmll_async.evaluation.locomo import first_questions, read_conversations
 from pmll_async.evaluation.measures import DEPTH
 from pmll_async.evaluation.methods import METHODS, TURN, Ask, Method, Setting
-from pmll_async.evaluation.running import Evaluation, Result, evaluate
+from pmll_async.evaluation.runs import Evaluation, Result, evaluate
 from pmll_async.protocols import Embedder
 from pmll_async.text import HashingEmbedder, TextMemory
 

@@ -1,12 +1,12 @@
 """Controllers: PLAN → ACT → REFLECT over a memory, with steps that the user plugs in.
 
-It is imported as `controllers` or as `pmll_controllers`: the same modules, as `naming` sees to.
+It is imported as `controllers` or as `pmll_controllers`: the same modules, as `aliases` sees to.
 """
 
 if __name__ == "controllers":
-    from . import naming
+    from . import aliases
 
-    naming.share()
+    aliases.share()
 elif __name__ == "pmll_controllers":
     from os.path import realpath
 
@@ -14,8 +14,6 @@ elif __name__ == "pmll_controllers":
     __path__[:] = map(realpath, __path__)
 
 from .controller import RTMController as RTMController
-from .effects import EffectRepeatedError as EffectRepeatedError
-from .effects import EffectUnknownError as EffectUnknownError
 from .events import Acted as Acted
 from .events import EffectBegun as EffectBegun
 from .events import EffectDone as EffectDone
@@ -34,10 +32,11 @@ from .events import RunResult as RunResult
 from .events import RunResumed as RunResumed
 from .events import RunStarted as RunStarted
 from .events import Status as Status
-from .history import replay as replay
-from .history import runs as runs
-from .journal import RunExistsError as RunExistsError
-from .logs import log_events as log_events
+from .journal.history import replay as replay
+from .journal.history import runs as runs
+from .journal.journal import RunExistsError as RunExistsError
+from .journal.resume_point import RunNotFoundError as RunNotFoundError
+from .journal.resume_point import RunPausedError as RunPausedError
 from .policies import Budget as Budget
 from .policies import Rule as Rule
 from .policies import Usage as Usage
@@ -47,11 +46,13 @@ from .policies import max_depth as max_depth
 from .policies import retry_limit as retry_limit
 from .policies import time_budget as time_budget
 from .policies import total_cycles as total_cycles
-from .run import RunActiveError as RunActiveError
-from .setup import Observer as Observer
-from .signatures import InvalidToolError as InvalidToolError
-from .standing import RunNotFoundError as RunNotFoundError
-from .standing import RunPausedError as RunPausedError
+from .reports.logs import log_events as log_events
+from .run.effects import EffectRepeatedError as EffectRepeatedError
+from .run.effects import EffectUnknownError as EffectUnknownError
+from .run.run import RunActiveError as RunActiveError
+from .run.setup import Observer as Observer
+from .run.streams import Listener as Listener
+from .run.streams import RunStream as RunStream
 from .steps import ActStep as ActStep
 from .steps import Continue as Continue
 from .steps import Done as Done
@@ -67,12 +68,11 @@ from .steps import ReflectStep as ReflectStep
 from .steps import Retry as Retry
 from .steps import StepContext as StepContext
 from .steps import Verdict as Verdict
-from .streams import Listener as Listener
-from .streams import RunStream as RunStream
-from .tools import RacedEffectError as RacedEffectError
-from .tools import Tool as Tool
-from .tools import ToolResult as ToolResult
-from .tools import Tools as Tools
+from .tools.signatures import InvalidToolError as InvalidToolError
+from .tools.tools import RacedEffectError as RacedEffectError
+from .tools.tools import Tool as Tool
+from .tools.tools import ToolResult as ToolResult
+from .tools.tools import Tools as Tools
 
 __all__ = [
     "ActStep",

@@ -13,20 +13,31 @@ from pydantic import JsonValue
 
 from pmll_async import InvalidInputError, Lattice
 
-from . import history
 from .calling import is_async, name_of
-from .entries import facts_of
 from .events import Event, RunInfo, RunResult
+from .journal import history
+from .journal.entries import facts_of
+from .journal.forms import forms_of
+from .journal.resume_point import RunPausedError, Standing, standing_of
 from .policies import Rule, retry_limit
 from .policies import max_cycles as cycle_rule
 from .policies import max_depth as depth_rule
-from .restoring import forms_of
-from .run import Emit, Run, claimed
-from .setup import Observer, Setup
-from .standing import RunPausedError, Standing, standing_of
-from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, ReflectStep, Retry
-from .streams import RunStream
-from .turns import turnstile
+from .run.run import Emit, Run, claimed
+from .run.setup import Observer, Setup
+from .run.streams import RunStream
+from .run.turns import turnstile
+from .steps import (
+    ActStep,
+    Continue,
+    Data,
+    Deps,
+    Done,
+    Judge,
+    Plan,
+    PlanStep,
+    ReflectStep,
+    Retry,
+)
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory

@@ -14,24 +14,29 @@ from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
 
-from pmll_async import encoding
-from pmll_async.anchors import Hasher
-from pmll_async.concert import Concert
+from pmll_async.engine.assembly import Shape, follow
+from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventStream
+from pmll_async.engine.events.stats import LatticeStats
+from pmll_async.engine.ledger.snapshot import Point, Snapshot
+from pmll_async.engine.race.race import CandidateFunction, Judge
+from pmll_async.engine.race.scores import Racecourse, outcome_of, recorded_outcome
+from pmll_async.engine.trace.batches import put_many
 from pmll_async.errors import InvalidInputError, StaleAnchorError
-from pmll_async.events import BUFFERED_EVENTS, BatchObserver, EventStream
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
 from pmll_async.openable import Openable
-from pmll_async.opening import Shape, follow
-from pmll_async.proposals import DecayProposal, ForgetProposal, PutProposal, RollbackProposal
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.putting import put_many
-from pmll_async.race import CandidateFunction, Judge
-from pmll_async.racing import Racecourse, outcome_of, recorded_outcome
 from pmll_async.readable import Services
-from pmll_async.snapshot import Point, Snapshot
-from pmll_async.stats import LatticeStats
-from pmll_async.vectors import to_key
+from pmll_async.records import encoder as encoding
+from pmll_async.records.proposals import (
+    DecayProposal,
+    ForgetProposal,
+    PutProposal,
+    RollbackProposal,
+)
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Concert
+from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
+from pmll_async.values.vectors import to_key
 from pmll_async.views import LatticeView
 from pmll_async.working import WorkingMemory
 

@@ -9,16 +9,16 @@ from types import TracebackType
 from typing import Self
 from weakref import finalize
 
-from pmll_async.anchors import Hasher
-from pmll_async.concert import Concert
+from pmll_async.engine.assembly import Abandonable, Loaded, Opened, Shape, assemble, load
+from pmll_async.engine.events.events import EventHub
 from pmll_async.errors import LatticeClosedError, ReadOnlyStoreError
-from pmll_async.events import EventHub
-from pmll_async.jobs import begin
-from pmll_async.lines import Limits
-from pmll_async.opening import Abandonable, Loaded, Opened, Shape, assemble, load
+from pmll_async.loop.jobs import begin
+from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Clock, Index, Store
 from pmll_async.readable import Readable
-from pmll_async.workers import CALLS
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Concert
+from pmll_async.values.lines import Limits
 
 
 class Openable(Readable):

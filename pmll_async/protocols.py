@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
-from pmll_async.concert import Concert, Float32, Float64
 from pmll_async.errors import PinnedError
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Concert, Float32, Float64
 
 Clock = Callable[[], float]
 """Seconds since the epoch. Called in the trace's thread for records, on the loop for queries."""

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmll_async import encoding
-from pmll_async.concert import Float32, weighted_bias
-from pmll_async.desk import QueryDesk
+from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.ledger.snapshot import Ints, Snapshot
+from pmll_async.engine.queries.batcher import QueryDesk
+from pmll_async.engine.queries.matches import FilterDesk
+from pmll_async.engine.queries.reader import Question, Reader
 from pmll_async.errors import LineNotFoundError
-from pmll_async.filtering import FilterDesk
-from pmll_async.filters import Filter, parse
-from pmll_async.jobs import Jobs
-from pmll_async.ledger import Ledger
-from pmll_async.lines import MemoryLine, RaceOutcome
-from pmll_async.reader import Question, Reader
-from pmll_async.snapshot import Ints, Snapshot
-from pmll_async.vectors import to_key
+from pmll_async.loop.jobs import Jobs
+from pmll_async.records import encoder as encoding
+from pmll_async.values.concert import Float32, weighted_bias
+from pmll_async.values.filters import Filter, parse
+from pmll_async.values.lines import MemoryLine, RaceOutcome
+from pmll_async.values.vectors import to_key
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Where: TypeAlias = "Mapping[str, JsonValue]"
-"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `pmll_async.filters`."""
+"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.filters`."""
 
 Rows: TypeAlias = NDArray[np.int64]
 

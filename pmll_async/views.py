@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.errors import PmllError
 from pmll_async.readable import Readable, Services
-from pmll_async.snapshot import Snapshot
 
 
 class LatticeView(Readable):

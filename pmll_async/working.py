@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
-from pmll_async import encoding
 from pmll_async.errors import InvalidInputError, ReentrantError, twin
+from pmll_async.records import encoder as encoding
 
 Item = TypeVar("Item")
 

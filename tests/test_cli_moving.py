@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_support import TIMEOUT, environment, make_lattice, make_long_lattice, pmll, start
 
-from pmll_async.commands.moving import _Pause
+from pmll_async.cli.moving import _Pause
 
 KEY = b"a secret\n"
 

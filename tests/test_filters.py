@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidFilterError
-from pmll_async.filters import (
+from pmll_async.values.filters import (
     MISSING,
     And,
     FieldPath,

@@ -1,7 +1,7 @@
 """Who may import whom, and how large files and functions may grow.
 
-A module takes the layer of the longest row that names it or a package around it, and imports from
-its own layer and from those below. A type-only import, or one inside a function, counts as well.
+A module is in the room of the longest name that is its own or a package's around it, and imports
+from its own floor and those below. A type-only import, or one inside a function, counts as well.
 """
 
 from __future__ import annotations
@@ -17,76 +17,33 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A new module needs a row here; `""` is the root that re-exports the public names.
-LAYERS: dict[int, set[str]] = {
-    0: {
-        "anchors",
-        "breathing",
-        "canonical",
-        "canonical_parts",
-        "chain",
-        "checked",
-        "columns",
-        "concert",
-        "errors",
-        "filters",
-        "frozen",
-        "growing",
-        "jobs",
-        "logs",
-        "lines",
-        "parsing",
-        "records",
-        "stats",
-        "vectors",
-        "workers",
-    },
-    1: {"protocols"},
-    2: {"stores", "indexes", "integrity", "text.hashing", "text.embedders"},
-    3: {
-        "context_index",
-        "draft",
-        "encoding",
-        "ledger",
-        "novelty",
-        "proposals",
-        "race",
-        "snapshot",
-        "states",
-        "tickets",
-        "trace",
-    },
-    4: {
-        "",
-        "desk",
-        "events",
-        "filtering",
-        "holding",
-        "lattice",
-        "openable",
-        "opening",
-        "putting",
-        "racing",
-        "readable",
-        "reader",
-        "transfer",
-        "views",
-        "working",
-    },
-    5: {"text"},
-    6: {"cli", "commands", "evaluation", "servers"},
-    7: {"testing"},
-}
+# From the ground up. `""` is the root, which re-exports the public names; rooms that nobody has
+# built yet have their floor already.
+FLOORS: tuple[set[str], ...] = (
+    {"errors"},
+    {"loop"},
+    {"values"},
+    {"records"},
+    {"protocols"},
+    {"stores", "indexes", "integrity", "text.embedders"},
+    {"engine.events", "engine.ledger", "engine.trace", "engine.queries"},
+    {"", "engine.race", "engine", "lattice", "openable", "readable", "views", "working"},
+    {"text", "models"},
+    {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
+    {"cli"},
+    {"testing"},
+)
 
-# Neighbours in a layer that must not know each other, in either direction.
+# Neighbours on a floor that must not know each other, in either direction.
 STRANGERS: tuple[frozenset[str], ...] = (
-    frozenset({"race", "trace"}),
-    frozenset({"stores", "indexes", "integrity", "text.hashing", "text.embedders"}),
+    frozenset({"engine.trace", "engine.queries"}),
+    frozenset({"stores", "indexes", "integrity", "text.embedders"}),
+    frozenset({"adapters", "graph", "servers", "dashboard"}),
 )
 
 # Everything else takes the store that it is handed.
-BACKEND_CHOOSERS = {"lattice", "cli", "commands", "servers", "testing"}
-ENVIRONMENT_READERS = {"cli", "commands", "servers"}
+BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
+ENVIRONMENT_READERS = {"cli", "servers"}
 # Where users, and so the controllers, import from.
 PUBLIC_MODULES = {
     "pmll_async",
@@ -161,19 +118,19 @@ def target_of(item: Import) -> str:
     return submodule if submodule in modules() else item.module
 
 
-def row_of(module: str) -> str | None:
-    """The row that covers a module of pmll_async, or None."""
-    rows = set().union(*LAYERS.values())
+def room_of(module: str) -> str | None:
+    """The room that covers a module of pmll_async, or None."""
+    rooms = set().union(*FLOORS)
     name = module.removeprefix("pmll_async").removeprefix(".")
     if not name:
         return ""
     parts = name.split(".")
     prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((prefix for prefix in prefixes if prefix in rows), None)
+    return next((prefix for prefix in prefixes if prefix in rooms), None)
 
 
-def layer_of(row: str) -> int:
-    return next(layer for layer, rows in LAYERS.items() if row in rows)
+def floor_of(room: str) -> int:
+    return next(floor for floor, rooms in enumerate(FLOORS) if room in rooms)
 
 
 def is_within(module: str, package: str) -> bool:
@@ -200,22 +157,22 @@ def public_names(module: str) -> set[str]:
 
 @pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
 def test_imports_point_down(path: Path) -> None:
-    row = row_of(module_of(path))
-    assert row is not None, f"{identify(path)} has no layer: add it to LAYERS in {__file__}"
+    room = room_of(module_of(path))
+    assert room is not None, f"{identify(path)} is in no room: give it one in FLOORS of {__file__}"
     wrong = []
     for item in imports_of(path):
         target = target_of(item)
         if not is_within(target, "pmll_async"):
             continue
-        other = row_of(target)
-        assert other is not None, f"{identify(path)}:{item.line} imports {target}, of no layer"
-        if layer_of(other) > layer_of(row) or is_stranger(row, other):
-            wrong.append(f"line {item.line}: {target} (layer {layer_of(other)})")
-    assert not wrong, f"{identify(path)} is of layer {layer_of(row)} and imports {wrong}"
+        other = room_of(target)
+        assert other is not None, f"{identify(path)}:{item.line} imports {target}, in no room"
+        if floor_of(other) > floor_of(room) or is_stranger(room, other):
+            wrong.append(f"line {item.line}: {target} (floor {floor_of(other)})")
+    assert not wrong, f"{identify(path)} is on floor {floor_of(room)} and imports {wrong}"
 
 
-def is_stranger(row: str, other: str) -> bool:
-    return row != other and any({row, other} <= group for group in STRANGERS)
+def is_stranger(room: str, other: str) -> bool:
+    return room != other and any({room, other} <= group for group in STRANGERS)
 
 
 @pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
@@ -225,8 +182,8 @@ def test_the_package_knows_nothing_of_its_controllers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
 def test_only_the_front_door_chooses_a_backend(path: Path) -> None:
-    row = row_of(module_of(path))
-    if row == "stores" or row in BACKEND_CHOOSERS:
+    room = room_of(module_of(path))
+    if room == "stores" or room in BACKEND_CHOOSERS:
         return
     stores = [item for item in imports_of(path) if is_within(target_of(item), "pmll_async.stores")]
     assert not stores
@@ -234,7 +191,7 @@ def test_only_the_front_door_chooses_a_backend(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files_of("pmll_async", "controllers"), ids=identify)
 def test_only_the_outermost_layer_reads_the_environment(path: Path) -> None:
-    if is_within(module_of(path), "pmll_async") and row_of(module_of(path)) in ENVIRONMENT_READERS:
+    if is_within(module_of(path), "pmll_async") and room_of(module_of(path)) in ENVIRONMENT_READERS:
         return
     reads = {"environ", "environb", "getenv", "getenvb"}
     found = [

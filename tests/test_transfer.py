@@ -30,11 +30,11 @@ from pmll_async import (
     StoreFullError,
     WrongKeyError,
 )
-from pmll_async.anchors import Hasher
+from pmll_async.moving.transfer import export_records, import_records
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.transfer import export_records, import_records
+from pmll_async.values.anchors import Hasher
 
 KEY = b"a secret"
 

@@ -22,9 +22,9 @@ from transfer_support import (
 )
 
 from pmll_async import Lattice, PmllError
+from pmll_async.moving.transfer import export_records, import_records
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing.chains import ChainBuilder
-from pmll_async.transfer import export_records, import_records
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pmll_async import StoreFullError
-from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
 from pmll_async.errors import MalformedExportError
+from pmll_async.moving.transfer import export_records, import_records
+from pmll_async.records.blocks import Block
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.transfer import export_records, import_records
+from pmll_async.values.anchors import Hasher
 
 PLAIN = Hasher()
 RECORDS = 10

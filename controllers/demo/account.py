@@ -17,7 +17,7 @@ from pmll_async import (
     RaceOutcome,
 )
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     Acted,
     Event,
     Failed,
@@ -26,10 +26,10 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunEnded,
     RunResult,
 )
-from ..documents import verdict_name  # noqa: TID252  # as above
+from ..reports.documents import verdict_name
 from .library import Library
 from .loop import controller
-from .reading import Question
+from .relevance import Question
 from .strategies import LookUps
 
 _BIAS_LINES: Final = 5

@@ -11,7 +11,7 @@ from pmll_async import CorruptionError, FormatError, Lattice, PmllError, StoreEr
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.text import HashingEmbedder
 
-from ..calling import in_thread  # noqa: TID252  # the folder may bear another name
+from ..calling import in_thread
 from .account import answer
 from .library import Corpus, Library
 
@@ -24,7 +24,7 @@ except ModuleNotFoundError as exc:
         f"the demo needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
     ) from exc
 
-from .telling import Document, Narrator, Opened, Screen, Verified
+from .report import Document, Narrator, Opened, Screen, Verified
 
 QUESTIONS: Final = (
     "How are class attributes looked up?",

@@ -14,9 +14,9 @@ from pydantic import JsonValue
 from pmll_async import Candidate, Lattice, LineNotFoundError
 from pmll_async.text import HashingEmbedder
 
-from ..calling import in_thread  # noqa: TID252  # the folder may bear another name
+from ..calling import in_thread
 from .passages import Passage, passages, reference
-from .reading import Page, Vocabulary
+from .relevance import Page, Vocabulary
 
 _EMBEDDED_AT_ONCE: Final = 64  # so that a progress bar moves and Ctrl-C is heard
 

@@ -12,17 +12,17 @@ from pydantic import JsonValue
 from pmll_async import Candidate, Lattice, RaceOutcome
 from pmll_async.text import FUNCTION_WORDS, stem
 
-from .. import (  # noqa: TID252  # the folder may bear another name
-    Continue,
-    Done,
-    Failed,
-    Outcome,
-    Plan,
-    RTMController,
-)
+from .. import Continue, Done, Failed, Outcome, Plan, RTMController
 from .library import Library
-from .reading import Question, tokens
-from .strategies import STRATEGIES, Context, LookUpPlan, LookUps, embedded, near_passages
+from .relevance import Question, tokens
+from .strategies import (
+    STRATEGIES,
+    Context,
+    LookUpPlan,
+    LookUps,
+    embedded,
+    near_passages,
+)
 
 GOOD: Final = 0.8
 """The score from which an answer is good enough not to look further."""

@@ -17,9 +17,9 @@ from pydantic import JsonValue
 
 from pmll_async import Candidate, LatticeView, MemoryLine
 
-from .. import Plan, StepContext  # noqa: TID252  # the folder may bear another name
+from .. import Plan, StepContext
 from .library import Library
-from .reading import Page, Question
+from .relevance import Page, Question
 
 _DEEPER: Final = 8  # times as many passages are read in each further cycle; one in the first
 _NEAR: Final = 8  # passages whose bias bends the question

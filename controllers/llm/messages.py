@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
-from .. import Usage  # noqa: TID252  # the folder may bear another name
+from .. import Usage
 
 
 class Message(TypedDict):

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pmll_async import InvalidInputError, PmllError
 
-from .. import Usage  # noqa: TID252  # the folder may bear another name
-from ..calling import in_thread  # noqa: TID252  # as above
+from .. import Usage
+from ..calling import in_thread
 from .messages import Message, Reply
 
 if TYPE_CHECKING:

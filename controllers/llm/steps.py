@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from pmll_async import Candidate, MemoryLine, RaceOutcome
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     ActStep,
     Outcome,
     Pause,
@@ -24,13 +24,13 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     StepContext,
     Verdict,
 )
-from ..calling import call  # noqa: TID252  # the folder may bear another name
-from ..documents import verdict_name  # noqa: TID252  # as above
-from ..journal import VERDICTS  # noqa: TID252  # as above
-from .asking import ask
+from ..calling import call
+from ..journal.journal import VERDICTS
+from ..reports.documents import verdict_name
 from .messages import Message, Model
-from .prompting import prompt
-from .quoting import quote, quoted, quoted_text
+from .quotes import quote, quoted, quoted_text
+from .requests import ask
+from .templates import prompt
 
 if TYPE_CHECKING:
     from pmll_async.text import Recollection

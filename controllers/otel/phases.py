@@ -9,7 +9,7 @@ from opentelemetry.trace import Span, get_current_span
 
 from pmll_async import RaceOutcome
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     EffectBegun,
     EffectDone,
     Outcome,

@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import Tracer
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     Acted,
     EffectBegun,
     EffectDone,
@@ -30,7 +30,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunStarted,
     Usage,
 )
-from ..documents import verdict_name  # noqa: TID252  # as above
+from ..reports.documents import verdict_name
 from .commits import Commit, Commits
 from .phases import PhaseSpan
 from .spans import Attributes, Opened, Pen, difference

@@ -20,8 +20,8 @@ from opentelemetry.trace import (
 
 from pmll_async import CandidateFailure
 
-from .. import Usage  # noqa: TID252  # the folder may bear another name
-from ..calling import message_of  # noqa: TID252  # as above
+from .. import Usage
+from ..calling import message_of
 from .commits import Commit, Commits
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]

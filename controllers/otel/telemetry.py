@@ -13,12 +13,7 @@ from opentelemetry.trace import TracerProvider, get_tracer
 
 from pmll_async import Batch, CommitBatch, Lattice
 
-from .. import (  # noqa: TID252  # the folder may bear another name
-    Event,
-    RunEnded,
-    RunResumed,
-    RunStarted,
-)
+from .. import Event, RunEnded, RunResumed, RunStarted
 from .commits import Commits
 from .meters import Meters
 from .runs import RunSpans

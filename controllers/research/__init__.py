@@ -5,7 +5,7 @@ from .controller import ResearchStoppedError as ResearchStoppedError
 from .evidence import Evidence as Evidence
 from .evidence import Finding as Finding
 from .evidence import Found as Found
-from .looking import LookUps as LookUps
+from .lookups import LookUps as LookUps
 
 __all__ = [
     "Evidence",

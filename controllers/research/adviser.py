@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from pmll_async.text import Recollection
 
-from .. import StepContext  # noqa: TID252  # the folder may bear another name
-from ..llm import Message, Model, ask, prompt, quoted  # noqa: TID252  # as above
+from .. import StepContext
+from ..llm import Message, Model, ask, prompt, quoted
 
 _MOST: Final = 4
 _LONGEST: Final = 1_000

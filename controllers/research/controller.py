@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 from pmll_async import Lattice, PmllError, Where
 from pmll_async.text import TextMemory
 
-from .. import (  # noqa: TID252  # the folder may bear another name
-    Observer,
-    RTMController,
-    Rule,
-    RunResult,
-)
+from .. import Observer, RTMController, Rule, RunResult
 from .evidence import POOL, Evidence, Finding
-from .looking import LookUps, States, acts
+from .lookups import LookUps, States, acts
 from .steps import Steps, findings
 
 if TYPE_CHECKING:
-    from ..llm import Model  # noqa: TID252  # as above
+    from ..llm import Model
     from .adviser import Adviser
 
 

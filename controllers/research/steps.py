@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pmll_async import LineErasedError, RaceOutcome
 from pmll_async.text import TextMemory, words
 
-from .. import (  # noqa: TID252  # the folder may bear another name
-    Continue,
-    Done,
-    Failed,
-    Outcome,
-    Plan,
-    Retry,
-    StepContext,
+from .. import Continue, Done, Failed, Outcome, Plan, Retry, StepContext
+from .evidence import (
+    BEST,
+    POOL,
+    Evidence,
+    Finding,
+    Found,
+    best_of,
+    gathered,
+    learned,
+    ranked,
 )
-from .evidence import BEST, POOL, Evidence, Finding, Found, best_of, gathered, learned, ranked
-from .looking import (
+from .lookups import (
     AS_ASKED,
     LEARNED,
     OWN_WORDS,

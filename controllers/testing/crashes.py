@@ -13,7 +13,7 @@ from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     EffectBegun,
     EffectDone,
     Event,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pmll_async import EventsMissed, RaceOutcome
 
-from .. import (  # noqa: TID252  # the folder may bear another name
+from .. import (
     Acted,
     EffectBegun,
     EffectDone,
@@ -27,7 +27,7 @@ from .. import (  # noqa: TID252  # the folder may bear another name
     RunResumed,
     RunStarted,
 )
-from ..documents import verdict_name  # noqa: TID252  # as above
+from ..reports.documents import verdict_name
 
 _ANYTHING: Final = "..."
 

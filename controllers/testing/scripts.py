@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from .. import StepContext  # noqa: TID252  # the folder may bear another name
+from .. import StepContext
 
 if TYPE_CHECKING:
-    from ..llm import Message, Reply  # noqa: TID252  # as above
+    from ..llm import Message, Reply
 
 T = TypeVar("T")
 

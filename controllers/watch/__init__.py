@@ -13,8 +13,8 @@ except ModuleNotFoundError as exc:
         f"watching needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
     ) from exc
 
-from .drawing import drawn as drawn
 from .entrants import Entrant as Entrant
+from .picture import drawn as drawn
 from .screen import Screen as Screen
 from .screen import watch as watch
 from .view import Cycle as Cycle

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pmll_async import RaceOutcome
 
-from ..events import Judged, Proposed  # noqa: TID252  # the folder may bear another name
-from ..steps import Failed  # noqa: TID252  # as above
+from ..events import Judged, Proposed
+from ..steps import Failed
 
 Fate = Literal["running", "proposed", "judged", "winner", "branch", "same", "failed", "unfinished"]
 

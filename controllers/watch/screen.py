@@ -13,8 +13,8 @@ from rich.live import Live
 
 from pmll_async import EventsMissed
 
-from ..events import Event  # noqa: TID252  # the folder may bear another name
-from .drawing import drawn
+from ..events import Event
+from .picture import drawn
 from .view import View
 
 PICTURES_PER_SECOND: Final = 8

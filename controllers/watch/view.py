@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pmll_async import EventsMissed, RaceOutcome
 
-from ..events import (  # noqa: TID252  # the folder may bear another name
+from ..events import (
     Acted,
     EffectBegun,
     EffectDone,
@@ -25,8 +25,8 @@ from ..events import (  # noqa: TID252  # the folder may bear another name
     RunResumed,
     RunStarted,
 )
-from ..policies import Usage  # noqa: TID252  # as above
-from ..steps import GoalResult, Phase, Verdict  # noqa: TID252  # as above
+from ..policies import Usage
+from ..steps import GoalResult, Phase, Verdict
 from .entrants import Entrant, Entrants, decided, judged, proposed
 
 KEPT: Final = 64

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.evaluation.reading import checked, read_json
+from pmll_async.evaluation.datasets import checked, read_json
 
 BELIEFS: Final = "beliefs.seed.json"
 CASES: Final = "retrieval.cases.json"

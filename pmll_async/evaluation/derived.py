@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import TypeAdapter
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.evaluation.reading import checked
+from pmll_async.evaluation.datasets import checked
 from pmll_async.evaluation.turns import Conversation, Turn, evidence_in
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, TypeAdapter
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.evaluation.datasets import checked, read_json
 from pmll_async.evaluation.derived import of_observations, of_summaries
-from pmll_async.evaluation.reading import checked, read_json
 from pmll_async.evaluation.turns import Conversation, Of, Question, Turn, evidence_in
 
 CATEGORIES: Final = {

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.concert import Float64
+from pmll_async.values.concert import Float64
 
 MEASURES: Final = ("recall@5", "recall@10", "recall@20", "mrr", "ndcg@10")
 DEPTH: Final = 20

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.concert import Concert, Float64
-from pmll_async.jobs import begin
 from pmll_async.lattice import Lattice
+from pmll_async.loop.jobs import begin
+from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Embedder
 from pmll_async.text import Part, Preset, Scorer, Search, TextMemory, scorers
 from pmll_async.text.presets import ASSISTANT, DIALOGUE, NOTES
-from pmll_async.workers import CALLS
+from pmll_async.values.concert import Concert, Float64
 
 TURN: Final = "turn"
 """Where in a line's context the id of its turn stands."""

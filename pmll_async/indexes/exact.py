@@ -13,19 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.breathing import Breather
-from pmll_async.concert import Float32, Float64, clamp_cosine, exact_dots
 from pmll_async.indexes.products import SAFE_NORM, product, row_products, unit_rows
-from pmll_async.indexes.selection import (
-    NOT_A_COSINE,
-    Best,
-    Near,
-    Rows,
-    best_hits,
-    first_largest,
-)
+from pmll_async.indexes.selection import NOT_A_COSINE, Best, Near, Rows, best_hits, first_largest
 from pmll_async.indexes.terms import Terms
+from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Columns, Hit, RankQuery
+from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 
 BLOCK_ROWS: Final = 8192
 GATHER_SHARE: Final = 8

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.concert import Float32, Float64
 from pmll_async.protocols import SMALL_PRODUCT
+from pmll_async.values.concert import Float32, Float64
 
 SAFE_NORM: Final = 2.0**40
 """Beyond this length, or below its reciprocal, a key is not left to float32 products."""

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.concert import Float32, Float64
 from pmll_async.protocols import Columns, Hit, RankQuery
+from pmll_async.values.concert import Float32, Float64
 
 Rows = NDArray[np.int64]
 

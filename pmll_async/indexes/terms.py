@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pmll_async.concert import Concert, Float32
 from pmll_async.protocols import Columns, RankQuery
+from pmll_async.values.concert import Concert, Float32
 
 
 class Terms:

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pmll_async.anchors import ROOT_DIGEST, Hasher
-from pmll_async.columns import Block
 from pmll_async.errors import DimensionMismatchError, StoreLockedError, WrongKeyError
 from pmll_async.protocols import Recovery, StoreHeader
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 
 class MemoryStore:

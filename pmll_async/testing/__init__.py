@@ -47,7 +47,7 @@ def __getattr__(name: str) -> Any:
 
     # Without this a failing assertion of a suite would not show the values that it compared.
     pytest.register_assert_rewrite(
-        "pmll_async.testing.stores", "pmll_async.testing.reading", "pmll_async.testing.indexes"
+        "pmll_async.testing.stores", "pmll_async.testing.reads", "pmll_async.testing.indexes"
     )
     from pmll_async.testing.indexes import IndexSuite  # noqa: PLC0415  # after the registration
     from pmll_async.testing.stores import StoreSuite  # noqa: PLC0415  # as above

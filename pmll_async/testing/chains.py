@@ -8,13 +8,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher, fold
-from pmll_async.canonical import StampedContext, encode_context
-from pmll_async.columns import Block
-from pmll_async.concert import Float32, exact_norm
-from pmll_async.lines import CandidateFailure, CandidateScore, Kind
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import (
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import (
     DecayRecord,
     ForgetRecord,
     LineContent,
@@ -25,6 +21,10 @@ from pmll_async.records import (
     RollbackRecord,
     leaf,
 )
+from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher, fold
+from pmll_async.values.concert import Float32, exact_norm
+from pmll_async.values.contexts import StampedContext, encode_context
+from pmll_async.values.lines import CandidateFailure, CandidateScore, Kind
 
 Context = Mapping[str, Any]
 AnyRecord = TypeVar("AnyRecord", bound=Record)

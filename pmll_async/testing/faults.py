@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
 from pmll_async.protocols import Recovery, Store, StoreHeader
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.values.anchors import Hasher
 
 TraceFunction = Callable[..., Any]
 _PATIENCE = 30.0

@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from pmll_async.concert import Concert, Float32, exact_norm
 from pmll_async.protocols import Columns, Hit, Index, RankQuery, SupportsCosines
 from pmll_async.testing import oracle
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near
+from pmll_async.values.concert import Concert, Float32, exact_norm
 
 CONCERTS = {
     "specification": Concert(),

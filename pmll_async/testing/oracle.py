@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.concert import Concert, Float32, Float64, clamp_cosine, exact_dots, exact_norm
 from pmll_async.protocols import Columns, Hit, RankQuery
+from pmll_async.values.concert import (
+    Concert,
+    Float32,
+    Float64,
+    clamp_cosine,
+    exact_dots,
+    exact_norm,
+)
 
 _PER_CLUSTER = 8
 

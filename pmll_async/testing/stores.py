@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import pytest
 
-from pmll_async.anchors import Hasher
 from pmll_async.errors import (
     DimensionMismatchError,
     PinnedError,
@@ -25,10 +24,11 @@ from pmll_async.errors import (
 )
 from pmll_async.lattice import Lattice
 from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsSync
-from pmll_async.records import Record
+from pmll_async.records.record import Record
 from pmll_async.testing.chains import ChainBuilder
 from pmll_async.testing.faults import FailingStore
-from pmll_async.testing.reading import ReadingSuite
+from pmll_async.testing.reads import ReadingSuite
+from pmll_async.values.anchors import Hasher
 
 KEY = b"0123456789abcdef"
 

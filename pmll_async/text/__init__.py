@@ -1,9 +1,9 @@
 """Text: remember sentences and recall them; embedders that turn sentences into key vectors."""
 
-from pmll_async.text.hashing import FUNCTION_WORDS as FUNCTION_WORDS
-from pmll_async.text.hashing import HashingEmbedder as HashingEmbedder
-from pmll_async.text.hashing import stem as stem
-from pmll_async.text.hashing import words as words
+from pmll_async.text.embedders.hashing import FUNCTION_WORDS as FUNCTION_WORDS
+from pmll_async.text.embedders.hashing import HashingEmbedder as HashingEmbedder
+from pmll_async.text.embedders.hashing import stem as stem
+from pmll_async.text.embedders.hashing import words as words
 from pmll_async.text.memory import TextMemory as TextMemory
 from pmll_async.text.memory import TextView as TextView
 from pmll_async.text.presets import ASSISTANT as ASSISTANT

@@ -11,9 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
-from pmll_async import encoding
-from pmll_async.canonical import StampedContext
-from pmll_async.concert import Float32
+from pmll_async.engine.ledger.snapshot import Point
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -23,23 +21,25 @@ from pmll_async.errors import (
     PinnedError,
     ReadOnlyStoreError,
 )
-from pmll_async.jobs import begin
 from pmll_async.lattice import Lattice
-from pmll_async.lines import MOST_IN_A_BATCH, Candidate
+from pmll_async.loop.jobs import begin
+from pmll_async.loop.workers import READS
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.snapshot import Point
-from pmll_async.text.asking import Recalling, Tools
-from pmll_async.text.embedding import EmbeddingDesk
-from pmll_async.text.hashing import HashingEmbedder
-from pmll_async.text.ingesting import Texts, batches, stamped
-from pmll_async.text.keeping import IndexKeeper
+from pmll_async.records import encoder as encoding
+from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.embedders.hashing import HashingEmbedder
+from pmll_async.text.index.file import Shelf
+from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
-from pmll_async.text.rows import carried, said_in, told
-from pmll_async.text.shelf import Shelf
+from pmll_async.text.said import Texts, batches, stamped
+from pmll_async.text.views import Recalling, Tools
+from pmll_async.values.concert import Float32
+from pmll_async.values.contexts import StampedContext
+from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
 from pmll_async.views import LatticeView
-from pmll_async.workers import READS
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

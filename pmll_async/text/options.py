@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from pmll_async.concert import Concert
-from pmll_async.lines import Limits
 from pmll_async.protocols import Clock, Index
+from pmll_async.values.concert import Concert
+from pmll_async.values.lines import Limits
 
 
 class LatticeOptions(TypedDict, total=False):

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.concert import Float64
 from pmll_async.errors import InvalidInputError
 from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.text import scorers
-from pmll_async.text.hashing import HashingEmbedder
+from pmll_async.text.embedders.hashing import HashingEmbedder
 from pmll_async.text.scorers import Scorer
 from pmll_async.text.search import Search
+from pmll_async.values.concert import Float64
 
 FACTORS: Final = ("strength", "question")
 """What a score is multiplied by beside the curve, as explanations name it."""

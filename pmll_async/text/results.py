@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pmll_async.canonical import RESERVED_KEY, FrozenDict
-from pmll_async.lines import MemoryLine
-from pmll_async.text.rows import said_in
+from pmll_async.text.index.rows import said_in
+from pmll_async.values.contexts import RESERVED_KEY, FrozenDict
+from pmll_async.values.lines import MemoryLine
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -14,13 +14,13 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.concert import Float64
 from pmll_async.errors import InvalidInputError
-from pmll_async.text.hashing import FUNCTION_WORDS, words
-from pmll_async.text.postings import Int64s
-from pmll_async.text.rows import ASKS, DATED
+from pmll_async.text.embedders.hashing import FUNCTION_WORDS, words
+from pmll_async.text.index.postings import Int64s
+from pmll_async.text.index.rows import ASKS, DATED
+from pmll_async.text.index.terms import terms
 from pmll_async.text.search import REACH, Search
-from pmll_async.text.terms import terms
+from pmll_async.values.concert import Float64
 
 Scorer = Callable[[Search], Float64]
 """Scores (n,) of a search's candidates; higher is better."""

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.concert import Float32, Float64
-from pmll_async.text.hashing import words
-from pmll_async.text.postings import Int32s, Int64s, Posted
-from pmll_async.text.rows import NONE, TextRows
-from pmll_async.text.terms import QuestionTerms
+from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.postings import Int32s, Int64s, Posted
+from pmll_async.text.index.rows import NONE, TextRows
+from pmll_async.text.index.terms import QuestionTerms
+from pmll_async.values.concert import Float32, Float64
 
 _FEW: Final = 100
 """In fewer lines than that a word is not common because two of them have it."""

@@ -29,8 +29,8 @@ from typing import Any, Final
 from kill_agent import Agent, World, ending, story_of, wrongs
 
 from pmll_async import Lattice
-from pmll_async.columns import Block
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
 

@@ -15,10 +15,10 @@ from typing import Any
 from controllers import Done, Outcome, Plan, RTMController, StepContext, Verdict
 from controllers.tools import Tool, Tools
 from pmll_async import Candidate
-from pmll_async.anchors import Hasher
+from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.transfer import export_records
+from pmll_async.values.anchors import Hasher
 
 RUN = "shop/1"
 EMBEDDER = HashingEmbedder(dim=16)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from controllers.commands.loading import attribute, opened
+from controllers.cli.targets import attribute, opened
 from pmll_async import LatticeClosedError
 
 AGENT = """

@@ -23,8 +23,8 @@ from controllers import (
     RTMController,
     StepContext,
     Verdict,
-    turns,
 )
+from controllers.run import turns
 from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore

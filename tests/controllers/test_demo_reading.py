@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.demo.passages import Passage, passages, reference
-from controllers.demo.reading import Page, Question, Vocabulary, tokens
+from controllers.demo.relevance import Page, Question, Vocabulary, tokens
 
 TOPIC = """The "demo" statement
 ********************

@@ -23,13 +23,20 @@ from controllers import (
     replay,
     runs,
 )
-from pmll_async import Candidate, ConflictError, InvalidInputError, Lattice, journal_key, stamp
-from pmll_async.anchors import Hasher
+from pmll_async import (
+    Candidate,
+    ConflictError,
+    InvalidInputError,
+    Lattice,
+    journal_key,
+    stamp,
+)
+from pmll_async.moving.transfer import import_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.ingesting import Utterance
-from pmll_async.transfer import import_records
+from pmll_async.text.said import Utterance
+from pmll_async.values.anchors import Hasher
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FORGED = {"result": {"receipt": "FORGED"}}

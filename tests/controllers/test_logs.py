@@ -15,8 +15,8 @@ from controller_support import done, proposing, steps
 from structlog.testing import capture_logs
 
 from controllers import Continue, Done, Plan, RTMController, StepContext, Usage
-from controllers.documents import NAMES, document
-from controllers.logs import log_events
+from controllers.reports.documents import NAMES, document
+from controllers.reports.logs import log_events
 from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 
@@ -142,7 +142,7 @@ async def test_data_of_any_kind_is_told_as_json(lattice: Lattice) -> None:
 
 def test_logging_needs_no_terminal() -> None:
     code = (
-        "import sys; sys.modules.update(rich=None, typer=None); import controllers.logs;"
+        "import sys; sys.modules.update(rich=None, typer=None); import controllers.reports.logs;"
         "assert 'pmll_controllers.watch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,14 +15,8 @@ from controllers.research.evidence import (
     ranked,
     worth,
 )
-from controllers.research.looking import LookUps
-from controllers.research.questions import (
-    MOST_WORDS,
-    asks_several,
-    asks_when,
-    content_of,
-    named_in,
-)
+from controllers.research.lookups import LookUps
+from controllers.research.questions import MOST_WORDS, asks_several, asks_when, content_of, named_in
 from pmll_async.text import Recollection
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from controllers import Continue, Done, Plan, Retry, Verdict
-from controllers.restoring import form_of, forms_of
+from controllers.journal.forms import form_of, forms_of
 from pmll_async import FrozenDict, FrozenList, Lattice
 from pmll_async.stores.memory import MemoryStore
 

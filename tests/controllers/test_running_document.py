@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from cli_support import ROOT, pmll
 
-from controllers.documents import NAMES
+from controllers.reports.documents import NAMES
 
 
 def test_the_documentation_shows_what_is_printed(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from bench import tools
+
+from benchmarks import tools
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tools.md").read_text(encoding="utf-8")
 

@@ -12,12 +12,12 @@ import pytest
 from evaluation_support import HARBOUR, real
 
 from pmll_async import Lattice
-from pmll_async.concert import Float64
 from pmll_async.evaluation.locomo import Conversation, read_conversations
 from pmll_async.evaluation.measures import MEASURES
 from pmll_async.evaluation.methods import METHODS, Ask, Setting, by_rank, standardised
-from pmll_async.evaluation.running import DAY, Evaluation, evaluate
+from pmll_async.evaluation.runs import DAY, Evaluation, evaluate
 from pmll_async.text import HashingEmbedder, Scorer
+from pmll_async.values.concert import Float64
 
 
 @pytest.fixture(scope="module")

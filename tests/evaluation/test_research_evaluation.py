@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.research import COMPARED, MEASURE, RESEARCH, SINGLE, main, measured
 from evaluation_support import HARBOUR, real, write
 
+from benchmarks.research import COMPARED, MEASURE, RESEARCH, SINGLE, main, measured
 from pmll_async.evaluation.locomo import read_conversations
-from pmll_async.evaluation.running import evaluate
+from pmll_async.evaluation.runs import evaluate
 from pmll_async.text import HashingEmbedder
 
 HOPS = "multi-hop"

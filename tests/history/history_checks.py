@@ -9,7 +9,7 @@ import pytest
 from history_model import Line, Model, State
 
 from pmll_async import Lattice, LatticeView, LineNotFoundError, MemoryLine
-from pmll_async.concert import Float32
+from pmll_async.values.concert import Float32
 
 NOW = 1_700_100_000.0
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pmll_async import Concert, ConflictError, LineNotFoundError, StaleAnchorError
-from pmll_async.anchors import ROOT_ANCHOR, Hasher
-from pmll_async.canonical import encode_context
-from pmll_async.concert import (
+from pmll_async.engine.ledger.snapshot import DORMANT_BELOW
+from pmll_async.records.record import LineContent
+from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
+from pmll_async.values.concert import (
     Float32,
     clamp_cosine,
     exact_dots,
@@ -20,8 +21,7 @@ from pmll_async.concert import (
     novelty_of,
     weighted_bias,
 )
-from pmll_async.records import LineContent
-from pmll_async.snapshot import DORMANT_BELOW
+from pmll_async.values.contexts import encode_context
 
 
 @dataclass(frozen=True)

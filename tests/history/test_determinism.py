@@ -12,11 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async import Candidate, Lattice, Limits, NotNovelError, PmllError, StoreFullError
-from pmll_async.concert import Float32, clamp_cosine, exact_dots, exact_norm, novelty_of
-from pmll_async.records import Record
+from pmll_async import (
+    Candidate,
+    Lattice,
+    Limits,
+    NotNovelError,
+    PmllError,
+    StoreFullError,
+)
+from pmll_async.records.record import Record
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore, ManualClock
+from pmll_async.values.concert import Float32, clamp_cosine, exact_dots, exact_norm, novelty_of
 
 Commit = Callable[[Lattice], Awaitable[Any]]
 NO_LIMIT = 4096

@@ -22,12 +22,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pmll_async import Candidate, Concert, ConflictError, Lattice, LineNotFoundError, PmllError
-from pmll_async.lines import Limits
+from pmll_async import (
+    Candidate,
+    Concert,
+    ConflictError,
+    Lattice,
+    LineNotFoundError,
+    PmllError,
+)
 from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ManualClock
+from pmll_async.values.lines import Limits
 
 DIM = 3
 VECTORS = checks.some_vectors(DIM)

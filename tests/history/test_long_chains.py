@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pmll_async import Candidate, Lattice, Limits
-from pmll_async.columns import Block
+from pmll_async.records.blocks import Block
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ChainBuilder, ManualClock
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async.concert import Float32, exact_norm
 from pmll_async.indexes.exact import BLOCK_ROWS, GATHER_SHARE, ExactIndex
 from pmll_async.testing.oracle import cosines, norms_of
+from pmll_async.values.concert import Float32, exact_norm
 
 COUNT = BLOCK_ROWS + 700
 EDGES = [0, 1, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, COUNT - 1]

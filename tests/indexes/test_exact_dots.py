@@ -11,7 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
-from pmll_async.concert import clamp_cosine, exact_dots, exact_norm, novelty_of, weighted_bias
+from pmll_async.values.concert import (
+    clamp_cosine,
+    exact_dots,
+    exact_norm,
+    novelty_of,
+    weighted_bias,
+)
 
 DIMS = [*range(1, 70), 100, 127, 128, 129, 255, 256, 257, 384, 768, 1000, 1024, 1536, 1999, 2000]
 

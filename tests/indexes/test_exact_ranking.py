@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
-from pmll_async.concert import Float32
 from pmll_async.indexes.exact import BLOCK_ROWS, ExactIndex
 from pmll_async.protocols import Hit, RankQuery
 from pmll_async.testing import oracle
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near
+from pmll_async.values.concert import Float32
 
 seeds = st.integers(0, 2**32 - 1)
 counts = st.sampled_from([0, 1, 2, 63, 64, 65, 130, 400])

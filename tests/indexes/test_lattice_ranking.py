@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pmll_async import Candidate, Concert, Lattice, MemoryLine
-from pmll_async.columns import Block
-from pmll_async.concert import clamp_cosine, exact_dots, exact_norm, weighted_bias
+from pmll_async.records.blocks import Block
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ManualClock
+from pmll_async.values.concert import clamp_cosine, exact_dots, exact_norm, weighted_bias
 
 DIM = 6
 COUNT = 1500

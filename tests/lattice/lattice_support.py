@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import numpy as np
 
 from pmll_async import Candidate, Lattice, LatticeView, MemoryLine
-from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
-from pmll_async.concert import Float32, Float64
-from pmll_async.desk import SMALL_PRODUCT
+from pmll_async.engine.queries.batcher import SMALL_PRODUCT
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.protocols import Columns, Hit, RankQuery, Recovery, Store, StoreHeader
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Float32, Float64
 
 DIM = 8
 PATIENCE = 10.0

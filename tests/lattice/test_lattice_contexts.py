@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from lattice_support import DIM, axis, proposing
 
-from pmll_async import Candidate, InvalidContextError, Lattice, canonical
+from pmll_async import Candidate, InvalidContextError, Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory, Utterance
+from pmll_async.values import contexts as canonical
 
 LARGE = {"v": [[number, 0.5, "x"] for number in range(6_000)]}
 

@@ -19,8 +19,13 @@ from lattice_support import DIM, PATIENCE, Gate, SpyStore, axis
 from test_lattice_lifecycle import CALLS, call
 from thread_support import our_threads
 
-from pmll_async import Lattice, LatticeClosedError, StoreLockedError, WrongEventLoopError
-from pmll_async import holding as holding_module
+from pmll_async import (
+    Lattice,
+    LatticeClosedError,
+    StoreLockedError,
+    WrongEventLoopError,
+)
+from pmll_async.engine import holdings as holding_module
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import TextMemory
 
@@ -315,7 +320,7 @@ def test_an_opening_that_its_loop_dropped_gives_the_store_back(tmp_path: Path) -
 LOCKED = """
     import asyncio, gc, sys, threading, warnings
     from pmll_async import Lattice
-    from pmll_async.workers import CALLS, COMMITS, READS
+    from pmll_async.loop.workers import CALLS, COMMITS, READS
 
     warnings.simplefilter("ignore", ResourceWarning)
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from pmll_async import Candidate, Lattice, LatticeView, PmllError, StaleAnchorError
-from pmll_async.ledger import Ledger
+from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.stores.memory import MemoryStore
 
 EAST, NORTH, UP = [1, 0, 0], [0, 1, 0], [0, 0, 1]

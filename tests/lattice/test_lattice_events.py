@@ -21,7 +21,7 @@ from pmll_async import (
     RaceDecided,
     RolledBack,
 )
-from pmll_async import events as events_module
+from pmll_async.engine.events import events as events_module
 
 
 async def take(events: Any, count: int) -> list[CommitEvent]:

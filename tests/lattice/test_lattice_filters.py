@@ -11,10 +11,10 @@ import pytest
 from lattice_support import DIM, PATIENCE, Gate, SpyStore, axis, near, proposing, steps
 
 from pmll_async import Candidate, CorruptionError, Lattice, Where
-from pmll_async import context_index as context_index_module
-from pmll_async.filters import Test, parse
+from pmll_async.engine.queries import context_index as context_index_module
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
+from pmll_async.values.filters import Test, parse
 
 LINES = 16
 Filters = Mapping[str, Where]
@@ -39,7 +39,7 @@ def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product counts as a large one, which belongs in a worker thread."""
-    monkeypatch.setattr("pmll_async.desk.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
 
 
 def context(number: int) -> dict[str, Any]:

@@ -22,15 +22,15 @@ from lattice_support import (
 )
 
 from pmll_async import Candidate, CorruptionError, Lattice, Limits
-from pmll_async.breathing import Breather
+from pmll_async.engine.queries.reader import LineCache
+from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Clock
-from pmll_async.reader import LineCache
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product counts as a large one."""
-    monkeypatch.setattr("pmll_async.desk.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
     monkeypatch.setattr("lattice_support.SMALL_PRODUCT", -1)
 
 

@@ -15,10 +15,10 @@ import pytest
 from lattice_support import DIM, axis
 
 from pmll_async import Candidate, Lattice, WrongEventLoopError
+from pmll_async.moving.reembed import reembed
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.reembedding import reembed
 
 ROOT = Path(__file__).resolve().parents[2]
 

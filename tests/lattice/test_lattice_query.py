@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from lattice_support import DIM, axis, chain_of, near, proposing
 
-from pmll_async import Candidate, Concert, InvalidInputError, Lattice, LineNotFoundError, MemoryLine
+from pmll_async import (
+    Candidate,
+    Concert,
+    InvalidInputError,
+    Lattice,
+    LineNotFoundError,
+    MemoryLine,
+)
 from pmll_async.protocols import Clock
 from pmll_async.stores.memory import MemoryStore
 
@@ -21,7 +28,7 @@ def labels(lines: list[MemoryLine]) -> list[object]:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmll_async.desk.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
 
 
 async def test_k_larger_than_the_lattice_and_zero(lattice: Lattice) -> None:

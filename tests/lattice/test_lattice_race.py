@@ -12,12 +12,7 @@ import pytest
 from lattice_support import DIM, PATIENCE, SpyStore, axis, near, proposing, steps, topics
 from structlog.testing import capture_logs
 
-from pmll_async import (
-    Candidate,
-    Lattice,
-    LatticeView,
-    NoWinnerError,
-)
+from pmll_async import Candidate, Lattice, LatticeView, NoWinnerError
 
 Racer = Callable[[LatticeView], Awaitable[Candidate]]
 
@@ -186,7 +181,7 @@ async def test_who_returns_after_the_deadline_does_not_compete(lattice: Lattice)
 async def test_who_ignores_cancellation_is_named_and_waited_for(
     lattice: Lattice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pmll_async.race.STUBBORN_SECONDS", 0.01)
+    monkeypatch.setattr("pmll_async.engine.race.race.STUBBORN_SECONDS", 0.01)
     ended = []
     with capture_logs() as logs:
 

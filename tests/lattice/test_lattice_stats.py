@@ -21,7 +21,7 @@ from pmll_async import (
     QueryBatch,
     StaleAnchorError,
 )
-from pmll_async.stats import CommitSums, QuerySums
+from pmll_async.engine.events.stats import CommitSums, QuerySums
 
 
 def commits(batches: list[Batch]) -> list[CommitBatch]:

@@ -19,10 +19,10 @@ from thread_support import our_threads, threads_gone
 
 from controllers import Done, Outcome, Plan, RTMController, StepContext, Verdict
 from pmll_async import Candidate, Lattice
-from pmll_async.concert import Float32
 from pmll_async.protocols import Clock
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import TextMemory
+from pmll_async.values.concert import Float32
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION_THREADS = 6
@@ -59,7 +59,7 @@ async def test_threads_of_the_application_may_all_wait_for_a_recall(
 async def test_threads_of_the_application_that_sleep_delay_no_query(
     lattice: Lattice, few_threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pmll_async.desk.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
     enough = threading.Event()
     sleeping = [asyncio.to_thread(enough.wait, PATIENCE) for _ in range(APPLICATION_THREADS)]
     asleep = asyncio.gather(*sleeping)

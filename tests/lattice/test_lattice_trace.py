@@ -17,12 +17,12 @@ from pmll_async import (
     StoreError,
     StoreFullError,
 )
-from pmll_async import trace as trace_module
-from pmll_async.ledger import Ledger
+from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.trace import trace as trace_module
+from pmll_async.engine.trace.trace import Trace
 from pmll_async.protocols import Clock, Store
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
-from pmll_async.trace import Trace
 
 
 class Broken(BaseException):
@@ -139,7 +139,7 @@ async def test_a_listener_that_fails_keeps_no_answer_back(
         raise MemoryError
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    monkeypatch.setattr("pmll_async.events.event_of", fail)
+    monkeypatch.setattr("pmll_async.engine.events.events.event_of", fail)
     async with asyncio.timeout(PATIENCE), lattice, lattice.events():
         assert await lattice.put(axis(0)) == lattice.head
     assert len(told) == 1

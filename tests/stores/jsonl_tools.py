@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from make_records import Chain, small_history
 
-from pmll_async.columns import Block
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl import JsonlStore
-from pmll_async.stores.jsonl.framing import decode_object
+from pmll_async.stores.jsonl.frames import decode_object
 
 SHARED_MEMORY = Path("/dev/shm")
 _COLUMNS = (

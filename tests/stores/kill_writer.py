@@ -18,7 +18,7 @@ from pathlib import Path
 
 from make_records import Chain
 
-from pmll_async.records import RollbackRecord
+from pmll_async.records.record import RollbackRecord
 from pmll_async.stores.jsonl import JsonlStore
 
 _NUMBER = struct.Struct("<q")

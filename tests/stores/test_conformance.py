@@ -7,13 +7,13 @@ from pathlib import Path
 
 import google_crc32c
 
-from pmll_async.anchors import Hasher
-from pmll_async.parsing import decode_record, parse_object
 from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records import Record, encode_record
+from pmll_async.records.parsing import decode_record, parse_object
+from pmll_async.records.record import Record, encode_record
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import StoreSuite
+from pmll_async.values.anchors import Hasher
 
 
 class TestMemoryStore(StoreSuite):

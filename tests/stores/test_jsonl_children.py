@@ -31,7 +31,7 @@ def path(tmp_path: Path, chain: Chain) -> Path:
 
 HOLDING = """
 import os, sys, time
-from pmll_async.anchors import Hasher
+from pmll_async.values.anchors import Hasher
 from pmll_async.stores.jsonl import JsonlStore
 store = JsonlStore(sys.argv[1])
 store.open(None, Hasher())
@@ -116,7 +116,7 @@ def test_few_descriptors_a_store(tmp_path: Path, chain: Chain) -> None:
 
 LIMITED = """
 import resource, sys
-from pmll_async.anchors import Hasher
+from pmll_async.values.anchors import Hasher
 from pmll_async.errors import StoreError
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore

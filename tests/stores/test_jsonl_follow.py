@@ -24,10 +24,10 @@ from jsonl_tools import (
 )
 from make_records import Chain, small_history
 
-from pmll_async.anchors import Hasher
 from pmll_async.errors import StoreError
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
+from pmll_async.values.anchors import Hasher
 
 HERE = Path(__file__).parent
 

@@ -9,13 +9,13 @@ import pytest
 from jsonl_tools import LOG, copy_as_killed
 
 from pmll_async import CorruptionError, Lattice, Limits
-from pmll_async.anchors import Hasher
-from pmll_async.lines import Candidate
+from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.cache import HEADER_BYTES
-from pmll_async.stores.jsonl.framing import close_line, crc32c, decode_object, encode_object
+from pmll_async.stores.jsonl.frames import close_line, crc32c, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import verify
-from pmll_async.transfer import export_records
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.lines import Candidate
 
 KEY = b"0123456789abcdef"
 CACHE = "cache/blocks.bin"

@@ -11,12 +11,10 @@ import pytest
 from jsonl_tools import LOG, contents, load, opened
 from make_records import Chain, small_history
 
-from pmll_async.anchors import ROOT_ANCHOR
-from pmll_async.canonical import encode_context
 from pmll_async.errors import CorruptionError, FormatError
-from pmll_async.records import LineContent, LineRecord, PutRecord
+from pmll_async.records.record import LineContent, LineRecord, PutRecord
 from pmll_async.stores.jsonl import JsonlStore
-from pmll_async.stores.jsonl.framing import (
+from pmll_async.stores.jsonl.frames import (
     BadFrameError,
     check_frame,
     close_line,
@@ -24,6 +22,8 @@ from pmll_async.stores.jsonl.framing import (
     decode_object,
     encode_object,
 )
+from pmll_async.values.anchors import ROOT_ANCHOR
+from pmll_async.values.contexts import encode_context
 
 
 @pytest.fixture

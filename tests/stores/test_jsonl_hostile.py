@@ -14,16 +14,16 @@ import pytest
 from jsonl_tools import LOG, opened, quick_folder
 from make_records import Chain, small_history
 
-from pmll_async.anchors import Hasher
-from pmll_async.commands.info import describe
+from pmll_async.cli.info import describe
+from pmll_async.engine.assembly import Shape, load
 from pmll_async.errors import CorruptionError, PmllError
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.opening import Shape, load
+from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl import store as store_module
-from pmll_async.stores.jsonl.framing import close_line
+from pmll_async.stores.jsonl.frames import close_line
 from pmll_async.stores.jsonl.verify import verify
-from pmll_async.transfer import export_records
+from pmll_async.values.anchors import Hasher
 
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 2, 10**19, 10**400, 0.5, 1e300, float("inf"), float("nan")),

@@ -21,7 +21,7 @@ from pmll_async.errors import (
     StoreFullError,
 )
 from pmll_async.stores.jsonl import JsonlStore
-from pmll_async.stores.jsonl.framing import decode_object, encode_object
+from pmll_async.stores.jsonl.frames import decode_object, encode_object
 from pmll_async.stores.jsonl.verify import verify
 
 STORE = "store.json"

@@ -20,9 +20,9 @@ from jsonl_tools import (
 )
 from make_records import Chain
 
-from pmll_async.anchors import ROOT_ANCHOR, ROOT_DIGEST
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
+from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST
 
 CACHE = "cache/blocks.bin"
 

@@ -22,7 +22,6 @@ from jsonl_tools import (
 )
 from make_records import Chain, small_history
 
-from pmll_async.anchors import Hasher
 from pmll_async.errors import (
     CorruptionError,
     DimensionMismatchError,
@@ -33,6 +32,7 @@ from pmll_async.errors import (
 )
 from pmll_async.protocols import Store, StoreHeader, SupportsFollow
 from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.values.anchors import Hasher
 
 
 def as_store(store: JsonlStore) -> Store:

@@ -11,7 +11,7 @@ from jsonl_tools import LOG, copy_as_killed, opened
 from make_records import Chain, small_history
 
 from pmll_async.errors import FormatError, StoreError, WrongKeyError
-from pmll_async.stores.jsonl.framing import close_line, decode_object, encode_object
+from pmll_async.stores.jsonl.frames import close_line, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import Report, verify
 
 

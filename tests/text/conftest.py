@@ -35,5 +35,5 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmll_async.text.keeping._SHELVED_FROM", 3)
-    monkeypatch.setattr("pmll_async.text.keeping._LINES_AT_ONCE", 2)
+    monkeypatch.setattr("pmll_async.text.index.keeper._SHELVED_FROM", 3)
+    monkeypatch.setattr("pmll_async.text.index.keeper._LINES_AT_ONCE", 2)

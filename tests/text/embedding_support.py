@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pmll_async.concert import Float32
 from pmll_async.text import HashingEmbedder
+from pmll_async.values.concert import Float32
 
 DIM = 16
 HASHING = HashingEmbedder(DIM)

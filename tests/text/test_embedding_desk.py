@@ -21,11 +21,11 @@ from embedding_support import (
     turns,
 )
 
-from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError, InvalidVectorError, LatticeClosedError
-from pmll_async.jobs import Jobs
+from pmll_async.loop.jobs import Jobs
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.text.embedding import EmbeddingDesk
+from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.values.concert import Float32
 
 
 def desk_of(

@@ -13,10 +13,10 @@ from embedding_server import Script, Server, serving
 from embedding_support import DIM, PATIENCE, expected
 
 from pmll_async.errors import InvalidInputError, InvalidVectorError
-from pmll_async.jobs import Jobs
+from pmll_async.loop.jobs import Jobs
 from pmll_async.protocols import AsyncEmbedder
+from pmll_async.text.batcher import EmbeddingDesk
 from pmll_async.text.embedders.openai import OpenAIEmbedder
-from pmll_async.text.embedding import EmbeddingDesk
 
 openai = pytest.importorskip("openai", reason="openai is missing: pip install 'pmll-async[openai]'")
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async.text import postings as module
-from pmll_async.text.postings import Postings
+from pmll_async.text.index import postings as module
+from pmll_async.text.index.postings import Postings
 
 Row = Sequence[str]
 rows = st.lists(st.sampled_from("abcdefgh"), max_size=5)

@@ -9,13 +9,13 @@ import pytest
 from text_support import PATIENCE
 
 from pmll_async import InvalidInputError, Lattice, LatticeView
-from pmll_async.anchors import Hasher
+from pmll_async.moving.reembed import reembed
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
 from pmll_async.text.memory import EMBEDDER_PIN
-from pmll_async.text.reembedding import reembed
+from pmll_async.values.anchors import Hasher
 from tests.cli_support import pmll
 
 NARROW, WIDE = HashingEmbedder(64), HashingEmbedder(128)

@@ -14,7 +14,15 @@ from text_conversation import GREETINGS, QUESTIONS, TURNS
 from text_support import opened, race, texts, told
 
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, Part, Preset, TextMemory, Utterance
+from pmll_async.text import (
+    ASSISTANT,
+    DIALOGUE,
+    NOTES,
+    Part,
+    Preset,
+    TextMemory,
+    Utterance,
+)
 from pmll_async.text.scorers import dated, lexical, window
 from pmll_async.text.search import Play
 
@@ -153,8 +161,8 @@ async def test_scores_do_not_depend_on_how_the_lines_came_in(
 ) -> None:
     answers = []
     for size in (1, 7, len(SAID), 0):
-        monkeypatch.setattr("pmll_async.text.postings._SMALLEST_SEGMENT", 3 + 9 * size)
-        monkeypatch.setattr("pmll_async.text.keeping._LINES_AT_ONCE", 5 + size)
+        monkeypatch.setattr("pmll_async.text.index.postings._SMALLEST_SEGMENT", 3 + 9 * size)
+        monkeypatch.setattr("pmll_async.text.index.keeper._LINES_AT_ONCE", 5 + size)
         store = MemoryStore()
         await (in_batches(size, store) if size else one_by_one(store))
         async with opened(store, preset=preset) as memory:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmll_async.text.terms import _kept_terms_of, date_terms, question_terms, terms
+from pmll_async.text.index.terms import _kept_terms_of, date_terms, question_terms, terms
 
 
 @pytest.mark.parametrize(

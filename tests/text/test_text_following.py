@@ -12,7 +12,7 @@ from text_support import DIM, HASHING, WatchedStore, opened, put, race, texts, t
 
 from pmll_async import CorruptionError
 from pmll_async.text import TextMemory, Utterance
-from pmll_async.text.rows import NONE
+from pmll_async.text.index.rows import NONE
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -168,8 +168,8 @@ async def test_a_read_only_memory_follows_a_writer_in_another_process(tmp_path: 
 async def test_a_catch_up_that_fails_midway_leaves_the_index_right(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pmll_async.text.keeping._LINES_AT_ONCE", at_once)
-    monkeypatch.setattr("pmll_async.text.keeping._SHELVED_FROM", 2)
+    monkeypatch.setattr("pmll_async.text.index.keeper._LINES_AT_ONCE", at_once)
+    monkeypatch.setattr("pmll_async.text.index.keeper._SHELVED_FROM", 2)
     store, shelf = WatchedStore(), tmp_path / "shelf"
     async with opened(store) as good, TextMemory(good.lattice, HASHING, shelf=shelf) as memory:
         for number in range(7):
@@ -204,7 +204,7 @@ async def test_what_fails_in_the_middle_of_a_batch_numbers_nothing(
         await memory.remember("second heron", speaker="Bob", session="t")
         await memory.remember("third goose", speaker="Cleo", session="u")
         with monkeypatch.context() as patch:
-            patch.setattr("pmll_async.text.keeping.parse_json", parsing_but("goose"))
+            patch.setattr("pmll_async.text.index.keeper.parse_json", parsing_but("goose"))
             with pytest.raises(ValueError, match="goose"):
                 await memory.recall("words")
         assert (rows.postings.vocabulary, rows.speakers, rows.sessions) == known or len(rows) == 2
@@ -214,7 +214,7 @@ async def test_what_fails_in_the_middle_of_a_batch_numbers_nothing(
 
 
 def parsing_but(word: str) -> Callable[[bytes], object]:
-    from pmll_async.canonical import parse_json
+    from pmll_async.values.contexts import parse_json
 
     def parse(encoded: bytes) -> object:
         if word.encode() in encoded:

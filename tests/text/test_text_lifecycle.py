@@ -26,7 +26,7 @@ from pmll_async import (
 from pmll_async.errors import WrongEventLoopError
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.keeping import IndexKeeper
+from pmll_async.text.index.keeper import IndexKeeper
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 

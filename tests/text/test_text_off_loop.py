@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from text_support import DIM, race
 
-from pmll_async.text import HashingEmbedder, TextMemory, keeping, recalling, shelf
-from pmll_async.text.postings import Postings
-from pmll_async.text.rows import TextRows
+from pmll_async.text import HashingEmbedder, TextMemory
+from pmll_async.text import recall as recalling
+from pmll_async.text.index import file as shelf
+from pmll_async.text.index import keeper as keeping
+from pmll_async.text.index.postings import Postings
+from pmll_async.text.index.rows import TextRows
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks", "guards", "small_blocks")
 

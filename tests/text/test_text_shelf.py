@@ -27,8 +27,9 @@ from text_support import DIM, WatchedStore, opened, told
 
 from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import HashingEmbedder, TextMemory, shelf
-from pmll_async.text.keeping import IndexKeeper
+from pmll_async.text import HashingEmbedder, TextMemory
+from pmll_async.text.index import file as shelf
+from pmll_async.text.index.keeper import IndexKeeper
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -64,7 +65,7 @@ async def test_only_what_came_since_is_read(place: Path) -> None:
 async def test_it_is_written_on_close_and_when_much_waits(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pmll_async.text.keeping._SHELVED_FROM", 4)
+    monkeypatch.setattr("pmll_async.text.index.keeper._SHELVED_FROM", 4)
     async with opened(shelf=place) as memory:
         for number in range(6):
             await memory.remember(f"heron {number}")

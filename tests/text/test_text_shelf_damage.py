@@ -16,8 +16,8 @@ from text_shelving import QUESTION, blocks, fill, made, with_shelf, without_shel
 from text_support import Told, opened, told
 
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import shelf
-from pmll_async.text.shelf import Shelf
+from pmll_async.text.index import file as shelf
+from pmll_async.text.index.file import Shelf
 
 
 def truncated(place: Path) -> None:
@@ -137,7 +137,7 @@ async def test_a_file_that_is_no_shelf_is_left_as_it_is(
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryStore, Path, Told]:
     place = tmp_path_factory.mktemp("pristine") / "shelf"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pmll_async.text.keeping._SHELVED_FROM", 3)
+        patch.setattr("pmll_async.text.index.keeper._SHELVED_FROM", 3)
         store = asyncio.run(made(place, 9))
     return store, place, asyncio.run(without_shelf(store))
 

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from pmll_async import Candidate, Lattice, LatticeView
-from pmll_async.concert import Float32
 from pmll_async.protocols import Store
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.asking import Recalling
-from pmll_async.text.keeping import IndexKeeper
+from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.views import Recalling
+from pmll_async.values.concert import Float32
 
 DIM = 32
 PATIENCE = 10.0

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmll_async import InvalidContextError
-from pmll_async.canonical import (
+from pmll_async.values.contexts import (
     FrozenDict,
     FrozenList,
     StampedContext,

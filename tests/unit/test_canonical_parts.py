@@ -14,8 +14,10 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pmll_async import InvalidContextError, canonical, canonical_parts
-from pmll_async.canonical import (
+from pmll_async import InvalidContextError
+from pmll_async.values import canonical as canonical_parts
+from pmll_async.values import contexts as canonical
+from pmll_async.values.contexts import (
     FrozenDict,
     FrozenList,
     StampedContext,

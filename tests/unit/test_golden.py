@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from pmll_async import Candidate, InvalidVectorError, Lattice
-from pmll_async.anchors import ROOT_ANCHOR, Hasher, encode_bytes, encode_vector
-from pmll_async.canonical import encode_context
 from pmll_async.protocols import Store
-from pmll_async.records import LineContent
+from pmll_async.records.record import LineContent
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.vectors import to_vector
+from pmll_async.values.anchors import ROOT_ANCHOR, Hasher, encode_bytes, encode_vector
+from pmll_async.values.contexts import encode_context
+from pmll_async.values.vectors import to_vector
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "golden_anchors.json"
 CHAINS: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))["chains"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmll_async.growing import AnchorMap, Column
+from pmll_async.engine.ledger.arrays import AnchorMap, Column
 
 numbers = st.lists(st.integers(-(2**40), 2**40), max_size=90)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pmll_async import FrozenDict, Lattice, Limits
-from pmll_async.reader import LineCache, StoredLine
+from pmll_async.engine.queries.reader import LineCache, StoredLine
 from pmll_async.stores.memory import MemoryStore
 
 

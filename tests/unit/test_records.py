@@ -14,13 +14,14 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmll_async.anchors import ROOT_ANCHOR, Hasher, fold
-from pmll_async.canonical import StampedContext, encode_context
-from pmll_async.columns import Block
-from pmll_async.concert import exact_norm
-from pmll_async.lines import CandidateFailure, CandidateScore
-from pmll_async.parsing import RecordFormatError, UnknownOperationError, decode_record, parse_object
-from pmll_async.records import (
+from pmll_async.records.blocks import Block
+from pmll_async.records.parsing import (
+    RecordFormatError,
+    UnknownOperationError,
+    decode_record,
+    parse_object,
+)
+from pmll_async.records.record import (
     DecayRecord,
     ForgetRecord,
     LineContent,
@@ -34,6 +35,10 @@ from pmll_async.records import (
     leaf,
 )
 from pmll_async.testing import ChainBuilder
+from pmll_async.values.anchors import ROOT_ANCHOR, Hasher, fold
+from pmll_async.values.concert import exact_norm
+from pmll_async.values.contexts import StampedContext, encode_context
+from pmll_async.values.lines import CandidateFailure, CandidateScore
 
 KEYS = [None, b"k", bytes(range(64))]
 

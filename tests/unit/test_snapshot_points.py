@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pmll_async import InvalidInputError, Lattice, LineNotFoundError
-from pmll_async.anchors import ROOT_ANCHOR
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ManualClock
+from pmll_async.values.anchors import ROOT_ANCHOR
 
 START = 1_700_000_000.0
 

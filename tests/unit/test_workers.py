@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from thread_support import PATIENCE
 
-from pmll_async import workers as workers_module
-from pmll_async.workers import Job, Workers
+from pmll_async.loop import workers as workers_module
+from pmll_async.loop.workers import Job, Workers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -191,7 +191,7 @@ def test_a_thread_that_cannot_start_fails_one_job(
 FORKED = """
     import os, threading, warnings
     warnings.simplefilter("ignore", DeprecationWarning)
-    from pmll_async.workers import READS
+    from pmll_async.loop.workers import READS
 
     hold, begun = threading.Event(), threading.Event()
 
@@ -222,7 +222,7 @@ def test_a_forked_child_begins_with_no_threads_and_free_locks() -> None:
 
 EXITING = """
     import threading
-    from pmll_async.workers import READS, enter
+    from pmll_async.loop.workers import READS, enter
 
     enter("somebody who never leaves")
     begun = threading.Event()

@@ -23,14 +23,13 @@ from typing import Final
 
 import numpy as np
 
-from pmll_async.anchors import ROOT_DIGEST, Hasher
-from pmll_async.columns import Block
-from pmll_async.logs import logger
+from pmll_async.loop.logs import logger
 from pmll_async.protocols import StoreHeader
+from pmll_async.records.blocks import Block
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
-from pmll_async.stores.jsonl.framing import NOT_OURS, crc32c
+from pmll_async.stores.jsonl.frames import NOT_OURS, crc32c
 from pmll_async.stores.jsonl.pieces import (
     Piece,
     Sizes,
@@ -41,6 +40,7 @@ from pmll_async.stores.jsonl.pieces import (
     encode_keys,
     join,
 )
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 _MAGIC: Final = b"PMLLBLK3"
 # magic, store, first, records, lines, vectors, last, stop, checksum of the last record, digest,

@@ -15,7 +15,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pmll_async.anchors import ROOT_DIGEST
 from pmll_async.errors import (
     CorruptionError,
     FormatError,
@@ -25,7 +24,8 @@ from pmll_async.errors import (
 )
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
-from pmll_async.stores.jsonl.framing import NOT_OURS, BadFrameError, decode_object, encode_object
+from pmll_async.stores.jsonl.frames import NOT_OURS, BadFrameError, decode_object, encode_object
+from pmll_async.values.anchors import ROOT_DIGEST
 
 FORMAT: Final = 1
 STORE: Final = "store.json"

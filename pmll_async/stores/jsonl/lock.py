@@ -23,7 +23,7 @@ from typing import Any, Final
 from pmll_async.errors import StoreLockedError, StoreMovedError
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import LOCK
-from pmll_async.stores.jsonl.framing import BadFrameError, close_line, decode_object
+from pmll_async.stores.jsonl.frames import BadFrameError, close_line, decode_object
 
 _POLL: Final = 0.01
 # `verify` asks whether there is a writer by holding a shared lock for a moment; an opener that

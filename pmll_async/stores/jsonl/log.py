@@ -9,24 +9,19 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
 
-from pmll_async.anchors import ROOT_DIGEST, Hasher
-from pmll_async.chain import Chain, Dimensions
-from pmll_async.columns import Block
 from pmll_async.errors import CorruptionError, FormatError, StoreError
-from pmll_async.parsing import UnknownOperationError
 from pmll_async.protocols import StoreHeader
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.parsing import UnknownOperationError
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
-from pmll_async.stores.jsonl.framing import (
-    BadFrameError,
-    check_frame,
-    decode_exactly,
-    decode_frame,
-)
+from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, decode_exactly, decode_frame
 from pmll_async.stores.jsonl.pieces import Piece, piece_of
 from pmll_async.stores.jsonl.segments import Segment, Table
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 _CHUNK: Final = 1 << 20
 

@@ -18,10 +18,10 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.anchors import is_anchor
-from pmll_async.columns import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
-from pmll_async.records import Record
-from pmll_async.stores.jsonl.framing import checksum_text
+from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
+from pmll_async.records.record import Record
+from pmll_async.stores.jsonl.frames import checksum_text
+from pmll_async.values.anchors import is_anchor
 
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
 _BY_LINE: Final = (("anchors", "<u8"), ("strengths", "<f8"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pmll_async.errors import CorruptionError
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import Manifest
-from pmll_async.stores.jsonl.framing import BadFrameError, Head, check_frame
+from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame
 from pmll_async.stores.jsonl.segments import Segment, Table
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from pmll_async.errors import CorruptionError
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.folder import SEGMENT_NAME, Manifest
-from pmll_async.stores.jsonl.framing import BadFrameError, check_frame
+from pmll_async.stores.jsonl.frames import BadFrameError, check_frame
 
 _NAME: Final = re.compile(rf"{SEGMENT_NAME.pattern}(\.torn-[0-9]+)?\Z")
 _BUFFER: Final = 1 << 20

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pmll_async.anchors import Hasher
-from pmll_async.columns import Block
 from pmll_async.errors import (
     CorruptionError,
     InvalidInputError,
@@ -20,18 +18,20 @@ from pmll_async.errors import (
     StoreLockedError,
 )
 from pmll_async.protocols import Recovery, StoreHeader
-from pmll_async.records import Record
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import BlockFile, Cache
 from pmll_async.stores.jsonl.directory import Directory
+from pmll_async.stores.jsonl.entry import find_header, prepare_folder
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import read_manifest, translated
-from pmll_async.stores.jsonl.loading import Loader, Plan
+from pmll_async.stores.jsonl.loader import Loader, Plan
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.log import Log
-from pmll_async.stores.jsonl.opening import find_header, prepare_folder
 from pmll_async.stores.jsonl.recovery import mend
 from pmll_async.stores.jsonl.segments import Table, locate
 from pmll_async.stores.jsonl.writer import Sync, Writer
+from pmll_async.values.anchors import Hasher
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 CACHE_RECORDS: Final = 1024

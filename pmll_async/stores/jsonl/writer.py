@@ -7,25 +7,20 @@ import time
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pmll_async.breathing import Breather
-from pmll_async.columns import Block
 from pmll_async.errors import (
     DurabilityUnknownError,
     StoreError,
     StoreFullError,
     StoreMovedError,
 )
-from pmll_async.logs import logger
-from pmll_async.records import Record
+from pmll_async.loop.breathing import Breather
+from pmll_async.loop.logs import logger
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import Directory, write_all
-from pmll_async.stores.jsonl.folder import (
-    is_full,
-    nothing_written,
-    write_manifest,
-    write_pins,
-)
-from pmll_async.stores.jsonl.framing import encode_frame
+from pmll_async.stores.jsonl.folder import is_full, nothing_written, write_manifest, write_pins
+from pmll_async.stores.jsonl.frames import encode_frame
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.pieces import Piece, piece_of

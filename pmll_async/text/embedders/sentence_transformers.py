@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pmll_async.concert import Float32
 from pmll_async.errors import InvalidInputError, InvalidVectorError
-from pmll_async.vectors import refuse_one_text
+from pmll_async.values.concert import Float32
+from pmll_async.values.vectors import refuse_one_text
 
 
 class Encoder(Protocol):

@@ -1,0 +1,150 @@
+"""Events as plain lines, for a file, a pipe or a past run: a line a fact, nothing redrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pmll_async import RaceOutcome
+
+from ..events import (
+    Acted,
+    EffectBegun,
+    EffectDone,
+    Event,
+    GoalEnded,
+    GoalStarted,
+    Judged,
+    PhaseStarted,
+    PlanFailed,
+    Planned,
+    Proposed,
+    Reflected,
+    RunEnded,
+    RunResult,
+    RunResumed,
+    RunStarted,
+)
+from ..reports.documents import verdict_name
+from ..reports.plain import clock_time, counted, one_line
+from ..steps import Failed
+from ..watch.entrants import Entrant, decided
+from ..watch.picture import spent
+
+_LABEL: Final = 10
+_FATES: Final = {
+    "winner": "✔",
+    "branch": " ",
+    "same": " ",
+    "failed": "✗",
+    "unfinished": "◌",
+}
+
+Rows = Iterator[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Lines:
+    """Turns events into lines; keeps the day, which is told when it changes."""
+
+    day: str = ""
+
+    def of(self, event: Event, at: float) -> Iterator[str]:
+        """The lines of an event that happened at `at`, in seconds since the epoch."""
+        day, time = clock_time(at)
+        if day != self.day:
+            self.day = day
+            yield day
+        indent = "  " * event.depth
+        last = ""
+        for label, told in _rows(event):
+            shown = "" if label == last else label
+            last = label
+            yield f"{time}  {shown:<{_LABEL}}{indent}{told}".rstrip()
+
+
+def _rows(event: Event) -> Rows:
+    match event:
+        case RunStarted():
+            yield "run", f"{one_line(event.goal)} (run {one_line(event.run_id)})"
+        case RunResumed():
+            answer = "" if event.answer is None else f", answered: {one_line(str(event.answer))}"
+            again = f"run {one_line(event.run_id)}, resume {event.times}{answer}"
+            yield "resumed", f"{one_line(event.goal)} ({again})"
+        case RunEnded(result=result):
+            yield from _end(result)
+        case GoalStarted(goal=goal):
+            yield "goal", one_line(goal)
+        case GoalEnded(result=ended):
+            said = ended.reason or ended.text
+            yield "goal", ended.status + (f": {one_line(said)}" if said else "")
+        case _:
+            yield from _phase_rows(event)
+
+
+def _phase_rows(event: Event) -> Rows:
+    match event:
+        case PhaseStarted(stage="act", names=names):
+            yield "act", f"racing {', '.join(map(one_line, names))}"
+        case Planned(plan=plan):
+            yield "plan", f"{_cycle(event, event.attempt)}: {one_line(plan.text)}"
+            for goal in plan.goals:
+                yield "plan", f"  first: {one_line(goal)}"
+        case PlanFailed(outcome=failed):
+            yield "plan", f"{_cycle(event, event.attempt)}: ✗ {one_line(str(failed))}"
+        case Proposed(failure=failure) if failure is not None:
+            yield "act", f"✗ {one_line(event.name)}  {one_line(failure.error)}"
+        case Proposed():
+            yield "act", f"● {one_line(event.name)}  confidence {event.confidence:.2f}"
+        case Judged():
+            yield "act", f"● {one_line(event.name)}  {event.score:.3f}"
+        case Acted(outcome=outcome):
+            yield from _race(outcome)
+        case Reflected(verdict=verdict):
+            said = f": {one_line(verdict.text)}" if verdict.text else ""
+            yield "reflect", f"{verdict_name(verdict)}{said}"
+        case EffectBegun(name=name):
+            yield "once", f"{one_line(name)} begun"
+        case EffectDone(name=name, known=known):
+            yield "once", f"{one_line(name)} {'known' if known else 'done'}"
+
+
+def _cycle(event: Event, attempt: int) -> str:
+    return f"cycle {event.cycle}" + (f".{attempt}" if attempt else "")
+
+
+def _race(outcome: RaceOutcome | Failed) -> Rows:
+    entrants = decided((), outcome)
+    width = max((len(one_line(entrant.name)) for entrant in entrants), default=0)
+    for entrant in entrants:
+        name = f"{one_line(entrant.name):<{width}}"
+        yield "act", f"{_FATES[entrant.fate]} {name}  {_became(entrant)}"
+    if isinstance(outcome, Failed):
+        yield "act", f"✗ {one_line(str(outcome))}"
+    elif outcome.revised:
+        revised = ", ".join(map(one_line, outcome.revised))
+        yield "act", f"  revised, strength halved: {revised}"
+
+
+def _became(entrant: Entrant) -> str:
+    match entrant.fate:
+        case "winner":
+            return f"{entrant.score:.3f}  → chain {entrant.anchor}"
+        case "branch":
+            return f"{entrant.score:.3f}  → branch {entrant.anchor}, strength {entrant.strength:g}"
+        case "same":
+            return f"{entrant.score:.3f}  same content as a better one"
+        case "failed":
+            return one_line(entrant.reason)
+        case _:
+            return "unfinished"
+
+
+def _end(result: RunResult) -> Rows:
+    cost = spent(result.usage)
+    after = f"after {counted(result.cycles, 'cycle')}" + (f", {cost}" if cost else "")
+    said = result.reason or result.text
+    if result.error is not None:
+        said = f"{type(result.error).__name__}: {result.error}"
+    yield result.status, f"{after}: {one_line(said)}" if said else after

@@ -1,0 +1,1 @@
+"""The journal: a run on the chain, and read back from there."""

@@ -1,0 +1,1 @@
+"""Reports: what a run tells, as documents, logs and plain text."""

@@ -1,0 +1,56 @@
+"""Runs in the log: an observer for `RTMController(…, observers=[log_events])`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from ..events import (
+    Acted,
+    Event,
+    Judged,
+    PhaseStarted,
+    PlanFailed,
+    Proposed,
+    RunEnded,
+)
+from ..steps import Failed
+from . import documents
+
+CONTENT: Final = {name: f"{name}.content" for name in documents.NAMES.values()}
+_DETAILS: Final = (PhaseStarted, Proposed, Judged)
+
+
+def log_events(event: Event, *, content: bool = False) -> None:
+    """Log the event under its name, such as ``run.planned``, with the facts as fields.
+
+    `run_id` and `cycle` are bound; levels are info, debug for the details within a phase, warning
+    for what failed. What goals, steps and memories say is left out, as it may not be for everyone's
+    eyes: ``observers=[partial(log_events, content=True)]`` logs it, at debug, in an entry of its
+    own, such as ``run.planned.content``.
+    """
+    log = structlog.get_logger("controllers").bind(run_id=event.run_id, cycle=event.cycle)
+    name = documents.NAMES[type(event)]
+    told = {"anchor": event.anchor, "depth": event.depth, **documents.facts(event)}
+    if event.usage:
+        told |= {
+            "calls": event.usage.calls,
+            "input_tokens": event.usage.input_tokens,
+            "output_tokens": event.usage.output_tokens,
+            "cost": event.usage.cost,
+        }
+    if _has_failed(event):
+        log.warning(name, **told)
+    elif isinstance(event, _DETAILS):
+        log.debug(name, **told)
+    else:
+        log.info(name, **told)
+    if content and (said := documents.content(event)):
+        log.debug(CONTENT[name], **said)
+
+
+def _has_failed(event: Event) -> bool:
+    if isinstance(event, RunEnded):
+        return event.result.status == "failed"
+    return isinstance(event, PlanFailed | Acted) and isinstance(event.outcome, Failed)

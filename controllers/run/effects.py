@@ -1,0 +1,164 @@
+"""What a step does to its run: side effects that are journaled, and what it spends."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from anyio.lowlevel import RunVar
+
+from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
+
+from ..calling import Limiter, call, is_async, threads, uncut
+from ..goals import Place
+from ..journal.forms import form_of
+from ..journal.journal import Journal, Told, effect_step
+from ..journal.stamps import find_entry
+from ..policies import Usage
+
+Tell = Callable[[str, str, str, bool], Awaitable[None]]
+"""Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
+
+_LONGEST_NAME: Final = 128
+_MOST_THREADS: Final = 40
+_UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str, str], ...]]] = ContextVar(
+    "pmll_effects", default=()
+)
+"""The effects around the code that asks, with names and keys; the innermost is the last."""
+_THREADS: Final[Limiter] = RunVar("controllers.run.effects")
+"""Threads for effects alone: those of the sync steps wait for them."""
+
+
+class EffectRepeatedError(PmllError):
+    """A step asked for an effect of the same name twice: it would have been done once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"effect {name!r} was done in this step already; name each effect of a step, as in"
+            f" f'{name}/{{to}}', or keep what the first one returned"
+        )
+
+
+class EffectUnknownError(PmllError):
+    """An effect was begun and its result never recorded: it may have taken place, or not.
+
+    `key` is the effect's `ctx.idempotency_key`, for a service that was given it.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name, self.key = name, key
+        super().__init__(
+            f"effect {name!r} was begun before and its result is not known: look whether it took"
+            f" place (key {key}), or call once without again=False to do it again"
+        )
+
+
+@dataclass(slots=True)
+class Effects:
+    """The effects and the spending of one step; `step` is its name within the phase."""
+
+    journal: Journal
+    place: Place
+    step: str
+    tell: Tell
+    spent: Callable[[Usage], None]
+    usage: Usage = field(default_factory=Usage)
+    named: set[str] = field(default_factory=set)
+    """The effects whose results this call of the step has got."""
+
+    @property
+    def step_key(self) -> str:
+        """See `Doing.step_key`."""
+        return self.place.key(self.step)
+
+    @property
+    def key(self) -> str:
+        """See `Doing.key`."""
+        inside = [key for effects, _, key in _UNDER_WAY.get() if effects is self]
+        return inside[-1] if inside else self.step_key
+
+    def spend(self, usage: Usage) -> None:
+        """Add to what the step, and with it the run, has spent."""
+        self.usage += usage
+        self.spent(usage)
+
+    async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
+        """See `StepContext.once`."""
+        if not 1 <= len(name) <= _LONGEST_NAME:
+            raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
+        if not callable(fn):
+            if inspect.iscoroutine(fn):
+                fn.close()
+            raise TypeError(
+                f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
+            )
+        # Of two tasks of the step that ask for one effect, the second finds the first's result.
+        if any(effects is self and one == name for effects, one, _ in _UNDER_WAY.get()):
+            raise ReentrantError(name)
+        key = f"{self.step_key}/{name}"
+        async with self.journal.lattice.lock(f"pmll.once.{key}"):
+            if name in self.named:
+                raise EffectRepeatedError(name)
+            done = await self.entry(name, "done")
+            if done is not None:
+                self.named.add(name)
+                await self.tell(name, "done", done.anchor, True)
+                return self._recorded(done, fn)
+            begun = await self.entry(name, "begun")
+            if begun is None:
+                place = self.place.after(self.usage)
+                anchor = await self.journal.effect(place, self.step, name, "begun", {"key": key})
+                await self.tell(name, "begun", anchor, False)
+            else:
+                # A service knows it by the key of then, which in old entries was the step's.
+                key = str(begun.context.get("key", self.step_key))
+                if not again:
+                    raise EffectUnknownError(name, key)
+            under_way = _UNDER_WAY.set((*_UNDER_WAY.get(), (self, name, key)))
+            try:
+                return await self._done(name, fn)
+            finally:
+                _UNDER_WAY.reset(under_way)
+
+    async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
+        form, work = form_of(fn), self._journaled(name, fn)
+        # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
+        anchor, told = await (work if is_async(fn) else uncut(work))
+        self.named.add(name)
+        await self.tell(name, "done", anchor, False)
+        if "error" in told:
+            raise TypeError(told["error"])
+        return form.from_json(told["result"])
+
+    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Told]:
+        form, made = form_of(fn), await call(fn, limiter=threads(_THREADS, _MOST_THREADS))
+        told: Told = {}
+        # It has taken place, whatever it returned: that must not be forgotten.
+        try:
+            told["result"] = form.to_json(made)
+        except TypeError as exc:
+            told["error"] = str(exc)
+        try:
+            # A run that is cancelled now would do it again.
+            return await uncut(self._record(name, told)), told
+        except InvalidContextError as exc:
+            told = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
+            return await uncut(self._record(name, told)), told
+
+    async def _record(self, name: str, told: Told) -> str:
+        place = self.place.after(self.usage)
+        return await self.journal.effect(place, self.step, name, "done", told)
+
+    def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
+        if "error" in entry.context:
+            raise TypeError(entry.context["error"])
+        return form_of(fn).from_json(entry.context["result"])
+
+    async def entry(self, name: str, status: str) -> MemoryLine | None:
+        """See `Doing.entry`."""
+        step = effect_step(self.step, name, status)
+        return await find_entry(self.journal.lattice, self.place, step, "effect", status)

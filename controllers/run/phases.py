@@ -1,0 +1,361 @@
+"""PLAN, ACT and REFLECT: calling the user's steps, and journaling what they said."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
+
+import anyio
+from structlog.contextvars import bound_contextvars
+
+from pmll_async import (
+    Candidate,
+    CandidateFailure,
+    ConflictError,
+    InvalidInputError,
+    LatticeClosedError,
+    LatticeView,
+    NoWinnerError,
+    PmllError,
+    RaceOutcome,
+    StoreError,
+    journal_key,
+)
+
+from ..calling import call, message_of, name_of
+from ..events import (
+    Acted,
+    EffectBegun,
+    EffectDone,
+    Judged,
+    PhaseStarted,
+    PlanFailed,
+    Planned,
+    Proposed,
+    Reflected,
+)
+from ..goals import Frame, Place
+from ..journal.forms import Form
+from ..journal.stamps import is_entry_of
+from ..steps import (
+    ActStep,
+    Continue,
+    Done,
+    Failed,
+    GoalResult,
+    Judge,
+    Outcome,
+    Pause,
+    Phase,
+    Plan,
+    Retry,
+    StepContext,
+    Verdict,
+)
+from .effects import Effects
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_LONGEST_MESSAGE: Final = 500
+Said = TypeVar("Said", bound="Plan[Any] | Continue[Any] | Retry[Any] | GoalResult | None")
+
+
+class Paused(Exception):  # noqa: N818  # no error, and never seen outside
+    """A step wants an answer; `data` is its pause's, as JSON."""
+
+    def __init__(self, pause: Pause, step: str, owner: str) -> None:
+        self.pause, self.step = pause, step
+        self.data = Form(owner, "Any").to_json(pause.data)
+        super().__init__(pause.question)
+
+
+@dataclass(slots=True)
+class Phases:
+    """The three phases of one run."""
+
+    run: Run[Any, Any]
+
+    async def plan(self, frame: Frame) -> None:
+        """Ask PLAN; that it raised is an outcome."""
+        run, step = self.run, self.run.setup.plan
+        if frame.begun == frame.cycle:
+            frame.begun, run.cycles = frame.begun + 1, run.cycles + 1
+        place, effects = await self._begun("plan", name_of(step))
+        try:
+            said = await self._call(step, self._context("plan", "plan", effects))
+        # A step is the user's code: that PLAN raised is REFLECT's to judge.
+        except Exception as exc:  # noqa: BLE001  # as said
+            await self._not_planned(frame, place, effects, exc)
+            return
+        if isinstance(said, Pause):
+            raise Paused(said, effects.step, name_of(step))
+        try:
+            plan, anchor = await self._journaled_plan(said, place.after(effects.usage))
+        # What cannot be journaled is the step's fault; a store's error is not.
+        except (TypeError, InvalidInputError) as exc:
+            await self._not_planned(frame, place, effects, exc)
+            return
+        event = Planned(**run.told(anchor), attempt=frame.attempt, plan=plan)
+        frame.planned(plan)
+        await self._ended(anchor, event)
+
+    async def _journaled_plan(self, said: object, place: Place) -> tuple[Plan[Any], str]:
+        step = self.run.setup.plan
+        if not isinstance(said, Plan):
+            raise _wrong("plan", step, said, "a Plan")
+        goals = tuple(said.goals)
+        if isinstance(said.goals, str) or not all(isinstance(goal, str) for goal in goals):
+            raise TypeError(f"the goals of {name_of(step)}'s plan are texts, not {said.goals!r}")
+        form = self.run.setup.plan_forms.of(type(said))
+        data = form.to_json(said.data)
+        plan = replace(said, data=form.from_json(data), goals=goals)
+        return plan, await self.run.journal.planned(place, plan, data)
+
+    async def _not_planned(
+        self, frame: Frame, place: Place, effects: Effects, error: Exception
+    ) -> None:
+        name = name_of(self.run.setup.plan)
+        outcome = Failed("plan", (failure(name, error),), error=error)
+        anchor = await self.run.journal.failed(place.after(effects.usage), outcome)
+        event = PlanFailed(**self.run.told(anchor), attempt=frame.attempt, outcome=outcome)
+        frame.acted(outcome)
+        await self._ended(anchor, event)
+
+    # --- ACT -----------------------------------------------------------------------------------
+
+    async def act(self, frame: Frame) -> None:
+        """Race the acts; that nothing came of them is an outcome."""
+        place, _ = await self._begun("act", *map(name_of, self.run.setup.acts))
+        outcome = await self._raced(frame, place)
+        if isinstance(outcome, RaceOutcome):
+            anchor = outcome.winner.anchor
+        else:
+            anchor = await self.run.journal.failed(self.run.place(), outcome)
+        event = Acted(**self.run.told(anchor), attempt=frame.attempt, outcome=outcome)
+        frame.acted(outcome)
+        await self._ended(anchor, event)
+
+    async def _raced(self, frame: Frame, place: Place) -> Outcome:
+        setup, heat = self.run.setup, _Heat(anyio.CancelScope())
+        acts = [self._entrant(n, act, place, heat) for n, act in enumerate(setup.acts)]
+        judge = None if setup.judge is None else self._judge(setup.judge, place, heat)
+        outcome: Outcome | None = None
+        key = journal_key(place.key("act"))
+        with heat.scope:
+            try:
+                outcome = await setup.lattice.race(
+                    acts,
+                    query=frame.plan.key,
+                    judge=judge,
+                    decay=setup.decay,
+                    timeout=setup.timeout,
+                    idempotency_key=key,
+                )
+                # A race is not run again where its key is taken, whatever has taken it.
+                if not is_entry_of(outcome.winner, place, "act", "done"):
+                    raise ConflictError(key, outcome.winner.anchor)
+            except NoWinnerError as exc:
+                failures = cast(tuple[CandidateFailure, ...], exc.failures)
+                outcome = Failed("act", failures, exc.unfinished, exc)
+            except (StoreError, LatticeClosedError):
+                raise
+            # What was proposed cannot be committed: what it revises was revised by another, say.
+            except PmllError as exc:
+                outcome = Failed("act", (failure("race", exc),), error=exc)
+        if outcome is None:
+            heat.stop()
+        return outcome
+
+    def _entrant(
+        self, number: int, act: ActStep[Any, Any], place: Place, heat: _Heat
+    ) -> Callable[[LatticeView], Awaitable[Candidate]]:
+        run, name = self.run, name_of(act)
+        effects = self._effects(place, f"act.{number}")
+        told: dict[str, Any] = {"attempt": place.attempt, "number": number}
+
+        async def entrant(view: LatticeView) -> Candidate:
+            try:
+                context = self._context("act", effects.step, effects, view)
+                proposed = await self._proposed(act, effects.step, context, heat)
+            # Whatever it is, who watches is told at once; the race is told by raising it again.
+            except Exception as exc:
+                failed = failure(name, exc)
+                event = Proposed(**run.told(), **told, name=name, confidence=None, failure=failed)
+                await run.emit(event)
+                raise
+            candidate = heat.proposed(run.journal.candidate(proposed, place, name), number)
+            confidence = candidate.confidence
+            await run.emit(
+                Proposed(**run.told(), **told, name=candidate.name, confidence=confidence)
+            )
+            return candidate
+
+        entrant.__name__ = entrant.__qualname__ = name
+        return entrant
+
+    async def _proposed(
+        self, act: ActStep[Any, Any], step: str, context: StepContext[Any], heat: _Heat
+    ) -> Candidate:
+        proposed = await self._call(act, context, context.plan)
+        if isinstance(proposed, Pause):
+            await heat.about(Paused(proposed, step, name_of(act)))
+        if not isinstance(proposed, Candidate):
+            raise _wrong("act", act, proposed, "a Candidate")
+        return proposed
+
+    def _judge(
+        self, judge: Judge[Any, Any], place: Place, heat: _Heat
+    ) -> Callable[[Candidate, LatticeView], Awaitable[float]]:
+        run = self.run
+
+        async def judged(candidate: Candidate, view: LatticeView) -> float:
+            step = f"judge.{heat.number_of(candidate)}"
+            effects = self._effects(place, step)
+            context = self._context("act", step, effects, view)
+            score = await self._call(judge, context, context.plan, candidate)
+            told = {**run.told(), "attempt": place.attempt, "name": candidate.name}
+            await run.emit(Judged(**told, score=score))
+            return float(score)
+
+        return judged
+
+    # --- REFLECT -------------------------------------------------------------------------------
+
+    async def reflect(self, frame: Frame) -> None:
+        """Ask REFLECT; what it raises ends the run."""
+        run, step = self.run, self.run.setup.reflect
+        place, effects = await self._begun("reflect", name_of(step))
+        try:
+            context = self._context("reflect", "reflect", effects)
+            said = await self._call(step, context, frame.outcome)
+        # A REFLECT that expects a winner fails here; without its cause nobody would see why.
+        except Exception as exc:
+            cause = frame.outcome.error if isinstance(frame.outcome, Failed) else None
+            if cause is not None and exc.__cause__ is None and exc is not cause:
+                raise exc from cause
+            raise
+        if isinstance(said, Pause):
+            raise Paused(said, effects.step, name_of(step))
+        if not isinstance(said, Continue | Done | Retry):
+            raise _wrong("reflect", step, said, "Continue, Done or Retry")
+        form = run.setup.verdict_forms.of(type(said))
+        data = form.to_json(said.data)
+        verdict: Verdict = replace(said, data=form.from_json(data))
+        place = place.after(effects.usage)
+        anchor = await run.journal.reflected(place, verdict, data, frame.winner)
+        event = Reflected(**run.told(anchor), attempt=frame.attempt, verdict=verdict)
+        frame.reflected(verdict)
+        await self._ended(anchor, event)
+
+    # --- what they share -----------------------------------------------------------------------
+
+    async def _call(
+        self, step: Callable[..., Any], context: StepContext[Any], *arguments: object
+    ) -> Any:
+        # Every log of the step says which run it was, where structlog merges context variables.
+        with bound_contextvars(run_id=context.run_id, cycle=context.cycle):
+            return await call(step, context, *arguments)
+
+    async def _begun(self, stage: Phase, *names: str) -> tuple[Place, Effects]:
+        run = self.run
+        event = PhaseStarted(**run.told(), attempt=run.frame.attempt, stage=stage, names=names)
+        await run.emit(event)
+        place = run.place()
+        return place, self._effects(place, stage)
+
+    async def _ended(self, anchor: str, event: Planned | PlanFailed | Acted | Reflected) -> None:
+        self.run.anchor, self.run.resumed = anchor, False
+        await self.run.emit(event)
+
+    def _effects(self, place: Place, step: str) -> Effects:
+        run = self.run
+
+        async def tell(name: str, status: str, anchor: str, known: bool) -> None:
+            if status == "begun":
+                await run.emit(EffectBegun(**run.told(anchor), name=name))
+            else:
+                await run.emit(EffectDone(**run.told(anchor), name=name, known=known))
+
+        return Effects(run.journal, place, step, tell, run.spend)
+
+    def _context(
+        self, stage: Phase, step: str, effects: Effects, view: LatticeView | None = None
+    ) -> StepContext[Any]:
+        run, frame, lattice = self.run, self.run.frame, self.run.setup.lattice
+        return StepContext(
+            goal=frame.goal,
+            goals=frame.goals,
+            run_id=run.run_id,
+            cycle=frame.cycle,
+            attempt=frame.attempt,
+            stage=stage,
+            deps=run.deps,
+            memory=lattice,
+            view=lattice.at(lattice.revision) if view is None else view,
+            budget=run.budget(),
+            previous=_own(frame.previous),
+            plan=_own(frame.plan),
+            results=tuple(_own(result) for result in frame.results),
+            answer=deepcopy(frame.answers.get(step)),
+            raced=stage == "act" and len(run.setup.acts) > 1,
+            resumed=run.resumed,
+            working=run.working,
+            _texts=run.setup.texts,
+            _doing=effects,
+        )
+
+
+@dataclass(slots=True)
+class _Heat:
+    """A race of acts: who proposed what, and the question of an act, which ends the race."""
+
+    scope: anyio.CancelScope
+    candidates: list[tuple[Candidate, int]] = field(default_factory=list)
+    paused: Paused | None = None
+
+    def proposed(self, candidate: Candidate, number: int) -> Candidate:
+        """Note which act proposed the candidate."""
+        self.candidates.append((candidate, number))
+        return candidate
+
+    def number_of(self, candidate: Candidate) -> int:
+        """Which act proposed the candidate."""
+        return next(number for one, number in self.candidates if one is candidate)
+
+    async def about(self, paused: Paused) -> NoReturn:
+        """Ask; of several acts the first is heard."""
+        self.paused = self.paused or paused
+        self.scope.cancel()
+        await anyio.sleep_forever()
+        raise AssertionError("a cancelled sleep does not end")
+
+    def stop(self) -> NoReturn:
+        """Raise what the race ended with."""
+        raise self.paused or AssertionError("a race ends with an outcome, or with a question")
+
+
+def _own(said: Said) -> Said:
+    """What a step may do with as it likes: others, and a resumed one, get it as it was."""
+    if said is None or said.data is None:
+        return said
+    return cast(Said, replace(said, data=deepcopy(said.data)))
+
+
+def failure(name: str, error: Exception) -> CandidateFailure:
+    """What a step raised, as a value that can be journaled."""
+    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
+    return CandidateFailure(name=name, error=type(error).__name__, message=message)
+
+
+def _wrong(
+    stage: Literal["plan", "act", "reflect"],
+    step: Callable[..., object],
+    returned: object,
+    wanted: str,
+) -> TypeError:
+    return TypeError(
+        f"{stage} step {name_of(step)} returned {type(returned).__name__}, not {wanted}"
+    )

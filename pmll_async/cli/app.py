@@ -1,0 +1,322 @@
+"""The typer application: what the commands are called, take and say about themselves.
+
+What a command does is imported when it runs, so that none waits for what the others need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import JsonValue
+from typer.core import TyperCommand, TyperGroup
+
+from pmll_async.cli import evaluate, plugins
+from pmll_async.cli.embedders import EmbedderOption, embedder_named
+from pmll_async.cli.terminal import say
+from pmll_async.errors import PmllError, WrongKeyError
+from pmll_async.values import filters
+from pmll_async.values.anchors import Hasher
+
+KEY_FILE_VARIABLE: Final = "PMLL_INTEGRITY_KEY_FILE"
+_LONGEST_KEY: Final = 64
+_FAILED: Final = 1
+_INTERRUPTED: Final = 130
+_NOBODY_READS: Final = 141
+
+EXIT_CODES: Final = """\b
+Exit codes:
+  0    all is well
+  1    an error, or damage found by `verify`
+  2    the command was called wrongly
+  3    `verify` found a torn end, which the next opening for writing mends
+  130  interrupted with Ctrl-C
+  141  whoever was reading the output stopped
+"""
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Turns what a user may meet into one sentence and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+        # Here and not at exit, where a closed pipe could no longer be kept quiet.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_NOBODY_READS) from None
+    except KeyboardInterrupt as exc:
+        say(str(exc) or "interrupted")
+        raise typer.Exit(_INTERRUPTED) from None
+    except WrongKeyError as exc:
+        say(f"{exc} (--key-file, or {KEY_FILE_VARIABLE})")
+        raise typer.Exit(_FAILED) from None
+    except (PmllError, plugins.BrokenPluginError) as exc:
+        say(str(exc))
+        raise typer.Exit(_FAILED) from None
+    except OSError as exc:
+        say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+        raise typer.Exit(_FAILED) from None
+
+
+class PmllGroup(TyperGroup):
+    """Our commands, and behind them those of other packages."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Ours in the order of a first visit, then the others by name."""
+        ours = super().list_commands(ctx)
+        return ours + sorted(name for name in plugins.found() if name not in ours)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One of ours, or what the help shows of another's."""
+        known = super().get_command(ctx, cmd_name)
+        point = plugins.found().get(cmd_name) if known is None else None
+        if point is None:
+            return known
+        try:
+            return TyperCommand(cmd_name, help=plugins.summary(point))
+        except plugins.BrokenPluginError as exc:
+            say(str(exc))
+            return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command to run; another's is imported only now."""
+        name = args[0]
+        if name not in self.commands and name in plugins.found():
+            self.add_command(plugins.command(plugins.found()[name]), name)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run, with every expected error reported in the same way."""
+        with expected_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=PmllGroup,
+    name="pmll",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+LatticePath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The folder of a lattice.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        envvar=KEY_FILE_VARIABLE,
+        help="The integrity key of a keyed lattice: all bytes of this file, 1 to 64.",
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            sys.stdout.write(f"pmll {version('pmll-async')}\n")
+        except PackageNotFoundError:
+            sys.stdout.write("pmll (run from its sources)\n")
+        raise typer.Exit
+
+
+@app.callback()
+def pmll(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Look into, check and move the memories of agents: lattices of hash-chained lines.
+
+    `pmll COMMAND --help` says more and gives an example.
+    """
+
+
+def _example(*lines: str) -> str:
+    return "\b\n" + "\n".join(
+        ["Examples:" if len(lines) > 1 else "Example:", *map("  ".__add__, lines)]
+    )
+
+
+@app.command(epilog=_example("pmll info memory", "pmll info memory --json | jq .head"))
+def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -> None:
+    """Say what a lattice holds, and who is writing to it.
+
+    Dimensions, lines, revision, head, digest, files. Reads only, also beside a writer.
+    """
+    from pmll_async.cli import info as command
+
+    command.info(path, Hasher(_key(key_file)), as_json=as_json)
+
+
+@app.command(
+    epilog=_example(
+        "pmll log memory --limit 10",
+        """pmll log memory --where '{"topic": "recursion", "step": {"$gte": 3}}'""",
+        "pmll log memory --start 6c976a2684fc5c1f --json",
+    )
+)
+def log(
+    path: LatticePath,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=0, help="At most so many lines.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Only lines whose context fits this filter.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="ANCHOR", help="Begin at this line and not at the head.")
+    ] = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="With --json: keys and values as well.")
+    ] = False,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Print the chain, newest line first, notes included.
+
+    Reads only, also beside a writer, and as it goes: a long chain takes no more memory. With --json
+    one document a line.
+    """
+    from pmll_async.cli import log as command
+
+    wanted = None if where is None else _filter(where)
+    command.log(
+        path,
+        _key(key_file),
+        limit=limit,
+        where=wanted,
+        start=start,
+        as_json=as_json,
+        vectors=vectors,
+    )
+
+
+@app.command(epilog=_example("pmll verify memory && echo every byte is what was written"))
+def verify(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -> None:
+    """Check every byte of a lattice, and change nothing.
+
+    Files, records, anchors, digest, cache. Exits with 0 when clean, 1 when damaged, 3 when only
+    the end is torn.
+    """
+    from pmll_async.cli import verify as command
+
+    raise typer.Exit(command.verify(path, _key(key_file), as_json=as_json))
+
+
+@app.command(
+    epilog=_example("pmll export memory -o memory.jsonl", "pmll export memory | gzip > memory.gz")
+)
+def export(
+    path: LatticePath,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write here and not to stdout."),
+    ] = None,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Write every record of a lattice as JSON lines.
+
+    A header comes first. Reads only, also beside a writer. With --output the file takes its name
+    when it is complete, and --json reports what was done.
+    """
+    from pmll_async.cli import moving
+
+    moving.export(path, Hasher(_key(key_file)), output, as_json=as_json)
+
+
+@app.command(
+    "import",
+    epilog=_example("pmll import memory.jsonl copy", "pmll export memory | pmll import - copy"),
+)
+def import_(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE", help="An export, or - for stdin.", show_default=False)
+    ],
+    path: LatticePath,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Read an export into a lattice; its anchors stay the same.
+
+    Every anchor and the digest are checked.
+
+    The lattice is a new one, or holds the beginning of the same export: then what is missing is
+    added, so that an interrupted import goes on and a copy can be brought up to date.
+    """
+    from pmll_async.cli import moving
+
+    moving.import_(source, path, Hasher(_key(key_file)), as_json=as_json)
+
+
+@app.command(
+    epilog=_example("pmll reembed memory memory-minilm --embedder minilm --map anchors.jsonl")
+)
+def reembed(
+    path: LatticePath,
+    target: Annotated[
+        Path, typer.Argument(metavar="NEW", help="An empty or new folder.", show_default=False)
+    ],
+    embedder: EmbedderOption,
+    anchors: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Write the new anchor of each old one here."),
+    ] = None,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Copy a text memory with the vectors of another embedder.
+
+    Texts, contexts, times and history stay; keys change, and with them every anchor. The map has
+    one JSON object a line. Anchors that contexts of yours mention are not changed.
+    """
+    from pmll_async.cli import reembed as command
+
+    key = _key(key_file)
+    made = embedder_named(embedder)
+    command.reembed(path, target, made, key, anchors, as_json=as_json)
+
+
+app.add_typer(evaluate.app, name="eval")
+
+
+def _key(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    with file.open("rb") as opened:
+        key = opened.read(_LONGEST_KEY + 1)
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        reason = f"{file} must hold 1 to {_LONGEST_KEY} bytes, and all of them are the key"
+        raise typer.BadParameter(reason, param_hint="--key-file")
+    return key
+
+
+def _filter(text: str) -> Mapping[str, JsonValue]:
+    try:
+        where = json.loads(text)
+        filters.parse(where)
+    except ValueError as exc:  # not JSON, or no filter
+        raise typer.BadParameter(str(exc), param_hint="--where") from None
+    except RecursionError:
+        raise typer.BadParameter("nested too deeply", param_hint="--where") from None
+    checked: Mapping[str, JsonValue] = where
+    return checked

@@ -1,0 +1,114 @@
+"""`pmll export` and `pmll import`: a lattice as JSON lines and back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO, Final
+
+from pmll_async.cli.terminal import progress, show_json, write_bytes
+from pmll_async.moving.transfer import export_records, import_records
+from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.values.anchors import Hasher
+
+STANDARD_STREAM: Final = "-"
+
+
+def export(path: Path, hasher: Hasher, output: Path | None, *, as_json: bool) -> None:
+    """Write the lattice at `path` as JSON lines to `output`, or to stdout."""
+    store = JsonlStore(path, read_only=True)
+    if output is None or str(output) == STANDARD_STREAM:
+        for line in export_records(store, hasher):
+            write_bytes(line.encode())
+        return
+    records = -1  # the header is no record
+    with progress("exporting") as tell, replacing(output) as file:
+        for line in export_records(store, hasher, progress=tell):
+            file.write(line.encode())
+            records += 1
+    if as_json:
+        show_json({"path": str(path), "output": str(output), "exported": records})
+    else:
+        sys.stdout.write(f"exported {records} records of {path} to {output}\n")
+
+
+def import_(source: str, path: Path, hasher: Hasher, *, as_json: bool) -> None:
+    """Read an export from the file `source`, or from stdin, into a lattice at `path`."""
+    pause = _Pause(f"interrupted: {path} is whole; run the same command again to go on")
+    with _opened(source) as file, progress("importing") as tell, pause:
+        added = import_records(pause.lines(file), JsonlStore(path), hasher, progress=tell)
+    if as_json:
+        show_json({"path": str(path), "source": source, "imported": added})
+    elif added:
+        sys.stdout.write(f"imported {added} records into {path}\n")
+    else:
+        sys.stdout.write(f"{path} has every record of the export already\n")
+
+
+def _opened(source: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if source == STANDARD_STREAM else Path(source).open("rb")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when it is complete and durable; a device or pipe as it is."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        # What a memory holds is its owner's alone, in a copy as well.
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+        ) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Pause:
+    """Lets Ctrl-C end an import while it reads, never while it writes.
+
+    An exception in the middle of an append would leave the store to recover what it was writing.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._reading = self._wanted = False
+        self._previous: Callable[[int, FrameType | None], object] | int | None = None
+
+    def __enter__(self) -> None:
+        self._previous = signal.getsignal(signal.SIGINT)
+        # A job that a shell has put in the background ignores Ctrl-C, and goes on doing so.
+        if self._previous is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._interrupted)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._previous or signal.SIG_DFL)
+
+    def lines(self, file: BinaryIO) -> Iterator[bytes]:
+        """The lines of the file, and between them the place where Ctrl-C is heard."""
+        while True:
+            self._reading = True
+            if self._wanted:
+                raise KeyboardInterrupt(self._message)
+            line = file.readline()
+            self._reading = False
+            if not line:
+                return
+            yield line
+
+    def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
+        self._wanted = True
+        if self._reading:
+            raise KeyboardInterrupt(self._message)

@@ -1,0 +1,45 @@
+"""`pmll reembed`: a text memory with the vectors of another embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pmll_async.cli.moving import replacing
+from pmll_async.cli.terminal import progress, show_json
+from pmll_async.stores.jsonl import JsonlStore
+
+if TYPE_CHECKING:
+    from pmll_async.protocols import Embedder
+
+
+def reembed(
+    path: Path,
+    target: Path,
+    embedder: Embedder,
+    key: bytes | None,
+    anchors: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the memory at `path` into `target` anew, and the map of anchors to a file."""
+    from pmll_async.moving.reembed import reembed as copy
+
+    with progress("embedding") as tell:
+        source = JsonlStore(path, read_only=True)
+        made = asyncio.run(
+            copy(source, JsonlStore(target), embedder, integrity_key=key, progress=tell)
+        )
+    if anchors is not None:
+        with replacing(anchors) as file:
+            file.writelines(
+                json.dumps({"old": old, "new": new}).encode() + b"\n" for old, new in made.items()
+            )
+    if as_json:
+        facts = {"path": str(path), "target": str(target), "embedder": embedder.id}
+        show_json(facts | {"lines": len(made), "map": None if anchors is None else str(anchors)})
+    else:
+        sys.stdout.write(f"wrote {len(made)} lines of {path} to {target} with {embedder.id}\n")

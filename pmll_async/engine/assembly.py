@@ -1,0 +1,308 @@
+"""Opening: from a store on disk to a ledger in memory, without anything left behind on failure."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
+
+from pmll_async.engine.events.events import EventHub
+from pmll_async.engine.holdings import Holding, end_orphans, place_of
+from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.queries.batcher import QueryDesk
+from pmll_async.engine.queries.matches import FilterDesk
+from pmll_async.engine.queries.reader import Reader
+from pmll_async.engine.trace.trace import Trace
+from pmll_async.errors import (
+    CorruptionError,
+    DimensionMismatchError,
+    InvalidInputError,
+    LatticeClosedError,
+    WrongEventLoopError,
+)
+from pmll_async.loop.jobs import Jobs, begin, running_loop
+from pmll_async.loop.logs import logger
+from pmll_async.loop.workers import CALLS, are_clearing, enter, leave
+from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
+from pmll_async.readable import Services
+from pmll_async.records.blocks import Block
+from pmll_async.records.encoder import Encoder
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Concert
+from pmll_async.values.lines import Limits, build_models
+
+_CLEARING_SECONDS: Final = 0.2
+"""So long the last to close waits for the shared threads to end."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The dimensions that a caller asked for; None where the store decides."""
+
+    dim: int | None
+    value_dim: int | None
+
+    def __post_init__(self) -> None:
+        for what, least in (("dim", 1), ("value_dim", 0)):
+            value = getattr(self, what)
+            if value is not None and (isinstance(value, bool) or not _is_whole(value, least)):
+                raise InvalidInputError(f"{what} must be a whole number from {least} on: {value!r}")
+
+    def header(self, hasher: Hasher) -> StoreHeader | None:
+        """What a new store is made with; None without a dimension."""
+        if self.dim is None:
+            return None
+        value_dim = self.dim if self.value_dim is None else self.value_dim
+        return StoreHeader(self.dim, value_dim, key_check=hasher.check_value())
+
+    def check(self, header: StoreHeader) -> None:
+        """Refuse a store of other dimensions."""
+        if self.dim is not None and self.dim != header.dim:
+            raise DimensionMismatchError("dim=", header.dim, self.dim)
+        if self.value_dim is not None and self.value_dim != header.value_dim:
+            raise DimensionMismatchError("value_dim=", header.value_dim, self.value_dim)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and value >= least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """An open store and its ledger."""
+
+    header: StoreHeader
+    ledger: Ledger
+    store: Store
+    index: Index
+    hasher: Hasher
+    place: str
+
+
+def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
+    """Open the store and read what it holds; blocks. On any error the store is closed again."""
+    build_models()
+    end_orphans(store)
+    header = store.open(shape.header(hasher), hasher)
+    try:
+        shape.check(header)
+        index.open(header.dim)
+        ledger = Ledger(index)
+        _take_in(store, ledger, store.load())
+        ledger.settle()
+        place = place_of(store)
+    # Whatever stopped it, the store must not stay open and locked.
+    except BaseException:
+        store.close()
+        raise
+    return Loaded(header, ledger, store, index, hasher, place)
+
+
+def _take_in(store: Store, ledger: Ledger, blocks: Iterator[Block]) -> None:
+    for block in blocks:
+        try:
+            ledger.extend(block)
+        except ValueError as exc:
+            # A store has checked what it loads, but its cache without a key may be anybody's.
+            raise CorruptionError(store.path, 0, str(exc)) from exc
+
+
+class Pins:
+    """The facts about an open store that are fixed for ever."""
+
+    def __init__(self, store: Store, header: StoreHeader) -> None:
+        self._store, self._header = store, header
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """All so far, by name; of a store open elsewhere those that it had when it was opened."""
+        return MappingProxyType(self._header.pins)
+
+    def has(self, name: str, value: str) -> bool:
+        """Whether this is fixed already; `PinnedError` if another value is."""
+        return self._header.with_pin(name, value) is self._header
+
+    def add(self, name: str, value: str) -> None:
+        """Fix a fact; blocks, in the trace's thread."""
+        self._store.pin(name, value)
+        self._header = self._header.with_pin(name, value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """What an open lattice consists of."""
+
+    services: Services
+    encoder: Encoder
+    trace: Trace
+    hub: EventHub
+    pins: Pins
+    holding: Holding
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it belongs to; where that is closed, only `aclose` is left."""
+        return self.services.jobs.loop
+
+    def check_process(self) -> None:
+        """Refuse a forked child."""
+        if self.holding.pid != os.getpid():
+            raise LatticeClosedError("this lattice belongs to the parent process; open one here")
+
+    def check_caller(self) -> None:
+        """Refuse another event loop and a forked child."""
+        self.check_process()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # In a thread without a loop: what only looks at a snapshot is safe there.
+            return
+        if loop is self.loop:
+            return
+        if self.loop.is_closed():
+            raise WrongEventLoopError(
+                "the event loop that this lattice was opened in is closed: close it here with "
+                "`await lattice.aclose()`, and open it anew in this loop"
+            )
+        raise WrongEventLoopError
+
+    async def end(self) -> None:
+        """Answer what was accepted, then close everything."""
+        try:
+            await self.services.desk.drained()
+            await self.services.jobs.close()
+            await self.trace.close()
+        finally:
+            self.hub.end()
+            # Not if the loop ends meanwhile and cuts this off: then others still have to close.
+            if self.trace.has_ended:
+                self.holding.let_go()
+        # A thread's end tells nobody. One that hangs is not waited for.
+        late = time.monotonic() + _CLEARING_SECONDS
+        while are_clearing() and time.monotonic() < late:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(0)
+
+
+def assemble(
+    loaded: Loaded, concert: Concert, limits: Limits, clock: Clock, hub: EventHub | None = None
+) -> Opened:
+    """The parts of a lattice over a loaded store, bound to the running loop."""
+    header, ledger = loaded.header, loaded.ledger
+    reader = Reader(loaded.store, loaded.index, concert, limits)
+    hub, jobs = EventHub() if hub is None else hub, Jobs()
+    trace = Trace(
+        store=loaded.store,
+        ledger=ledger,
+        index=loaded.index,
+        hasher=loaded.hasher,
+        clock=clock,
+        limits=limits,
+        dim=header.dim,
+        committed=hub.committed,
+    )
+    return Opened(
+        services=Services(
+            reader=reader,
+            desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
+            filters=FilterDesk(reader, jobs),
+            jobs=jobs,
+            ledger=ledger,
+            dim=header.dim,
+            value_dim=header.value_dim,
+        ),
+        encoder=Encoder(header.dim, header.value_dim, loaded.hasher, limits),
+        trace=trace,
+        hub=hub,
+        pins=Pins(loaded.store, header),
+        holding=Holding(loaded.store, loaded.place, trace),
+    )
+
+
+def follow(lock: threading.Lock, store: SupportsFollow, ledger: Ledger) -> None:
+    """Take in what a writer elsewhere has added; blocks."""
+    # Locked here and not by the callers: one that is cancelled leaves its job running.
+    with lock:
+        for block in store.follow():
+            ledger.extend(block)
+
+
+class Abandonable(Generic[Result]):
+    """A blocking job whose caller may go away; then its result is undone as soon as it is there."""
+
+    def __init__(self, job: Callable[[], Result], undo: Callable[[], None]) -> None:
+        self._job, self._undo = job, undo
+        self._loop = running_loop()
+        self._lock = threading.Lock()
+        self._done = self._abandoned = False
+        self._settled = threading.Event()
+
+    async def run(self) -> Result:
+        """The job's result, from a worker thread."""
+        enter(self)
+        try:
+            running = begin(CALLS, self._work)
+        # No thread can be started: nothing will come of it, and nobody may wait for that.
+        except BaseException:
+            self._ended()
+            raise
+        try:
+            return await asyncio.shield(running)
+        # The second is thrown in by the collector where a loop has ended without a word.
+        except (asyncio.CancelledError, GeneratorExit):
+            with self._lock:
+                self._abandoned = True
+                undo_now = self._done
+                if undo_now:
+                    self._settled.clear()
+            if undo_now:
+                # Not through the workers: the collector may have come within their lock.
+                _thread.start_new_thread(self._undone, ())
+            raise
+
+    async def settled(self) -> None:
+        """Wait until the job has ended, and is undone if it was abandoned."""
+        if not self._settled.is_set():
+            await asyncio.shield(begin(CALLS, self._settled.wait))
+
+    def _work(self) -> Result:
+        try:
+            result = self._begun()
+        # Whatever stopped it goes on to the caller, and who waits for the end must not wait on.
+        except BaseException:
+            self._ended()
+            raise
+        with self._lock:
+            self._done = True
+            undo_now = self._abandoned or self._loop.is_closed()
+            if not undo_now:
+                self._settled.set()
+        if undo_now:
+            self._undone()
+        leave(self)
+        return result
+
+    def _begun(self) -> Result:
+        if self._abandoned:
+            raise LatticeClosedError("opening was cancelled before it began")
+        return self._job()
+
+    def _undone(self) -> None:
+        try:
+            self._undo()
+        # Nobody waits for this.
+        except Exception as exc:  # noqa: BLE001  # as said
+            logger("pmll.opening").error("opening.undo_failed", error=repr(exc))
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        self._settled.set()
+        leave(self)

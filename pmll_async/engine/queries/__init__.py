@@ -1,0 +1,1 @@
+"""Queries: lines and rankings of one state."""

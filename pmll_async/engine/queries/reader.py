@@ -1,0 +1,322 @@
+"""The reader: turns line numbers and queries of a snapshot into lines. Everything here blocks.
+
+What it read from the store is kept in a bounded cache, so that a line asked for again costs no I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.engine.ledger.snapshot import Ints, Snapshot
+from pmll_async.engine.queries.context_index import ContextIndex
+from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
+from pmll_async.loop.breathing import Breather
+from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
+from pmll_async.records.record import LineRecord, RaceRecord, Record
+from pmll_async.values.concert import Concert, Float32, exact_norm
+from pmll_async.values.contexts import FrozenDict, decode_context
+from pmll_async.values.filters import Filter
+from pmll_async.values.lines import Limits, MemoryLine, RaceOutcome
+
+Result = TypeVar("Result")
+_OBJECTS: Final = 8
+"""Bytes that the objects of a context take for each of its canonical text; short items more."""
+_EMPTY: Final = 1024
+"""What a line takes without vectors and context."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A query as the caller put it; `floor` None stands for the concert's.
+
+    `rows` are the index rows that its filter matches, where they are known; `where` is one that is
+    quick and evaluated on the way.
+    """
+
+    vector: Float32
+    norm: float
+    k: int
+    now: float
+    where: Filter | None = None
+    rows: NDArray[np.int64] | None = None
+    floor: float | None = None
+    branches: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredLine:
+    """What never changes about a line, decoded; `size` is about how many bytes that takes."""
+
+    key: Float32
+    value: Float32
+    context: FrozenDict
+    prev_anchor: str
+    timestamp: float
+    committed_at: float
+    similarity: float
+    novelty: float
+    size: int
+
+
+class LineCache:
+    """The lines read last, by line number, up to a number and bytes; safe in several threads."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bytes = 0
+        self._lines: OrderedDict[int, StoredLine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, line: int) -> StoredLine | None:
+        """The line, if it is kept."""
+        with self._lock:
+            known = self._lines.get(line)
+            if known is not None:
+                self._lines.move_to_end(line)
+            return known
+
+    def put(self, line: int, stored: StoredLine) -> None:
+        """Keep the line and drop the one not asked for longest."""
+        with self._lock:
+            known = self._lines.pop(line, None)
+            self._lines[line] = stored
+            self._bytes += stored.size - (known.size if known is not None else 0)
+            while len(self._lines) > self._limits.cached_lines or (
+                self._bytes > self._limits.cached_bytes
+            ):
+                self._bytes -= self._lines.popitem(last=False)[1].size
+
+
+class Reader:
+    """Answers from a snapshot. Called in worker threads, or on the loop where nothing is read."""
+
+    def __init__(self, store: Store, index: Index, concert: Concert, limits: Limits) -> None:
+        self.concert = concert
+        self._store, self._index = store, index
+        self._cache = LineCache(limits)
+        self._contexts = ContextIndex(store.contexts)
+
+    # --- queries -------------------------------------------------------------------------------
+
+    def rank(self, snapshot: Snapshot, questions: Sequence[Question]) -> list[list[Hit]]:
+        """The best rows for each question, all in one product."""
+        queries = [self._rank_query(snapshot, question) for question in questions]
+        return self._index.rank(snapshot.columns, queries)
+
+    def answer(
+        self, snapshot: Snapshot, questions: Sequence[Question]
+    ) -> list[list[MemoryLine] | Exception]:
+        """The lines for each question; one that meets damage fails alone."""
+        prepared = [_tried(self._rank_query, snapshot, question) for question in questions]
+        queries = [query for query in prepared if isinstance(query, RankQuery)]
+        hits = iter(self._index.rank(snapshot.columns, queries))
+        answers: list[list[MemoryLine] | Exception] = []
+        breathe = Breather()
+        for query in prepared:
+            breathe()
+            if isinstance(query, Exception):
+                answers.append(query)
+            else:
+                answers.append(_tried(self.ranked_lines, snapshot, next(hits)))
+        return answers
+
+    def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
+        """The lines of hits, seen by their query."""
+        return [self._seen(snapshot, hit, self._stored) for hit in hits]
+
+    def kept_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine] | None:
+        """The same without reading from the store; None if one of them is not kept."""
+        try:
+            return [self._seen(snapshot, hit, self._kept) for hit in hits]
+        except KeyError:
+            return None
+
+    def _rank_query(self, snapshot: Snapshot, question: Question) -> RankQuery:
+        concert, rows = self.concert, question.rows
+        if question.where is not None:
+            rows = self.rows(snapshot, question.where)
+        return RankQuery(
+            vector=question.vector,
+            norm=question.norm,
+            k=question.k,
+            now=question.now,
+            concert=concert,
+            floor=concert.floor if question.floor is None else question.floor,
+            rows=rows,
+            branches=question.branches,
+        )
+
+    def rows(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
+        """The index rows whose contexts the filter matches, ascending."""
+        matching = np.flatnonzero(self._contexts.mask(snapshot, where))
+        rows = snapshot.timeline.ranked[matching].astype(np.int64)
+        return rows[rows >= 0]
+
+    def covers(self, snapshot: Snapshot, where: Filter) -> bool:
+        """Whether hardly anything has to be read for the filter; does not block."""
+        return self._contexts.covers(snapshot, where)
+
+    def is_quick(self, snapshot: Snapshot, where: Filter) -> bool:
+        """Whether the filter takes less than a hop to a thread; does not block."""
+        return self._contexts.is_quick(snapshot, where)
+
+    def cover(self, snapshot: Snapshot, where: Filter) -> None:
+        """Read from the store what the filter is the first to ask for."""
+        self._contexts.cover(snapshot, where)
+
+    def novelties(self, snapshot: Snapshot, keys: Sequence[Float32]) -> list[float]:
+        """The largest cosine of each key to the live lines of the chain, 0 where there is none."""
+        norms = np.array([exact_norm(key) for key in keys])
+        nearest = self._index.nearest(snapshot.columns, np.stack(keys), norms)
+        return [found[0] if found else 0.0 for found in nearest]
+
+    # --- lines ---------------------------------------------------------------------------------
+
+    def line(self, snapshot: Snapshot, line: int) -> MemoryLine:
+        """One line as it is stored."""
+        stored = self._stored(snapshot, line)
+        return self._as_stored(snapshot, line, stored, float(snapshot.strengths[line]))
+
+    def contexts(self, first: int, stop: int) -> Iterator[bytes]:
+        """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
+        for piece in self._store.contexts(first, stop):
+            yield from piece
+
+    def cosines(self, snapshot: Snapshot, vector: Float32, norm: float) -> Float32 | None:
+        """The cosine of every index row to a vector; None if the index cannot tell."""
+        if not isinstance(self._index, SupportsCosines):
+            return None
+        return self._index.cosines(snapshot.columns.count, vector, norm)
+
+    def recorded(self, snapshot: Snapshot, n: int, record: Record) -> list[MemoryLine]:
+        """The lines of record `n` as they were when it was committed."""
+        first = int(snapshot.timeline.line_starts[n])
+        lines = []
+        for line, entry in enumerate(record.lines, first):
+            stored = _decoded(entry, record.t)
+            self._cache.put(line, stored)
+            lines.append(self._as_stored(snapshot, line, stored, entry.strength))
+        return lines
+
+    def outcome(self, snapshot: Snapshot, n: int, record: Record | None = None) -> RaceOutcome:
+        """What record `n`, a race, gave; it is read unless given."""
+        if record is None:
+            record = self._record(snapshot, n)
+        if not isinstance(record, RaceRecord):
+            first = int(snapshot.timeline.line_starts[n])
+            raise LineNotFoundError(snapshot.anchor(first), "race behind it and the anchor")
+        winner, *losers = self.recorded(snapshot, n, record)
+        return RaceOutcome(
+            winner=winner,
+            losers=tuple(losers),
+            failures=record.failures,
+            unfinished=record.unfinished,
+            scores=record.scores,
+            revised=record.revises,
+        )
+
+    def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Ints:
+        """Line numbers of the chain from position `start` backwards, those that match."""
+        lines = snapshot.chain if start is None else snapshot.chain[: start + 1]
+        if where is not None:
+            lines = lines[self._contexts.mask(snapshot, where)[lines]]
+        return lines[::-1]
+
+    def _seen(
+        self, snapshot: Snapshot, hit: Hit, find: Callable[[Snapshot, int], StoredLine]
+    ) -> MemoryLine:
+        line = int(snapshot.ranked_lines[hit.row])
+        return _build(snapshot, line, find(snapshot, line), float(snapshot.strengths[line]), hit)
+
+    def _as_stored(
+        self, snapshot: Snapshot, line: int, stored: StoredLine, strength: float
+    ) -> MemoryLine:
+        recency = self.concert.recency(stored.timestamp, stored.committed_at)
+        weight = self.concert.weight(
+            strength=strength,
+            recency=recency,
+            similarity=stored.similarity,
+            novelty=stored.novelty,
+        )
+        own = Hit(-1, stored.similarity, recency, weight if len(stored.key) else 0.0)
+        return _build(snapshot, line, stored, strength, own)
+
+    def _kept(self, _: Snapshot, line: int) -> StoredLine:
+        stored = self._cache.get(line)
+        if stored is None:
+            raise KeyError(line)
+        return stored
+
+    def _stored(self, snapshot: Snapshot, line: int) -> StoredLine:
+        stored = self._cache.get(line)
+        if stored is None:
+            stored = self._read(snapshot, line)
+            self._cache.put(line, stored)
+        return stored
+
+    def _read(self, snapshot: Snapshot, line: int) -> StoredLine:
+        n = int(snapshot.timeline.records[line])
+        record = self._record(snapshot, n)
+        return _decoded(record.lines[line - int(snapshot.timeline.line_starts[n])], record.t)
+
+    def _record(self, snapshot: Snapshot, n: int) -> Record:
+        """Record `n`, which the store has held against its own anchors, held against those here."""
+        record = self._store.read(n)
+        timeline = snapshot.timeline
+        first, stop = timeline.line_starts[n : n + 2].tolist()
+        anchors = [snapshot.anchor(line) for line in range(first, stop)]
+        if [line.anchor for line in record.lines] != anchors or record.t != timeline.times[n]:
+            raise CorruptionError(self._store.path, 0, "holds another record than was stored", n)
+        return record
+
+
+def _tried(function: Callable[..., Result], *args: object) -> Result | Exception:
+    try:
+        return function(*args)
+    except StoreError as exc:
+        return exc
+
+
+def _build(
+    snapshot: Snapshot, line: int, stored: StoredLine, strength: float, seen: Hit
+) -> MemoryLine:
+    return MemoryLine.trusted(
+        {
+            "anchor": snapshot.anchor(line),
+            "prev_anchor": stored.prev_anchor,
+            "kind": snapshot.kind(line),
+            "position": snapshot.position(line),
+            "key": stored.key,
+            "value": stored.value,
+            "context": stored.context,
+            "timestamp": stored.timestamp,
+            "committed_at": stored.committed_at,
+            "recency": seen.recency,
+            "novelty": stored.novelty,
+            "similarity": seen.similarity,
+            "strength": strength,
+            "weight": seen.weight,
+        }
+    )
+
+
+def _decoded(line: LineRecord, t: float) -> StoredLine:
+    content = line.content
+    return StoredLine(
+        key=np.frombuffer(content.key, dtype="<f4"),
+        value=np.frombuffer(content.value, dtype="<f4"),
+        context=decode_context(content.context),
+        prev_anchor=line.prev_anchor,
+        timestamp=t if line.timestamp is None else line.timestamp,
+        committed_at=t,
+        similarity=line.similarity,
+        novelty=line.novelty,
+        size=len(content.key) + len(content.value) + _OBJECTS * len(content.context) + _EMPTY,
+    )

@@ -1,0 +1,1 @@
+"""The race: candidates beside each other, and the one that is committed."""

@@ -1,0 +1,1 @@
+"""The trace: the one writer."""

@@ -1,0 +1,94 @@
+"""Novelty of a batch: the same number for a line, whichever lines it shares a batch with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pmll_async.protocols import Columns, Index
+from pmll_async.records.record import LineContent
+from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
+
+_MARGIN: Final = 2e-5
+
+
+class Nearest(NamedTuple):
+    """The largest cosine to a line before, and which one: an index row or a place in the batch."""
+
+    similarity: float = 0.0
+    row: int | None = None
+    place: int | None = None
+
+
+class BatchNovelty:
+    """The nearest earlier line on the chain for each content of a batch.
+
+    The stored lines are compared in one product before the batch is decided; what the batch itself
+    put on the chain is told by `joined`.
+    """
+
+    def __init__(
+        self, index: Index, columns: Columns, contents: Sequence[LineContent], dim: int
+    ) -> None:
+        raw = b"".join([content.key for content in contents])
+        self._keys: Float32 = np.frombuffer(raw, dtype="<f4").reshape(-1, dim)
+        self._norms: Float64 = np.array([c.norm for c in contents], dtype=np.float64)
+        self._stored = index.nearest(columns, self._keys, self._norms) if contents else []
+        self._margin = _MARGIN * max(1.0, dim / 1024)
+        self._cosines: Float32 | None = None
+        self._highest: list[float] = []
+        self._joined: list[int] = []
+
+    def joined(self, place: int) -> None:
+        """The content at `place` went on the chain."""
+        self._joined.append(place)
+
+    @property
+    def count(self) -> int:
+        """How many joined."""
+        return len(self._joined)
+
+    def keep(self, count: int) -> None:
+        """Only the first `count` that joined are on the chain after all."""
+        del self._joined[count:]
+
+    def nearest(self, place: int) -> Nearest:
+        """The nearest line for the content at `place`; similarity 0 where nothing is before it."""
+        stored = self._stored[place]
+        best = Nearest(stored[0], row=stored[1]) if stored else None
+        if self._joined:
+            cosines = self._among_themselves()
+            if best is None or self._highest[place] >= best.similarity - self._margin:
+                sibling = self._nearest_sibling(place, cosines)
+                if best is None or sibling.similarity > best.similarity:
+                    best = sibling
+        return best or Nearest()
+
+    def _among_themselves(self) -> Float32:
+        """Computed when first needed: a race alone never compares its candidates."""
+        if self._cosines is None:
+            self._cosines = self._mutual()
+            self._highest = self._cosines.max(axis=1, initial=-2.0).tolist()
+        return self._cosines
+
+    def _mutual(self) -> Float32:
+        """Float32 cosines of each content with those before it, -2 elsewhere."""
+        units = (self._keys / self._norms[:, None]).astype(np.float32)
+        cosines: Float32 = units @ units.T
+        for row in range(len(units)):
+            cosines[row, row:] = -2.0
+        return cosines
+
+    def _nearest_sibling(self, place: int, mutual: Float32) -> Nearest:
+        joined = np.array(self._joined)
+        cosines = mutual[place, joined]
+        near = joined[cosines >= cosines.max() - self._margin]
+        exact = clamp_cosine(
+            exact_dots(self._keys[near], self._keys[place]),
+            self._norms[near],
+            float(self._norms[place]),
+        )
+        first = int(np.argmax(exact))
+        return Nearest(float(exact[first]), place=int(near[first]))

@@ -1,0 +1,386 @@
+"""The trace: the only writer. It takes what waits, decides it in order, and commits it.
+
+It is a strand on the shared commit threads: one batch a turn, one turn at a time, and between two
+turns other lattices have theirs. Callers hand over a ticket and await a future of their own loop.
+No cancel scope, shield or task can cut a commit, because none of them reaches those threads. A
+caller cancelled before its ticket is taken leaves nothing behind; afterwards its record is written
+whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, Final, NoReturn
+from weakref import WeakMethod
+
+from pmll_async.engine.events.stats import CommitBatch, CommitSums, anchors_of
+from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.trace.draft import Draft
+from pmll_async.engine.trace.tickets import Ticket, fits, is_alone, measure
+from pmll_async.errors import (
+    DurabilityUnknownError,
+    LatticeClosedError,
+    NotStoredError,
+    PmllError,
+    StoreError,
+    twin,
+)
+from pmll_async.loop.breathing import WAKE_AT_ONCE, Breather
+from pmll_async.loop.jobs import running_loop
+from pmll_async.loop.logs import logger
+from pmll_async.loop.workers import COMMITS, Job
+from pmll_async.protocols import Clock, Index, Store, SupportsSync
+from pmll_async.records.blocks import Block
+from pmll_async.records.proposals import Proposal
+from pmll_async.records.record import Record
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.lines import Limits
+
+SYNC_SECONDS: Final = 1.0
+"""How long an acknowledged record of a store that syncs later may wait for the disk."""
+
+Committed = Callable[[int, list[Record], CommitBatch], None]
+"""Called on the loop with the number of the first of new records, if any, and the records."""
+
+
+class Trace:
+    """The writing of one lattice, from the first ticket to `close`.
+
+    `committed` is a method, held weakly: what listens to a lattice may know it, and a lattice that
+    nobody closes is given back when nobody knows it.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ledger: Ledger,
+        index: Index,
+        hasher: Hasher,
+        clock: Clock,
+        limits: Limits,
+        dim: int,
+        committed: Committed,
+    ) -> None:
+        self._store, self._ledger, self._index = store, ledger, index
+        self._hasher, self._clock, self._limits, self._dim = hasher, clock, limits, dim
+        self._committed = WeakMethod(committed)
+        self.loop = running_loop()
+        self._queue: SimpleQueue[Ticket] = SimpleQueue()
+        self._held: Ticket | None = None
+        self._gate = threading.Lock()
+        self._has_turn = False
+        """Whether a turn waits or runs; changed behind the gate."""
+        self._closing: asyncio.Future[Any] | None = None
+        self._ended = threading.Event()
+        self._broken: BaseException | None = None
+        self._sums = CommitSums()
+        self._waking = 0
+        self._syncs_later = isinstance(store, SupportsSync)
+        self._synced_at = time.monotonic()
+        self._unsynced = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def sums(self) -> CommitSums:
+        """What it did so far, as of the last batch; in any thread."""
+        return self._sums
+
+    async def commit(self, proposal: Proposal) -> Any:
+        """Hand over a proposal and wait until its records are durable.
+
+        Cancelling the wait before the ticket is taken withdraws it.
+        """
+        return await self._answer(Ticket(proposal, self.loop.create_future()))
+
+    async def run(self, job: Callable[[], None]) -> None:
+        """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
+        await self._answer(Ticket(None, self.loop.create_future(), job))
+
+    async def close(self) -> None:
+        """Finish accepted tickets and close the store; later calls wait for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        closing = self._begin_closing()
+        # Waiting must not be able to cancel what other callers wait for, too.
+        await asyncio.wait([closing])
+        # The last callers are being woken, which takes some turns of the loop.
+        while self._waking:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(0)
+        closing.result()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the store is closed, or has failed to."""
+        return self._ended.is_set()
+
+    def end(self) -> None:
+        """`close` where no loop serves the lattice any more; blocks, in any thread."""
+        self._begin_closing()
+        self._ended.wait()
+
+    def _begin_closing(self) -> asyncio.Future[Any]:
+        if self._closing is None:
+            closing = self.loop.create_future()
+            self._submit(Ticket(None, closing))
+            self._closing = closing
+        return self._closing
+
+    async def _answer(self, ticket: Ticket) -> Any:
+        running_loop(self.loop)
+        if self._closing is not None:
+            raise LatticeClosedError
+        self._submit(ticket)
+        return await ticket.future
+
+    def _submit(self, ticket: Ticket) -> None:
+        self._queue.put(ticket)
+        try:
+            self._ask_for_a_turn()
+        # No thread can be started. Whoever has the next turn must not do what was refused.
+        except BaseException:
+            ticket.future.cancel()
+            raise
+
+    def _ask_for_a_turn(self) -> None:
+        with self._gate:
+            if not self._has_turn:
+                COMMITS.submit(self._turn)
+                self._has_turn = True
+
+    # --- in a commit thread --------------------------------------------------------------------
+
+    def _turn(self) -> Job | None:
+        tickets: list[Ticket] = []
+        try:
+            self._take(tickets)
+            wanted = [ticket for ticket in tickets if not ticket.future.cancelled()]
+            if wanted and wanted[0].proposal is None:
+                self._do(wanted[0])
+            elif wanted:
+                self._commit(wanted)
+            self._sync_later()
+        # Whatever went wrong, the callers must learn it and later turns must come.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            logger("pmll.trace").error("trace.turn_failed", error=repr(exc))
+            for ticket in tickets:
+                ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
+                self._call(ticket.settle)
+        with self._gate:
+            self._has_turn = self._held is not None or not self._queue.empty()
+            return self._turn if self._has_turn else None
+
+    def _take(self, batch: list[Ticket]) -> None:
+        """What waits and belongs together, up to the limits."""
+        first = self._next()
+        if first is None:
+            return
+        batch.append(first)
+        count, size = measure(first)
+        while not is_alone(first) and count < self._limits.batch_records:
+            ticket = self._next()
+            if ticket is None:
+                break
+            more, bytes_more = measure(ticket)
+            if not fits(ticket, first) or size + bytes_more > self._limits.batch_bytes:
+                self._held = ticket
+                break
+            batch.append(ticket)
+            count, size = count + more, size + bytes_more
+
+    def _next(self) -> Ticket | None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            return None
+
+    def _commit(self, tickets: list[Ticket]) -> None:
+        records: list[Record] = []
+        first = self._ledger.snapshot.revision
+        began = decided = perf_counter()
+        try:
+            records = self._decide(tickets)
+            decided = perf_counter()
+            if records:
+                self._write(records)
+        # Whatever went wrong, the callers must learn it.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
+            for ticket in tickets:
+                ticket.error = ticket.error or twin(error)
+            records = []
+        batch = None
+        try:
+            batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
+        # What is written is written, and its callers must learn that, even if it cannot be counted.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            logger("pmll.trace").error("trace.not_counted", error=repr(exc))
+        self._call(self._settle, tickets, first, records, batch)
+
+    def _tally(
+        self,
+        tickets: list[Ticket],
+        first: int,
+        records: list[Record],
+        times: tuple[float, float, float],
+    ) -> CommitBatch:
+        began, decided, ended = times
+        batch = CommitBatch(
+            revision=first + len(records),
+            anchors=anchors_of(records),
+            calls=len(tickets),
+            refused=sum([ticket.error is not None for ticket in tickets]),
+            began=began,
+            waited=began - tickets[0].since,
+            deciding=decided - began,
+            writing=ended - decided,
+        )
+        waiting = sum([began - ticket.since for ticket in tickets])
+        # One new value, so that whoever reads it meanwhile sees a batch wholly or not at all.
+        self._sums = self._sums.with_batch(batch, records, waiting)
+        return batch
+
+    def _decide(self, tickets: list[Ticket]) -> list[Record]:
+        self._check()
+        contents = [c for t in tickets if t.proposal is not None for c in t.proposal.contents]
+        draft = Draft(
+            self._ledger, self._index, self._hasher, self._checked_clock, contents, self._dim
+        )
+        breathe = Breather()
+        for ticket in tickets:
+            breathe()
+            if ticket.proposal is None:
+                continue
+            try:
+                ticket.answer = draft.decide(ticket.proposal)
+            except PmllError as exc:
+                ticket.error = exc
+        return draft.records
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise StoreError(
+                f"an earlier failure stopped this lattice: {self._broken!r}; reopen it"
+            )
+
+    def _write(self, records: list[Record]) -> None:
+        snapshot = self._ledger.snapshot
+        block = Block.of(records, snapshot.revision, snapshot.digest, self._dim)
+        try:
+            self._store.append(records, block)
+        except NotStoredError:
+            raise
+        # Whatever else it is, the records may be there.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            self._stop(exc)
+        self._unsynced = self._syncs_later
+        try:
+            self._ledger.extend(block)
+        # The log is ahead of memory now; only reading it again can mend that.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            self._stop(exc)
+
+    def _stop(self, error: BaseException) -> NoReturn:
+        """Write nothing any more, and tell the callers why."""
+        self._broken = error
+        if isinstance(error, StoreError):
+            raise error
+        raise DurabilityUnknownError(self._store.path) from error
+
+    def _checked_clock(self) -> float:
+        try:
+            now = float(self._clock())
+        # The clock is the user's code: what it raises is the error of this ticket alone.
+        except BaseException as exc:
+            raise PmllError(f"the clock raised {exc!r}") from exc
+        if not abs(now) < float("inf"):
+            raise PmllError(f"the clock gave {now}; it must give seconds as a finite number")
+        return now
+
+    def _sync_later(self) -> None:
+        due = self._unsynced and not self.has_ended and self._until_sync() <= 0
+        if not due or not isinstance(self._store, SupportsSync):
+            return
+        self._synced_at, self._unsynced = time.monotonic(), False
+        began = perf_counter()
+        try:
+            self._store.sync()
+        except (StoreError, OSError) as exc:
+            logger("pmll.trace").error("trace.sync_failed", error=repr(exc))
+        self._sums = self._sums.with_sync(perf_counter() - began)
+
+    def _until_sync(self) -> float:
+        return self._synced_at + SYNC_SECONDS - time.monotonic()
+
+    def _do(self, ticket: Ticket) -> None:
+        """The job, or closing the store."""
+        try:
+            if ticket.job is None:
+                self._store.close()
+            else:
+                self._check()
+                ticket.job()
+        # Whatever went wrong, the caller must learn it.
+        except BaseException as exc:  # noqa: BLE001  # as said
+            ticket.error = exc
+        if ticket.job is None:
+            self._ended.set()
+        self._call(ticket.settle)
+
+    # --- back on the loop ----------------------------------------------------------------------
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            # The loop is closed, so that nobody waits any more.
+            logger("pmll.trace").warning("trace.loop_closed")
+
+    def _settle(
+        self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch | None
+    ) -> None:
+        committed = self._committed()
+        try:
+            if committed is not None and batch is not None:
+                committed(first, records, batch)
+        finally:
+            self._waking += len(tickets)
+            self._wake(tickets)
+        if self._unsynced and self._timer is None:
+            self._sync_in(SYNC_SECONDS)
+
+    def _sync_in(self, seconds: float) -> None:
+        # Weakly: closing syncs, too, and a lattice that nobody knows is to be closed.
+        self._timer = self.loop.call_later(seconds, _call, WeakMethod(self._sync_soon))
+
+    def _sync_soon(self) -> None:
+        """Have a turn when it is time to sync, also if nothing more is written."""
+        self._timer = None
+        if not self._unsynced or self._closing is not None:
+            return
+        seconds = self._until_sync()
+        if seconds > 0:
+            self._sync_in(seconds)
+        else:
+            self._ask_for_a_turn()
+
+    def _wake(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets[:WAKE_AT_ONCE]:
+            ticket.settle()
+            self._waking -= 1
+        if len(tickets) > WAKE_AT_ONCE:
+            self.loop.call_soon(self._wake, tickets[WAKE_AT_ONCE:])
+
+
+def _call(method: WeakMethod[Callable[[], None]]) -> None:
+    function = method()
+    if function is not None:
+        function()

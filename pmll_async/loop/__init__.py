@@ -1,0 +1,4 @@
+"""The loop: threads, turns, and who is told of trouble.
+
+Knows no word of memory; imports `errors` alone.
+"""

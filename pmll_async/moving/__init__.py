@@ -1,0 +1,1 @@
+"""Moving: the same memory elsewhere, or with other vectors."""

@@ -1,0 +1,226 @@
+"""Reembedding: the same memory with the vectors of another embedder, in a store of its own.
+
+Every record is made anew in its place: the same texts, contexts, times, decays and rollbacks, so
+that revisions stay what they were. Keys differ, and with them anchors, novelties and digests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from pmll_async.engine.assembly import Abandonable, Loaded, Opened, Shape, assemble, load
+from pmll_async.engine.trace.trace import Trace
+from pmll_async.errors import InvalidInputError, LatticeClosedError
+from pmll_async.indexes.exact import ExactIndex
+from pmll_async.loop.jobs import begin
+from pmll_async.loop.workers import CALLS
+from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
+from pmll_async.records.proposals import (
+    DecayProposal,
+    ForgetProposal,
+    Proposal,
+    PutProposal,
+    RaceEntry,
+    RaceProposal,
+    RollbackProposal,
+)
+from pmll_async.records.record import (
+    DecayRecord,
+    ForgetRecord,
+    LineContent,
+    LineRecord,
+    PutRecord,
+    RaceRecord,
+    Record,
+    RollbackRecord,
+)
+from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.index.rows import said_in, told
+from pmll_async.text.memory import EMBEDDER_PIN
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Concert, Float32, exact_norm
+from pmll_async.values.contexts import parse_json
+from pmll_async.values.lines import Limits
+
+Progress = Callable[[int, int], None]
+"""Told how many records are done, and how many there are."""
+
+_RECORDS_AT_ONCE: Final = 256
+
+
+async def reembed(
+    source: Store,
+    target: Store,
+    embedder: Embedder | AsyncEmbedder,
+    *,
+    integrity_key: bytes | None = None,
+    progress: Progress | None = None,
+) -> dict[str, str]:
+    """Copy a memory into an empty store with new key vectors; returns new anchors by old ones.
+
+    Opens and closes both. A line without text, or with a value of its own that the new dimensions
+    do not fit, raises `InvalidInputError`: no embedder can make its vectors. After an error the
+    target holds what was copied before it. Anchors that a caller's contexts mention stay as they
+    are.
+    """
+    hasher = Hasher(integrity_key)
+    header = await Abandonable(partial(source.open, None, hasher), source.close).run()
+    try:
+        records = await begin(CALLS, lambda: sum(len(b.times) for b in source.load()))
+        copy = _Copy(header, embedder, hasher)
+        await copy.open(target)
+        try:
+            for first in range(0, records, _RECORDS_AT_ONCE):
+                stop = min(records, first + _RECORDS_AT_ONCE)
+                batch = await begin(CALLS, _read, source, first, stop)
+                await copy.add(batch)
+                if progress is not None:
+                    progress(stop, records)
+        finally:
+            await copy.close()
+    finally:
+        await asyncio.shield(begin(CALLS, source.close))
+    return copy.anchors
+
+
+class _Copy:
+    """The new memory while it grows."""
+
+    def __init__(
+        self, header: StoreHeader, embedder: Embedder | AsyncEmbedder, hasher: Hasher
+    ) -> None:
+        self._header, self._embedder, self._hasher = header, embedder, hasher
+        self._times: Iterator[float] = iter(())
+        self._opened: Opened | None = None
+        self.anchors: dict[str, str] = {}
+
+    async def open(self, target: Store) -> None:
+        """Open the target, which must be new or empty, with the source's other pins."""
+        old, dim = self._header, self._embedder.dim
+        shape = Shape(dim, dim if old.value_dim == old.dim else old.value_dim)
+        loading = partial(load, target, ExactIndex(), shape, self._hasher)
+        loaded = await Abandonable(loading, target.close).run()
+        opened = assemble(loaded, Concert(), Limits(), lambda: next(self._times))
+        try:
+            _check_empty(target, loaded)
+            for name, value in (old.pins | {EMBEDDER_PIN: self._embedder.id}).items():
+                await opened.trace.run(partial(opened.pins.add, name, value))
+        # Whatever stopped it, the store must not stay open and locked.
+        except BaseException:
+            await opened.end()
+            raise
+        self._opened = opened
+        self._desk = EmbeddingDesk(self._embedder, opened.services.jobs.call)
+
+    async def close(self) -> None:
+        """Close the target."""
+        if self._opened is not None:
+            await self._opened.end()
+
+    async def add(self, records: Sequence[Record]) -> None:
+        """Make the records anew, in order; those that name none together, in one sync."""
+        keys = iter(await self._keys(records))
+        waiting: list[PutRecord] = []
+        for record in records:
+            if isinstance(record, PutRecord) and not record.revises:
+                waiting.append(record)
+                continue
+            await self._put(waiting, keys)
+            waiting = []
+            await self._commit(record, keys)
+        await self._put(waiting, keys)
+
+    async def _keys(self, records: Sequence[Record]) -> Float32:
+        lines = [line for record in records for line in record.lines if line.kind != "note"]
+        return await self._desk.embed([_text_of(line) for line in lines])
+
+    async def _put(self, records: Sequence[PutRecord], keys: Iterator[Float32]) -> None:
+        proposals = [self._proposal(record, keys) for record in records]
+        self._times = iter([record.t for record in records])
+        anchors = await asyncio.gather(*map(self._trace.commit, proposals))
+        for record, anchor in zip(records, anchors, strict=True):
+            self.anchors[record.line.anchor] = str(anchor)
+
+    async def _commit(self, record: Record, keys: Iterator[Float32]) -> None:
+        self._times = iter([record.t])
+        answer = await self._trace.commit(self._proposal(record, keys))
+        if isinstance(record, PutRecord):
+            self.anchors[record.line.anchor] = str(answer)
+        elif isinstance(record, RaceRecord):
+            _, made = answer
+            for old, new in zip(record.lines, made.lines, strict=True):
+                self.anchors[old.anchor] = new.anchor
+
+    @property
+    def _trace(self) -> Trace:
+        if self._opened is None:
+            raise LatticeClosedError
+        return self._opened.trace
+
+    # --- records as proposals ------------------------------------------------------------------
+
+    def _proposal(self, record: Record, keys: Iterator[Float32]) -> Proposal:
+        match record:
+            case PutRecord():
+                content = self._content(record.line, keys)
+                revises = self._named(record.revises)
+                return PutProposal(content, record.line.timestamp, revises=revises, key=record.key)
+            case RaceRecord():
+                return self._race(record, keys)
+            case DecayRecord():
+                return DecayProposal(self.anchors[record.anchor], record.factor)
+            case ForgetRecord():
+                return ForgetProposal(self.anchors[record.anchor])
+            case RollbackRecord():
+                return RollbackProposal(record.revision)
+        raise TypeError(f"a {type(record).__name__} cannot be made anew")
+
+    def _race(self, race: RaceRecord, keys: Iterator[Float32]) -> RaceProposal:
+        places = {line.anchor: place for place, line in enumerate(race.lines)}
+        return RaceProposal(
+            tuple(RaceEntry(self._content(line, keys), line.timestamp) for line in race.lines),
+            decay=race.decay,
+            scores=tuple((told.name, told.score, places[told.anchor]) for told in race.scores),
+            failures=race.failures,
+            unfinished=race.unfinished,
+            revises=self._named(race.revises),
+            key=race.key,
+        )
+
+    def _named(self, anchors: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.anchors[anchor] for anchor in anchors)
+
+    def _content(self, line: LineRecord, keys: Iterator[Float32]) -> LineContent:
+        old = line.content
+        if line.kind == "note":
+            return LineContent.of(self._hasher, b"", b"", old.context, 0.0)
+        vector = next(keys)
+        key = vector.tobytes()
+        value = key if old.value == old.key else old.value
+        if self._header.value_dim == self._header.dim and len(value) not in (0, len(key)):
+            raise InvalidInputError(
+                f"line {line.anchor} has a value of its own with {self._header.dim} dimensions, "
+                f"which does not fit beside keys of {self._embedder.dim}"
+            )
+        return LineContent.of(self._hasher, key, value, old.context, exact_norm(vector))
+
+
+def _read(source: Store, first: int, stop: int) -> list[Record]:
+    return [source.read(n) for n in range(first, stop)]
+
+
+def _check_empty(target: Store, loaded: Loaded) -> None:
+    if loaded.ledger.snapshot.revision:
+        raise InvalidInputError(f"{target.path} is not empty: give a new place")
+
+
+def _text_of(line: LineRecord) -> str:
+    said = said_in(parse_json(line.content.context))
+    if said.text is None:
+        raise InvalidInputError(
+            f"line {line.anchor} has no text, so no embedder can make its key anew"
+        )
+    return told(said.text, said.speaker)

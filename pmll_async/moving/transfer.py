@@ -1,0 +1,315 @@
+"""Moving a lattice between stores: every record as one JSON line, anchors and digest unchanged.
+
+The first line is the header: format, dimensions, whether a key takes part, and how many records
+follow with which digest, so that an export that was cut short or edited is found out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pmll_async.errors import (
+    CorruptionError,
+    DimensionMismatchError,
+    FormatError,
+    MalformedExportError,
+    WrongKeyError,
+)
+from pmll_async.protocols import Store, StoreHeader
+from pmll_async.records.blocks import Block
+from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.parsing import UnknownOperationError, decode_record, parse_object
+from pmll_async.records.record import Record, encode_record, leaf
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
+
+Progress = Callable[[int, int], None]
+"""Told after each record how many are done, and how many there are."""
+
+EXPORT_FORMAT: Final = 1
+_BATCH_RECORDS: Final = 256
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+# Whatever a parsed object can do to code that expects one of ours.
+_NOT_OURS: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportHeader:
+    """The first line of an export; `digest` is the lattice's, in hex."""
+
+    dim: int
+    value_dim: int
+    key_check: str
+    pins: dict[str, str]
+    created: float
+    records: int
+    digest: str
+
+    @property
+    def store(self) -> StoreHeader:
+        """What a store for these records is made with."""
+        return StoreHeader(
+            self.dim, self.value_dim, self.key_check, created=self.created, pins=self.pins
+        )
+
+    def encode(self) -> str:
+        """The line, with its end."""
+        fields = {
+            "pmll": "export",
+            "format": EXPORT_FORMAT,
+            "dim": self.dim,
+            "value_dim": self.value_dim,
+            "keyed": bool(self.key_check),
+            "key_check": self.key_check,
+            "pins": self.pins,
+            "created": self.created,
+            "records": self.records,
+            "digest": self.digest,
+        }
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+# --- export ------------------------------------------------------------------------------------
+
+
+def export_records(
+    store: Store, hasher: Hasher, *, progress: Progress | None = None
+) -> Iterator[str]:
+    """The lines of an export, each with its end. Opens the store, and closes it when done or left.
+
+    Streams: one record is in memory at a time. Damage met on the way raises `CorruptionError`: each
+    record is held against those before it, and all of them against the digest.
+    """
+    header = store.open(None, hasher)
+    try:
+        records, digest = _load(store)
+        yield ExportHeader(
+            header.dim,
+            header.value_dim,
+            header.key_check,
+            header.pins,
+            header.created,
+            records,
+            digest.hex(),
+        ).encode()
+        checked, chain = ROOT_DIGEST, Chain(hasher, Dimensions(header.dim, header.value_dim))
+        for n in range(records):
+            record = store.read(n)
+            reason = chain.shape_flaw(record) or chain.place_flaw(record)
+            checked = fold(checked, leaf(record))
+            if not reason and n + 1 == records and checked != digest:
+                reason = "it, or one before it, is not what was stored: the digest differs"
+            if reason:
+                raise CorruptionError(store.path, 0, reason, n)
+            chain.add(record)
+            yield _encode(record, n)
+            if progress is not None:
+                progress(n + 1, records)
+    finally:
+        store.close()
+
+
+def _encode(record: Record, n: int) -> str:
+    return encode_record(record, f'"n":{n},') + "}\n"
+
+
+def _load(store: Store) -> tuple[int, bytes]:
+    """How many records an open store has, and the digest after the last."""
+    records, digest = 0, ROOT_DIGEST
+    for block in store.load():
+        records, digest = block.stop, block.digest
+    return records, digest
+
+
+# --- import ------------------------------------------------------------------------------------
+
+
+def import_records(
+    lines: Iterable[str | bytes],
+    store: Store,
+    hasher: Hasher,
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Write an export into a store, with every anchor and the digest checked on the way.
+
+    The store is new, or holds the beginning of the same export, as an earlier import that was
+    interrupted leaves it; then this one goes on there. Opens and closes it. Returns how many
+    records were added. The store has the export's pins in the end; with another value of one
+    nothing is written: `PinnedError`.
+
+    Atomic groups stay whole. Memory is bounded by one batch or group, and about 100 bytes a line.
+    Raises `MalformedExportError`, and `WrongKeyError` without the key of a keyed export.
+    """
+    numbered = enumerate(lines, 1)
+    header = _header(next(numbered, (1, ""))[1])
+    if header.key_check != hasher.check_value():
+        raise WrongKeyError("the export", bool(header.key_check))
+    stored = store.open(header.store, hasher)
+    try:
+        _same_shape(stored, header)
+        intake = _Intake(store, hasher, header)
+        for number, line in numbered:
+            intake.take(line, number)
+            if progress is not None:
+                progress(intake.records, header.records)
+        intake.finish()
+        for name, value in header.pins.items():
+            store.pin(name, value)
+        return intake.added
+    finally:
+        store.close()
+
+
+def _same_shape(stored: StoreHeader, header: ExportHeader) -> None:
+    if stored.dim != header.dim:
+        raise DimensionMismatchError("a key of the export", stored.dim, header.dim)
+    if stored.value_dim != header.value_dim:
+        raise DimensionMismatchError("a value of the export", stored.value_dim, header.value_dim)
+    for name, value in header.pins.items():
+        stored.with_pin(name, value)
+
+
+def _header(line: str | bytes) -> ExportHeader:
+    try:
+        fields = parse_object(line)
+        if fields.get("pmll") != "export":
+            raise ValueError("it does not say that it is one")
+    except _NOT_OURS as exc:
+        raise MalformedExportError(1, f"not the header of an export: {exc}") from exc
+    if fields.get("format") != EXPORT_FORMAT:
+        raise FormatError("the export", f"format {fields.get('format')}")
+    try:
+        return _typed_header(fields)
+    except _NOT_OURS as exc:
+        raise MalformedExportError(1, f"its header is incomplete: {exc!r}") from exc
+
+
+def _typed_header(fields: dict[str, Any]) -> ExportHeader:
+    header = ExportHeader(
+        dim=int(fields["dim"]),
+        value_dim=int(fields["value_dim"]),
+        key_check=str(fields["key_check"]),
+        pins={str(name): str(value) for name, value in fields["pins"].items()},
+        created=float(fields["created"]),
+        records=int(fields["records"]),
+        digest=str(fields["digest"]),
+    )
+    if header.dim < 1 or header.value_dim < 0 or header.records < 0:
+        raise ValueError("a dimension or the number of records is negative or zero")
+    return header
+
+
+class _Intake:
+    """Checks records one by one against what came before, and stores them in batches."""
+
+    def __init__(self, store: Store, hasher: Hasher, header: ExportHeader) -> None:
+        self._store, self._hasher, self._header = store, hasher, header
+        # What the store has already is read and checked again, and not written again.
+        self._held, self._held_digest = _load(store)
+        self._stored = self._held
+        self._digest = ROOT_DIGEST
+        self._pending: list[Record] = []
+        self._pending_bytes = 0
+        self._line = 1
+        self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
+        if self._held > header.records:
+            raise self._malformed(
+                f"it has {header.records} records, and {store.path} has {self._held} already"
+            )
+
+    @property
+    def records(self) -> int:
+        """How many records were taken in, those that the store had included."""
+        return self._chain.revision
+
+    @property
+    def added(self) -> int:
+        """How many records were written."""
+        return self._stored - self._held
+
+    def take(self, line: str | bytes, number: int) -> None:
+        """Check the line and keep its record for the next batch."""
+        self._line = number
+        record = self._decode(line)
+        reason = self._flaw(record)
+        if reason:
+            raise self._malformed(reason)
+        self._chain.add(record)
+        if self.records <= self._held:
+            self._digest = fold(self._digest, leaf(record))
+            if self.records == self._held:
+                self._compare_held()
+            return
+        self._pending.append(record)
+        self._pending_bytes += sum(line.content.size for line in record.lines)
+        full = len(self._pending) >= _BATCH_RECORDS or self._pending_bytes >= _BATCH_BYTES
+        if full and not record.following:
+            self._write()
+
+    def finish(self) -> None:
+        """Write the rest; refuse an export that is cut short or does not add up."""
+        if self.records < self._header.records:
+            what = f"the export ends after {self.records} of its {self._header.records} records"
+            raise self._malformed(f"{what}: it was cut short")
+        if self._pending and self._pending[-1].following:
+            raise self._malformed("the export ends within a group of records that belong together")
+        if self._pending:
+            self._write()
+        if self._digest.hex() != self._header.digest:
+            raise self._malformed(
+                "all records together have another digest than the header says: "
+                "one was changed, do not use the store"
+            )
+
+    def _decode(self, line: str | bytes) -> Record:
+        n = self.records
+        if n >= self._header.records:
+            raise self._malformed(f"more than the {self._header.records} records announced")
+        try:
+            # A text may hold a lone surrogate, of which no bytes can be made.
+            text = (line.encode() if isinstance(line, str) else line).decode()
+            fields = parse_object(text)
+            if not isinstance(fields.get("op"), str):
+                raise TypeError("it names no operation")
+            record = decode_record(fields, self._hasher)
+            # Refuses whatever only parses to the same: repeated keys, other spellings or orders.
+            same = _encode(record, n) == text.rstrip("\r\n") + "\n"
+        except UnknownOperationError as exc:
+            raise FormatError("the export", f"the {exc} of line {self._line}") from exc
+        except _NOT_OURS as exc:
+            raise self._malformed(f"not a record: {exc}") from exc
+        if not same:
+            raise self._malformed(f"not record {n} as an export has it")
+        return record
+
+    def _flaw(self, record: Record) -> str:
+        """What is wrong with a record in this place; empty when nothing is."""
+        due = self._pending[-1].following if self._pending else 0
+        if due and record.following != due - 1:
+            return "it breaks into a group of records that belong together"
+        return self._chain.shape_flaw(record) or self._chain.place_flaw(record)
+
+    def _compare_held(self) -> None:
+        if self._digest != self._held_digest:
+            raise self._malformed(
+                f"{self._store.path} holds other records already; import into a new store"
+            )
+
+    def _write(self) -> None:
+        block = Block.of(self._pending, self._stored, self._digest, self._header.dim)
+        self._store.append(self._pending, block)
+        self._stored, self._digest = block.stop, block.digest
+        self._pending, self._pending_bytes = [], 0
+
+    def _malformed(self, reason: str) -> MalformedExportError:
+        return MalformedExportError(self._line, reason, self._stored)

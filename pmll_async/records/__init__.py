@@ -1,0 +1,1 @@
+"""Records: what is written, and what may follow what. Imports `values`."""

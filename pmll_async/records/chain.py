@@ -1,0 +1,199 @@
+"""The chain: what may follow what, in one place for opening, verifying and importing.
+
+A `Chain` takes the records of a log in order and knows, after any number of them, which line is the
+head and which lines are there; a rollback makes an older state the newest again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import LineRecord, Record, RollbackRecord, anchors_hold
+from pmll_async.values.anchors import Hasher, is_anchor
+
+_UNKNOWN: Final = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """The numbers of dimensions that keys and values of a store have."""
+
+    dim: int
+    value_dim: int
+
+
+class Chain:
+    """Heads and lengths of the chain after every revision, 16 bytes a record, and what is on it.
+
+    Without `dimensions` any are taken. Records that cannot be read are missed: then only what does
+    not depend on them is checked.
+    """
+
+    def __init__(self, hasher: Hasher, dimensions: Dimensions | None) -> None:
+        self._hasher, self._dimensions = hasher, dimensions
+        self._heads = array("Q", [0])
+        self._lengths = array("q", [0])
+        self._lines = _Lines()
+        self._rollbacks: list[tuple[int, int]] = []
+        self._spans = [(0, _UNKNOWN)]
+        self._has_missed = False
+
+    @property
+    def revision(self) -> int:
+        """How many records it has followed or missed."""
+        return len(self._heads) - 1
+
+    def head(self, revision: int) -> str | None:
+        """The head after so many records; None where it is not known."""
+        head = self._heads[revision]
+        return None if head == _UNKNOWN else f"{head:016x}"
+
+    def length(self, revision: int) -> int:
+        """The lines on the chain after so many records."""
+        return self._lengths[revision]
+
+    # --- checking ------------------------------------------------------------------------------
+
+    def shape_flaw(self, record: Record) -> str:
+        """Why no lattice of these dimensions has this as its next record; empty when it may."""
+        if isinstance(record, RollbackRecord) and not 0 <= record.revision <= self.revision:
+            return f"it rolls back to revision {record.revision}"
+        if self._dimensions is None:
+            return ""
+        reasons = (_line_flaw(line, self._dimensions) for line in record.lines)
+        return next(filter(None, reasons), "")
+
+    def place_flaw(self, record: Record) -> str:
+        """Why the record does not follow from those before it; empty when it does."""
+        head = self.head(self.revision) or (record.lines[0].prev_anchor if record.lines else "")
+        if head and not anchors_hold(record, head, self._hasher):
+            return "an anchor does not follow from its line and the head"
+        for effect in record.effects:
+            if not self._has(effect.anchor):
+                return f"it names {effect.anchor}, which no line has then"
+        return ""
+
+    def _has(self, anchor: str) -> bool:
+        """Whether the newest state has a line of this anchor, if only as a forgotten one."""
+        if self._has_missed:
+            return True
+        return is_anchor(anchor) and any(map(self._is_followed, self._lines.records(anchor)))
+
+    def _is_followed(self, record: int) -> bool:
+        """Whether a record is one of those that the newest state is made of."""
+        first, stop = self._spans[max(0, bisect_right(self._spans, (record, _UNKNOWN)) - 1)]
+        return first <= record < stop
+
+    # --- following -----------------------------------------------------------------------------
+
+    def add(self, record: Record) -> None:
+        """The next record."""
+        self._lines.add(self.revision, [line.anchor for line in record.lines])
+        if isinstance(record, RollbackRecord):
+            self._roll_back(record.revision)
+        elif record.lines:
+            self._step(int(record.lines[0].anchor, 16), 1)
+        else:
+            self._step(self._heads[-1], 0)
+
+    def add_block(self, block: Block) -> None:
+        """The next records, by their columns."""
+        self._lines.add_block(block)
+        rollbacks = {mark.n - block.first: mark for mark in block.marks if mark.kind == "rollback"}
+        first = 0
+        for i, mark in rollbacks.items():
+            self._step_many(block, first, i)
+            self._roll_back(mark.revision)
+            first = i + 1
+        self._step_many(block, first, len(block.times))
+
+    def _step_many(self, block: Block, first: int, stop: int) -> None:
+        counts = block.line_counts[first:stop]
+        starts = np.cumsum(counts) - counts + int(block.line_counts[:first].sum())
+        # Of each record the last one up to it that has a line, -1 before there is one.
+        newest = np.maximum.accumulate(np.where(counts > 0, np.arange(len(counts)), -1))
+        heads = np.full(len(counts), self._heads[-1], dtype=np.uint64)
+        heads[newest >= 0] = block.anchors[starts[newest[newest >= 0]]]
+        self._heads.frombytes(heads.tobytes())
+        lengths = self._lengths[-1] + np.cumsum(counts > 0, dtype=np.int64)
+        self._lengths.frombytes(lengths.tobytes())
+
+    def miss(self, revision: int) -> None:
+        """The records up to this revision cannot be read."""
+        missed = revision - self.revision
+        self._heads.extend([_UNKNOWN] * missed)
+        self._lengths.extend([self._lengths[-1]] * missed)
+        self._has_missed = True
+
+    def _step(self, head: int, lines: int) -> None:
+        self._heads.append(head)
+        self._lengths.append(self._lengths[-1] + lines)
+
+    def _roll_back(self, revision: int) -> None:
+        self._rollbacks.append((self.revision, revision))
+        self._heads.append(self._heads[revision])
+        self._lengths.append(self._lengths[revision])
+        self._spans = lineage(self._rollbacks, _UNKNOWN)
+
+
+def lineage(rollbacks: Sequence[tuple[int, int]], revision: int) -> list[tuple[int, int]]:
+    """The spans of records, oldest first, that the state after `revision` is made of.
+
+    `rollbacks` are the records that go back, in order, and the revision to which each goes.
+    """
+    spans: list[tuple[int, int]] = []
+    for n, target in reversed(rollbacks):
+        if n < revision:
+            spans.append((n + 1, revision))
+            revision = target
+    spans.append((0, revision))
+    return spans[::-1]
+
+
+class _Lines:
+    """Which records have a line of an anchor. Sorted only when asked: most logs have no effects."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[NDArray[np.uint64], NDArray[np.int64]]] = []
+        self._known: dict[int, list[int]] = {}
+
+    def add(self, record: int, anchors: Sequence[str]) -> None:
+        """A record's lines."""
+        if anchors:
+            numbers = np.array([int(anchor, 16) for anchor in anchors], dtype=np.uint64)
+            self._waiting.append((numbers, np.full(len(anchors), record)))
+
+    def add_block(self, block: Block) -> None:
+        """Those of many records."""
+        records = np.repeat(np.arange(block.first, block.stop), block.line_counts)
+        self._waiting.append((block.anchors, records))
+
+    def records(self, anchor: str) -> list[int]:
+        """The records that have such a line, in order."""
+        for anchors, records in self._waiting:
+            for other, record in zip(anchors.tolist(), records.tolist(), strict=True):
+                self._known.setdefault(other, []).append(record)
+        self._waiting = []
+        return self._known.get(int(anchor, 16), [])
+
+
+def _line_flaw(line: LineRecord, dimensions: Dimensions) -> str:
+    content, note = line.content, line.kind == "note"
+    sizes = (0, 0) if note else (dimensions.dim * 4, dimensions.value_dim * 4)
+    if (len(content.key), len(content.value)) != sizes:
+        return "its vectors have other dimensions than the store"
+    # Float32 squares cannot overflow in float64, so the length tells NaN and infinity.
+    if not note and not 0.0 < content.norm < np.inf:
+        return "its key has no direction"
+    value = content.value
+    if value is not content.key and not np.isfinite(np.frombuffer(value, dtype="<f4")).all():
+        return "its value has NaN or infinity"
+    return ""

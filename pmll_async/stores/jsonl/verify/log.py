@@ -1,0 +1,130 @@
+"""Going through a whole log for `verify`: nothing is raised, everything is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pmll_async.protocols import StoreHeader
+from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.parsing import UnknownOperationError
+from pmll_async.records.record import Record, leaf
+from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
+from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame, decode_exactly
+from pmll_async.stores.jsonl.scan import out_of_order
+from pmll_async.stores.jsonl.segments import Segment
+from pmll_async.stores.jsonl.verify.cache import CacheCheck
+from pmll_async.stores.jsonl.verify.findings import Finding
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place before record `n`, with the digest there if every record before could be read."""
+
+    n: int
+    file: str
+    offset: int
+    digest: bytes | None
+
+
+class LogCheck:
+    """Takes the lines of a log in order.
+
+    `proven` is how many records are known durable, `broken` where the log stops making sense for
+    the first time and `reason` why, `group` where a group began that is not finished. `findings`
+    are damage, and `later` those from `broken` on, which may as well be torn.
+    """
+
+    def __init__(
+        self, manifest: Manifest, header: StoreHeader | None, hasher: Hasher, cache: CacheCheck
+    ) -> None:
+        self._hasher, self._cache = hasher, cache
+        self._digests = manifest.digests
+        self._following = 0
+        self._lost = False
+        self.group: Point | None = None
+        self._here = Point(0, "", 0, ROOT_DIGEST)
+        shape = None if header is None else Dimensions(header.dim, header.value_dim)
+        self.chain = Chain(hasher, shape)
+        self.proven = manifest.records
+        self.findings: list[Finding] = []
+        self.later: list[Finding] = []
+        self.broken: Point | None = None
+        self.reason = ""
+
+    @property
+    def keep(self) -> Point:
+        """Where the log ends, without what is torn or damaged and without an unfinished group."""
+        return self.broken or self.group or self._here
+
+    def line(self, segment: Segment, offset: int, line: bytes) -> None:
+        """One more line."""
+        digest = self._here.digest
+        self._here = Point(self.chain.revision, segment.file, offset, digest)
+        try:
+            head = check_frame(line)
+        except BadFrameError as exc:
+            self._lose(str(exc))
+            return
+        self.proven = max(self.proven, head.d)
+        if self._in_order(head):
+            self._take(head, line, segment.base + offset)
+
+    def _lose(self, reason: str) -> None:
+        if self.broken is None:
+            self.broken, self.reason = self.group or self._here, reason
+        self._find(reason)
+        self._lost, self.group, self._following = True, None, 0
+
+    def _in_order(self, head: Head) -> bool:
+        reason = out_of_order(head, self.chain.revision, self._following)
+        # Behind a place that cannot be read, records are missing for a reason already told.
+        if reason and not (self._lost and head.n > self.chain.revision and head.d <= head.n):
+            self._find(reason)
+        if head.n < self.chain.revision:
+            return False
+        if head.n > self.chain.revision:
+            self.chain.miss(head.n)
+            self._here = Point(head.n, self._here.file, self._here.offset, None)
+        return True
+
+    def _take(self, head: Head, line: bytes, place: int) -> None:
+        record = self._decoded(head, line)
+        before, n = self._here, self.chain.revision
+        if head.g and self.group is None:
+            self.group = before
+        elif not head.g:
+            self.group = None
+        self._following, self._lost = head.g, False
+        digest = None
+        if record is None:
+            self.chain.miss(n + 1)
+        else:
+            self.chain.add(record)
+            digest = before.digest and fold(before.digest, leaf(record))
+            self._cache.add(n, record, line, place, before.digest)
+        if digest and self._digests.get(n + 1, digest) != digest:
+            reason = f"its digest after {n + 1} records is not that of the log"
+            self.findings.append(Finding("damage", MANIFEST, 0, n, reason))
+        self._here = Point(n + 1, before.file, before.offset + len(line), digest)
+
+    def _decoded(self, head: Head, line: bytes) -> Record | None:
+        """The record, or None after telling why it is none; wrong anchors are told as well."""
+        try:
+            record = decode_exactly(line, head, self._hasher)
+        except (BadFrameError, UnknownOperationError) as exc:
+            self._find(str(exc))
+            return None
+        reason = self.chain.shape_flaw(record)
+        if reason:
+            self._find(reason)
+            return None
+        reason = self.chain.place_flaw(record)
+        if reason:
+            self._find(reason)
+        return record
+
+    def _find(self, reason: str) -> None:
+        here = self._here
+        findings = self.findings if self.broken is None else self.later
+        findings.append(Finding("damage", here.file, here.offset, here.n, reason))

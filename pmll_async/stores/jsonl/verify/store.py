@@ -1,0 +1,171 @@
+"""Checking every byte of a store without changing one."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
+from pmll_async.protocols import StoreHeader
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError
+from pmll_async.stores.jsonl.folder import (
+    LOCK,
+    MANIFEST,
+    STORE,
+    Manifest,
+    read_manifest,
+    read_store,
+    translated,
+)
+from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
+from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_files
+from pmll_async.stores.jsonl.verify.cache import CacheCheck
+from pmll_async.stores.jsonl.verify.findings import Finding, Report, Severity
+from pmll_async.stores.jsonl.verify.log import LogCheck, Point
+from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
+
+_ATTEMPTS: Final = 5
+_PAUSE: Final = 0.01
+
+__all__ = ["Finding", "Progress", "Report", "verify"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of the log that are checked, and with all of them."""
+
+
+def verify(
+    path: str | os.PathLike[str],
+    integrity_key: bytes | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check every file of the store at `path`; damage is reported, never raised or repaired.
+
+    Beside a live writer the records that are durable now are checked. A torn end is told from
+    damage as opening does it. Raises `WrongKeyError` for another key than the store's,
+    `FormatError` for a store of a later version, and `StoreError` where there is none.
+    """
+    with translated(Path(path)), closing(_opened(Path(path))) as folder:
+        if folder.stat(STORE) is None and not segment_files(folder):
+            raise StoreError(f"{path} is not a store")
+        for _ in range(_ATTEMPTS):
+            # A writer that recovers beside us replaces segments: then look again.
+            with suppress(FileNotFoundError):
+                return _Verification(folder, Hasher(integrity_key), progress).report()
+        return _Verification(folder, Hasher(integrity_key), progress).report()
+
+
+def _opened(path: Path) -> Directory:
+    try:
+        return Directory(path)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise StoreError(f"{path} is not a store") from exc
+
+
+class _Verification:
+    def __init__(self, folder: Directory, hasher: Hasher, progress: Progress | None) -> None:
+        self._folder, self._hasher, self._progress = folder, hasher, progress
+        self._findings: list[Finding] = []
+        self._live = self._has_writer()
+        self._holder = self._read_holder()
+        self._header = self._read_header()
+        self._manifest = self._read_manifest()
+        self._table = self._locate()
+
+    def report(self) -> Report:
+        with closing(
+            CacheCheck(self._folder, self._header, self._hasher, live=self._live)
+        ) as cache:
+            log = LogCheck(self._manifest, self._header, self._hasher, cache)
+            self._read_through(log)
+            self._judge(log)
+            self._findings += cache.finish(log.keep.n)
+        keep = log.keep
+        severities = {finding.severity for finding in self._findings}
+        return Report(
+            findings=tuple(self._findings),
+            records=keep.n,
+            lines=log.chain.length(keep.n),
+            head=log.chain.head(keep.n) or ROOT_ANCHOR,
+            digest=keep.digest.hex() if keep.digest else "",
+            status="damaged" if "damage" in severities else "torn" if severities else "clean",
+        )
+
+    def _read_through(self, log: LogCheck) -> None:
+        for segment, offset, line in self._table.lines(self._folder, 0):
+            log.line(segment, offset, line)
+            if self._progress is not None:
+                self._progress(segment.base + offset + len(line), self._table.stop)
+
+    def _judge(self, log: LogCheck) -> None:
+        """Tell torn from damaged, as opening would, and leave alone what is being written."""
+        keep, durable = log.keep, log.proven
+        if self._live and self._holder:
+            durable = max(durable, self._holder.durable)
+        found = list(log.findings)
+        if durable > keep.n:
+            found += log.later
+            if log.broken is None:
+                reason = "durable records are missing or part of an unfinished group"
+                found.append(self._at(keep, "damage", reason))
+        elif (log.broken or log.group) and not self._live:
+            found.append(self._at(keep, "torn", log.reason or "a group is not finished"))
+        self._findings += [f for f in found if not self._live or f.n is None or f.n < durable]
+
+    def _at(self, point: Point, severity: Severity, reason: str) -> Finding:
+        last = self._table.segments[-1].file if self._table.segments else MANIFEST
+        return Finding(severity, point.file or last, point.offset, point.n, reason)
+
+    def _has_writer(self) -> bool:
+        try:
+            return has_writer(self._folder)
+        except NotPlainError as exc:
+            self._findings.append(Finding("damage", LOCK, 0, None, str(exc.strerror)))
+            return False
+
+    def _read_holder(self) -> Holder | None:
+        lock = self._folder.stat(LOCK)
+        if lock is None or not lock.st_size or not stat.S_ISREG(lock.st_mode):
+            return None
+        for _ in range(_ATTEMPTS):
+            holder = read_holder(self._folder)
+            if holder is not None or not self._folder.size(LOCK):
+                return holder
+            # A writer may be writing it this moment.
+            time.sleep(_PAUSE)
+        # It is not synced, so that a crash may leave anything in it; the next writer makes it anew.
+        self._findings.append(Finding("torn", LOCK, 0, None, "it is not what a writer writes"))
+        return None
+
+    def _read_header(self) -> StoreHeader | None:
+        try:
+            header = read_store(self._folder)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return None
+        if header.key_check != self._hasher.check_value():
+            raise WrongKeyError(str(self._folder.path), bool(header.key_check))
+        return header
+
+    def _read_manifest(self) -> Manifest:
+        store_id = self._header.store_id if self._header else ""
+        try:
+            return read_manifest(self._folder, store_id)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return Manifest(store_id)
+
+    def _locate(self) -> Table:
+        try:
+            return locate(self._folder, self._manifest)
+        except CorruptionError as exc:
+            self._tell(exc)
+            return plain_table(self._folder)
+
+    def _tell(self, error: CorruptionError) -> None:
+        name = Path(error.file).name
+        self._findings.append(Finding("damage", name, error.offset, error.n, error.reason))

@@ -1,0 +1,243 @@
+"""The shelf: where a text index waits for the next opening, in an SQLite file of its own.
+
+Everything on it can be derived from the log again, so that it is written without waiting for the
+disk and thrown away at the first doubt.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+import unicodedata
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import google_crc32c
+import numpy as np
+
+from pmll_async.loop.logs import logger
+from pmll_async.text.index.rows import RowBlock
+from pmll_async.text.index.terms import TERMS_ID
+
+_APPLICATION: Final = int.from_bytes(b"pmll")
+_VERSION: Final = (
+    int(google_crc32c.value(f"1 {TERMS_ID} {unicodedata.unidata_version}".encode())) & 0x7FFFFFFF
+)
+"""Of the table, of what terms a text has, and of what Python takes for letters."""
+_SCHEMA: Final = """
+    create table blocks (
+        first integer primary key, stop integer, records integer, lines integer, time real,
+        anchor text, names blob, tokens blob, lengths blob, speaker blob, session blob, marks blob,
+        crc integer
+    ) strict
+"""
+_KINDS: Final = (*(int,) * 4, float, str, *(bytes,) * 6, int)
+_HEADER: Final = 72
+_HEADER_MAGIC: Final = b"SQLite format 3\0"
+_PATIENCE: Final = 1.0
+# SQLite quotes a damaged file in its errors, which then are no UTF-8.
+_UNUSABLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError, OverflowError)
+_DAMAGED: Final = frozenset(
+    {
+        *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+        *(sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG),
+    }
+)
+"""What SQLite finds wrong with a file, and not with the disk or those who use it now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shelved:
+    """A block whose first row is `first`, and the state of the log that it leads up to.
+
+    `records` and `lines` so far, and the last record's time and the last line's anchor, which tell
+    another log.
+    """
+
+    first: int
+    block: RowBlock
+    records: int
+    lines: int
+    time: float
+    anchor: str
+
+    @property
+    def stop(self) -> int:
+        """The row behind its last."""
+        return self.first + len(self.block.lengths)
+
+
+class Shelf:
+    """A file of blocks. An unusable one is an empty one; it never makes its user fail.
+
+    A file that is no shelf is left as it is.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
+        self._folder: os.stat_result | None = None
+
+    def settle(self) -> None:
+        """Stay in the folder that is there now, whatever becomes of its path; blocks."""
+        self._path = self._path.absolute()
+        with suppress(OSError):
+            self._folder = self._path.parent.stat()
+
+    def load(self) -> Generator[Shelved, None, None]:
+        """The blocks in order, from row 0 without gaps, up to the first that fails its check."""
+        try:
+            with closing(self._connect("ro" if self._read_only else "rw")) as file:
+                if not _is_current(file):
+                    return
+                stop = 0
+                for row in file.execute("select * from blocks order by first"):
+                    shelved = _decoded(row)
+                    if shelved is None or shelved.first != stop:
+                        return
+                    yield shelved
+                    stop = shelved.stop
+        except _UNUSABLE as exc:
+            if self._path.is_file():
+                logger("pmll.text").warning(
+                    "text.shelf_unreadable", path=str(self._path), error=str(exc)
+                )
+
+    def keep(self, shelved: Shelved) -> None:
+        """Put a block in the place of what is there from its first row on.
+
+        Nothing is kept behind a gap, which another memory with the same shelf may have left.
+        """
+        if self._read_only:
+            return
+        try:
+            self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            with closing(self._connect("rwc")) as file:
+                file.execute("begin immediate")
+                _prepare(file)
+                _put(file, shelved)
+                file.execute("commit")
+        except _UNUSABLE as exc:
+            # The next opening derives from the log what is missing here.
+            logger("pmll.text").warning(
+                "text.shelf_not_written", path=str(self._path), error=str(exc)
+            )
+            if _is_damage(exc):
+                self._throw_away()
+
+    def _connect(self, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
+        self._refuse_others()
+        if mode == "rwc":
+            # SQLite alone would give it to everybody that the umask lets in.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        file = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_PATIENCE,
+            isolation_level=None,
+        )
+        try:
+            file.execute("pragma synchronous = off")
+        except sqlite3.Error:
+            file.close()
+            raise
+        return file
+
+    def _refuse_others(self) -> None:
+        """SQLite follows links and waits for FIFOs, and a folder moved away leaves another's here.
+
+        Raises `OSError`: what cannot be used is no shelf.
+        """
+        for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        folder = self._path.parent.stat()
+        self._folder = self._folder or folder
+        if not os.path.samestat(folder, self._folder):
+            raise OSError(errno.ESTALE, "its folder was moved or replaced", str(self._path))
+
+    def _throw_away(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                header = file.read(_HEADER)
+            if header.startswith(_HEADER_MAGIC) and header.endswith(b"pmll"):
+                self._path.unlink()
+                self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+        except OSError as exc:
+            logger("pmll.text").warning(
+                "text.shelf_not_removed", path=str(self._path), error=str(exc)
+            )
+
+
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", -1)
+    return code & 0xFF in _DAMAGED or isinstance(error, UnicodeDecodeError)
+
+
+def _pragma(file: sqlite3.Connection, name: str) -> int:
+    return int(file.execute(f"pragma {name}").fetchone()[0])
+
+
+def _is_current(file: sqlite3.Connection) -> bool:
+    ours = _APPLICATION, _VERSION
+    return (_pragma(file, "application_id"), _pragma(file, "user_version")) == ours
+
+
+def _prepare(file: sqlite3.Connection) -> None:
+    """Make the table in an empty file, and anew in a shelf of another version."""
+    if _is_current(file):
+        return
+    if _pragma(file, "application_id") == _APPLICATION:
+        file.execute("drop table if exists blocks")
+    elif _pragma(file, "schema_version"):
+        raise sqlite3.OperationalError("this file is something else than a shelf")
+    file.execute(_SCHEMA)
+    file.execute(f"pragma application_id = {_APPLICATION}")
+    file.execute(f"pragma user_version = {_VERSION}")
+
+
+def _put(file: sqlite3.Connection, shelved: Shelved) -> None:
+    before = file.execute("select 1 from blocks where stop = ?", (shelved.first,)).fetchone()
+    if before is None and shelved.first:
+        return
+    file.execute("delete from blocks where first >= ?", (shelved.first,))
+    row = _encoded(shelved)
+    file.execute(f"insert into blocks values ({', '.join('?' * len(row))})", row)  # noqa: S608  # only marks
+
+
+def _encoded(shelved: Shelved) -> tuple[object, ...]:
+    block = shelved.block
+    names = json.dumps([list(block.vocabulary), list(block.speakers), list(block.sessions)])
+    facts = (
+        *(shelved.first, shelved.stop, shelved.records, shelved.lines),
+        *(shelved.time, shelved.anchor),
+    )
+    parts = block.tokens, block.lengths, block.speaker, block.session, block.marks
+    blobs = names.encode(), *(part.tobytes() for part in parts)
+    return *facts, *blobs, _checksum(facts, blobs)
+
+
+def _decoded(row: tuple[Any, ...]) -> Shelved | None:
+    if not all(isinstance(value, kind) for value, kind in zip(row, _KINDS, strict=True)):
+        return None
+    first, _, records, lines, time, anchor, *blobs, crc = row
+    if crc != _checksum(row[:6], tuple(blobs)):
+        return None
+    names, tokens, lengths, speaker, session, marks = blobs
+    block = RowBlock(
+        np.frombuffer(tokens, np.int32),
+        np.frombuffer(lengths, np.int64),
+        np.frombuffer(speaker, np.int32),
+        np.frombuffer(session, np.int32),
+        np.frombuffer(marks, np.uint8),
+        *json.loads(names),
+    )
+    return Shelved(first, block, records, lines, time, anchor)
+
+
+def _checksum(facts: tuple[object, ...], blobs: tuple[bytes, ...]) -> int:
+    return int(google_crc32c.value(repr(facts).encode() + b"".join(blobs)))

@@ -1,0 +1,266 @@
+"""The text index: postings and facts of every ranked line, by index row, growing with the log.
+
+It never forgets: what a rollback or `forget` took out of a state is left out by whoever asks for
+that state. So one index answers for the newest state and for every older one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.engine.ledger.arrays import Column
+from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.postings import Int32s, Int64s, Postings
+from pmll_async.text.index.terms import date_terms, terms
+
+FACTS: Final = "pmll"
+NONE: Final = -1
+"""No speaker, no neighbour; of a session: the row has no text at all."""
+ALONE: Final = -2
+"""The session of a text that is of none: nothing around it says anything about it."""
+ASKS: Final = 1
+DATED: Final = 2
+_DAY: Final = 86400.0
+_TIMES: Final = (
+    r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|weeks?|weekend|months?|years?|recently"
+    r"|since|soon|monday|tuesday|wednesday|thursday|friday|saturday|sunday|january|february|march"
+    r"|april|june|july|august|september|october|november|december|(?:19|20)\d\d|summer|autumn"
+    r"|winter|spring)\b"
+)
+_LOWER_TIMES: Final = re.compile(_TIMES)
+_ANY_TIMES: Final = re.compile(_TIMES, re.IGNORECASE)
+
+
+class Said(NamedTuple):
+    """What a context says about its line; `text` None where there is none to recall."""
+
+    text: str | None
+    speaker: str | None
+    session: str | None
+
+
+def said_in(context: Mapping[str, Any]) -> Said:
+    """The text, speaker and session in a line's context.
+
+    Under `pmll`, where `TextMemory` writes them, or at the top, where others may have.
+    """
+    facts = _facts_in(context)
+    text, speaker, session = (facts.get(name) for name in Said._fields)
+    return Said(_if_text(text), _if_text(speaker), _if_text(session))
+
+
+def told(text: str, speaker: str | None) -> str:
+    """What an embedder is told of a text: who said it matters to what it means."""
+    return f"{speaker}: {text}" if speaker else text
+
+
+def carried(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a newer text takes over of a line's context: all but what says the older text."""
+    saying = {FACTS} if _facts_in(context) is not context else {FACTS, *Said._fields}
+    return {name: value for name, value in context.items() if name not in saying}
+
+
+def _facts_in(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = context.get(FACTS)
+    if isinstance(facts, Mapping) and isinstance(facts.get("text"), str):
+        return facts
+    return context
+
+
+def _if_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBlock:
+    """The facts of a run of rows; what a shelf keeps.
+
+    `vocabulary`, `speakers` and `sessions` are the names that are new in it, numbered on from those
+    before. `tokens` int32 with `lengths` int64 (n,) by row; `speaker` and `session` int32 (n,) and
+    `marks` uint8 (n,), of ASKS and DATED, by row.
+    """
+
+    tokens: Int32s
+    lengths: Int64s
+    speaker: Int32s
+    session: Int32s
+    marks: NDArray[np.uint8]
+    vocabulary: Sequence[str]
+    speakers: Sequence[str]
+    sessions: Sequence[str]
+
+
+class TextRows:
+    """Grows by one thread at a time; any may read the rows that were there when it began."""
+
+    def __init__(self) -> None:
+        self.postings = Postings()
+        self.speakers: list[str] = []
+        self.sessions: list[str] = []
+        self._speaker_numbers: dict[str, int] = {}
+        self._speakers_by_word: dict[str, list[int]] = {}
+        self._session_numbers: dict[str, int] = {}
+        self._speaker, self._session = Column(np.int32), Column(np.int32)
+        self._marks = Column(np.uint8)
+        self._before, self._after = Column(np.int32), Column(np.int32)
+        self._last_in_session: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._speaker)
+
+    @property
+    def speaker(self) -> Int32s:
+        """The number of each row's speaker, or NONE."""
+        return self._speaker.view()
+
+    @property
+    def session(self) -> Int32s:
+        """The number of each row's session, or ALONE; NONE for a row without text."""
+        return self._session.view()
+
+    @property
+    def marks(self) -> NDArray[np.uint8]:
+        """ASKS for a row whose text has a question mark, DATED for one that speaks of a time."""
+        return self._marks.view()
+
+    @property
+    def before(self) -> Int32s:
+        """The row before each on the chain within its session, or NONE."""
+        return self._before.view()
+
+    @property
+    def after(self) -> Int32s:
+        """The row after each on the chain within its session, or NONE."""
+        return self._after.view()
+
+    def speakers_with(self, word: str) -> Sequence[int]:
+        """The numbers of the speakers who have the word in their names."""
+        return self._speakers_by_word.get(word, ())
+
+    # --- growing -------------------------------------------------------------------------------
+
+    def read(self, contexts: Iterable[Mapping[str, Any]], timestamps: Sequence[float]) -> RowBlock:
+        """The block of further rows; their terms and names are numbered, and then to be added.
+
+        An error, of `contexts` say, leaves nothing numbered.
+        """
+        every = [(said_in(context), at) for context, at in zip(contexts, timestamps, strict=True)]
+        texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
+        postings = self.postings
+        known = len(postings.vocabulary), len(self.speakers), len(self.sessions)
+        tokens: list[Int32s] = [np.empty(0, np.int32)]
+        lengths, speaker, session, marks = [], [], [], []
+        for said, its_terms in texts:
+            # A line at a time: no other thread can run while a list becomes an array.
+            tokens.append(np.array([postings.numbered(term) for term in its_terms], np.int32))
+            lengths.append(len(its_terms))
+            speaker.append(self._number_speaker(said))
+            session.append(self._number_session(said))
+            marks.append(_marks_of(said.text or ""))
+        return RowBlock(
+            np.concatenate(tokens),
+            np.array(lengths, np.int64),
+            np.array(speaker, np.int32),
+            np.array(session, np.int32),
+            np.array(marks, np.uint8),
+            postings.vocabulary[known[0] :],
+            self.speakers[known[1] :],
+            self.sessions[known[2] :],
+        )
+
+    def adopt(self, block: RowBlock) -> None:
+        """Number the names of a block that was read in an earlier life."""
+        for term in block.vocabulary:
+            self.postings.numbered(term)
+        for name in block.speakers:
+            self._new_speaker(name)
+        for name in block.sessions:
+            self._new_session(name)
+
+    def add(self, block: RowBlock, chain: NDArray[np.bool_]) -> None:
+        """Append the rows; `chain` (n,) says which are no branches. A race is in one block."""
+        first = len(self)
+        self.postings.extend(block.tokens, block.lengths)
+        self._speaker.extend(block.speaker)
+        self._session.extend(block.session)
+        self._marks.extend(block.marks)
+        self._link(first, block.session.tolist(), chain.tolist())
+
+    def _link(self, first: int, sessions: Sequence[int], chain: Sequence[bool]) -> None:
+        last = self._last_in_session
+        before = [NONE] * len(sessions)
+        self._after.extend(np.full(len(sessions), NONE, np.int32))
+        after = self._after.view()
+        winner = NONE
+        for row, (session, is_on_chain) in enumerate(zip(sessions, chain, strict=True), first):
+            winner = row if is_on_chain else winner
+            if session < 0:
+                continue
+            previous = last.get(session, NONE)
+            if is_on_chain:
+                if previous != NONE:
+                    after[previous] = row
+                last[session] = row
+            elif previous == winner != NONE:
+                # A branch stands beside the line that won, and not behind it.
+                previous = before[winner - first]
+            before[row - first] = previous
+        self._before.extend(np.array(before, np.int32))
+
+    # --- numbers -------------------------------------------------------------------------------
+
+    def _number_speaker(self, said: Said) -> int:
+        if said.text is None or said.speaker is None:
+            return NONE
+        number = self._speaker_numbers.get(said.speaker)
+        return self._new_speaker(said.speaker) if number is None else number
+
+    def _new_speaker(self, name: str) -> int:
+        number = self._speaker_numbers[name] = len(self.speakers)
+        self.speakers.append(name)
+        for word in set(words(name)):
+            self._speakers_by_word.setdefault(word, []).append(number)
+        return number
+
+    def _number_session(self, said: Said) -> int:
+        if said.text is None:
+            return NONE
+        if said.session is None:
+            return ALONE
+        number = self._session_numbers.get(said.session)
+        return self._new_session(said.session) if number is None else number
+
+    def _new_session(self, name: str) -> int:
+        number = self._session_numbers[name] = len(self.sessions)
+        self.sessions.append(name)
+        return number
+
+
+def _marks_of(text: str) -> int:
+    return ASKS * ("?" in text) | DATED * _speaks_of_a_time(text)
+
+
+def _speaks_of_a_time(text: str) -> bool:
+    # Ignoring case takes four times as long, 40 ms for 200 kB, in which no other thread can run.
+    return bool(_LOWER_TIMES.search(text.lower()) if text.isascii() else _ANY_TIMES.search(text))
+
+
+def _terms_of(said: Said, timestamp: float) -> Iterator[str]:
+    """What is said, by whom and when: a question may name any of it."""
+    if said.text is not None:
+        yield from terms(said.text)
+        if said.speaker is not None:
+            yield from terms(said.speaker)
+        yield from _terms_of_day(timestamp // _DAY)
+
+
+@lru_cache(4096)
+def _terms_of_day(day: float) -> list[str]:
+    return date_terms(day * _DAY)

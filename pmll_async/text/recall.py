@@ -1,0 +1,140 @@
+"""Recalling: one question in one state, answered in a worker thread."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.errors import InvalidInputError
+from pmll_async.readable import Rows, Survey
+from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.postings import Int32s
+from pmll_async.text.index.rows import NONE, TextRows
+from pmll_async.text.index.terms import question_terms
+from pmll_async.text.presets import FACTORS, Preset
+from pmll_async.text.results import Recollection, recollected
+from pmll_async.text.search import SEEDS, Play, Search
+from pmll_async.values.concert import Float32, exact_norm
+from pmll_async.values.lines import MemoryLine
+
+_EMPTY_QUESTION: Final = 0.25
+"""What the score of a greeting is worth, and of words that only build a sentence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recall:
+    """A question as the caller put it; `vector` (dim,) where a model told what it means.
+
+    `fits` are the index rows that its filter matches, where it has one.
+    """
+
+    question: str
+    k: int
+    min_score: float
+    branches: bool
+    neighbours: int
+    explain: bool
+    vector: Float32 | None = None
+    fits: Rows | None = None
+
+
+def recall(
+    survey: Survey, keeper: IndexKeeper, preset: Preset, asked: Recall
+) -> list[Recollection]:
+    """The best lines for a question, by score, then the later. Blocks."""
+    rows = keeper.follow(survey.snapshot, survey.reader)
+    play = _play(survey, keeper, rows, asked.fits, branches=asked.branches)
+    wanted = question_terms(asked.question)
+    cosines = _cosines(survey, asked.vector)
+    search = Search(play, asked.question, wanted, cosines, max(SEEDS, asked.k))
+    preset.weigh(search)
+    strengths = survey.snapshot.columns.strengths[search.rows]
+    factor = _substance(search)
+    scores = preset.scores(search.total) * strengths * factor
+    best = np.lexsort((-search.rows, -scores))[: asked.k]
+    found = []
+    for place in best[scores[best] >= asked.min_score].tolist():
+        row = int(search.rows[place])
+        factors = float(strengths[place]), factor
+        found.append(
+            recollected(
+                _line(survey, row),
+                float(scores[place]),
+                _given(search, place, factors) if asked.explain else None,
+                _turns(survey, rows.before, row, asked.neighbours, play.rows)[::-1],
+                _turns(survey, rows.after, row, asked.neighbours, play.rows),
+            )
+        )
+    return found
+
+
+def _given(search: Search, place: int, factors: tuple[float, float]) -> dict[str, float]:
+    """What each part gave a candidate, and the factors of its score."""
+    points = {name: float(given[place]) for name, given in search.given.items()}
+    return points | dict(zip(FACTORS, factors, strict=True))
+
+
+def _substance(search: Search) -> float:
+    """How much a question asks for, 0 to 1: "How is it going?" names nothing, or what all name.
+
+    Counted in terms as rare as a term can be: half of one gives 0.22, one 0.63, two 0.98.
+    """
+    substance = -math.expm1(-((search.mass / search.rarest) ** 2))
+    return substance * _EMPTY_QUESTION if search.asked.is_empty else substance
+
+
+def recent(
+    survey: Survey, keeper: IndexKeeper, limit: int | None, fits: Rows | None
+) -> list[Recollection]:
+    """The newest texts of the chain, newest first. Blocks."""
+    rows = keeper.follow(survey.snapshot, survey.reader)
+    play = _play(survey, keeper, rows, fits, branches=False)
+    newest = np.flatnonzero(play.rows)[::-1][:limit]
+    return [recollected(_line(survey, row)) for row in newest.tolist()]
+
+
+def _play(
+    survey: Survey, keeper: IndexKeeper, rows: TextRows, fits: Rows | None, *, branches: bool
+) -> Play:
+    """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
+    snapshot = survey.snapshot
+    play = keeper.play(snapshot, rows, branches=branches)
+    if fits is None:
+        return play
+    fitting = np.zeros(play.count, dtype=np.bool_)
+    fitting[fits] = True
+    return Play(rows, play.rows & fitting, play.timestamps)
+
+
+def _cosines(survey: Survey, vector: Float32 | None) -> Float32 | None:
+    if vector is None:
+        return None
+    cosines = survey.reader.cosines(survey.snapshot, vector, exact_norm(vector))
+    if cosines is None:
+        raise InvalidInputError(
+            "this lattice's index cannot tell all cosines, which recall by meaning needs: "
+            "use the exact index, or a preset without `dense` parts"
+        )
+    return cosines
+
+
+def _turns(
+    survey: Survey, step: Int32s, row: int, most: int, in_play: NDArray[np.bool_]
+) -> tuple[Recollection, ...]:
+    """The turns that one gets to from a row, the nearest first."""
+    turns: list[Recollection] = []
+    while len(turns) < most:
+        row = int(step[row])
+        if row == NONE or row >= len(in_play):
+            break
+        if in_play[row]:
+            turns.append(recollected(_line(survey, row)))
+    return tuple(turns)
+
+
+def _line(survey: Survey, row: int) -> MemoryLine:
+    return survey.reader.line(survey.snapshot, int(survey.snapshot.ranked_lines[row]))

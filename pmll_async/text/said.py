@@ -1,0 +1,70 @@
+"""Ingesting: texts as callers give them, checked and stamped before a model is asked about them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from pmll_async.errors import InvalidContextError, InvalidInputError
+from pmll_async.records import encoder as encoding
+from pmll_async.text.results import Utterance
+from pmll_async.text.views import text_of
+from pmll_async.values.contexts import StampedContext, stamp
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Texts = Iterable[str | Utterance] | AsyncIterable[str | Utterance]
+
+
+async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
+    """The context of the text's line, once everything about it is known to be storable.
+
+    Its canonical bytes are what counts from here on: what is in it may be the caller's to change.
+    """
+    facts: dict[str, JsonValue] = {"text": text_of(said.text, "text")}
+    for name in ("speaker", "session"):
+        value = getattr(said, name)
+        if value is not None:
+            facts[name] = text_of(value, name)
+    if not isinstance(said.context, Mapping):
+        kind = type(said.context).__name__
+        raise InvalidContextError("", f"a mapping is wanted, not {kind}")
+    context = stamp(said.context, facts)
+    context.canonical = await encoding.encode_in_turns(context, most_bytes)
+    encoding.optional_seconds(said.timestamp, "timestamp")
+    encoding.idempotency_key(said.idempotency_key)
+    return context
+
+
+async def batches(texts: Texts, size: int) -> AsyncGenerator[list[Utterance], None]:
+    """The texts in lists of `size`, read no further than the list that is asked for."""
+    batch: list[Utterance] = []
+    async with aclosing(_each(texts)) as each:
+        async for number, given in each:
+            batch.append(_utterance(given, number))
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _utterance(given: object, number: int) -> Utterance:
+    if isinstance(given, str):
+        return Utterance(text=given)
+    if not isinstance(given, Utterance):
+        kind = type(given).__name__
+        raise InvalidInputError(f"text {number} is a {kind}, not a str or an Utterance")
+    return given
+
+
+async def _each(texts: Texts) -> AsyncGenerator[tuple[int, str | Utterance], None]:
+    number = 0
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield (number := number + 1), text
+    else:
+        for text in texts:
+            yield (number := number + 1), text

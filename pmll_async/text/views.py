@@ -1,0 +1,122 @@
+"""Asking for texts: what text memory and a view of its past have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.readable import Readable, Where
+from pmll_async.records import encoder as encoding
+from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.rows import said_in
+from pmll_async.text.presets import Preset
+from pmll_async.text.recall import Recall, recall, recent
+from pmll_async.text.results import Recollection, recollected
+from pmll_async.values.concert import Float32
+from pmll_async.values.filters import parse
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tools:
+    """What an open text memory works with."""
+
+    embedder: Embedder | AsyncEmbedder
+    preset: Preset
+    keeper: IndexKeeper
+    desk: EmbeddingDesk
+
+
+class Recalling(ABC):
+    """Asking for texts, in one state of a lattice."""
+
+    @abstractmethod
+    async def _ready(self) -> Tools:
+        """What an open memory works with."""
+
+    @abstractmethod
+    def _state(self) -> Readable:
+        """The lattice or the view that is asked."""
+
+    async def recall(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        neighbours: int = 0,
+        min_score: float | None = None,
+        branches: bool = False,
+        explain: bool = False,
+        preset: Preset | None = None,
+    ) -> list[Recollection]:
+        """The best `k` texts for a question, by score, then the later; [] is a good answer.
+
+        Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
+        `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
+        "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
+        of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
+        `k` above 256 more lines are looked at, which may change the last digits of scores.
+        """
+        tools = await self._ready()
+        chosen = tools.preset if preset is None else preset
+        asked = Recall(
+            question=text_of(question, "question"),
+            k=encoding.count(k, "k", 0),
+            min_score=0.0 if min_score is None else encoding.fraction(min_score, "min_score"),
+            branches=encoding.flag(branches, "branches"),
+            neighbours=encoding.count(neighbours, "neighbours", 0),
+            explain=encoding.flag(explain, "explain"),
+        )
+        matching = None if where is None else parse(where)
+        vector = await _meaning(tools, chosen, question)
+        survey = await self._state().survey()
+        fits = None if matching is None else await survey.rows(matching)
+        asked = replace(asked, vector=vector, fits=fits)
+        run = survey.run if chosen.is_built_in else survey.call
+        found: list[Recollection] = await run(recall, survey, tools.keeper, chosen, asked)
+        return found
+
+    async def recent(
+        self, limit: int | None = 10, *, where: Where | None = None
+    ) -> list[Recollection]:
+        """The newest texts of the chain, the newest first; all of them with `limit=None`."""
+        tools = await self._ready()
+        most = None if limit is None else encoding.count(limit, "limit", 0)
+        matching = None if where is None else parse(where)
+        survey = await self._state().survey()
+        fits = None if matching is None else await survey.rows(matching)
+        found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
+        return found
+
+    async def get(self, anchor: str) -> Recollection:
+        """The text of a line, also of one that was replaced or forgotten.
+
+        `LineNotFoundError` if it has none.
+        """
+        line = await self._state().get(anchor)
+        if said_in(line.context).text is None:
+            raise LineNotFoundError(anchor, "text and the anchor")
+        return recollected(line)
+
+
+async def _meaning(tools: Tools, preset: Preset, question: str) -> Float32 | None:
+    if not preset.uses(tools.embedder):
+        return None
+    vector: Float32 = (await tools.desk.embed([question]))[0]
+    return vector
+
+
+def text_of(value: object, what: str) -> str:
+    """A text that UTF-8 can carry."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{what} is a text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidInputError(
+            f"{what} has a lone surrogate at {exc.start}; decode it, or replace what cannot be read"
+        ) from exc
+    return str(value)

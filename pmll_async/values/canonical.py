@@ -1,0 +1,248 @@
+"""Canonical parts: RFC 8785 text by Python's C encoder, wherever that provably writes the same.
+
+A step at a time, for an event loop that others have turns on: a large value is cut up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import chain
+from types import NoneType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import rfc8785
+
+from pmll_async.values.frozen import ARRAYS, NESTED, OBJECTS
+
+MAX_NESTING: Final = 64
+MAX_INTEGER: Final = 2**53
+_AT_ONCE: Final = 1024
+"""So many values are written in one step: a third of a millisecond, where all are floats."""
+_ONE_BY_ONE: Final = 256
+_FEW: Final = 8
+_SMALL: Final = 32
+_SORTED_AT_ONCE: Final = 4096
+FLOATS: Final[frozenset[type]] = frozenset({float, np.float64})
+KINDS: Final = NESTED | FLOATS | {str, int, bool, NoneType}
+# RFC 8785 sorts by UTF-16, in which what is above U+FFFF comes before U+E000.
+_ABOVE: Final = re.compile(r"[\ud800-\U0010ffff]")
+
+_encode_plain: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
+).encode
+
+
+class UnusualError(Exception):
+    """Something that needs the slower, exact way: it is no JSON, or of a type of its own."""
+
+
+def canonical_number(number: float) -> str:
+    """One number as RFC 8785 writes it."""
+    if 1e-4 <= number < 1e15 and number % 1:
+        return repr(number)
+    if -MAX_INTEGER < number < MAX_INTEGER and not number % 1:
+        return str(int(number))
+    return rfc8785.dumps(number).decode()
+
+
+def canonical_string(text: str) -> str:
+    """One string, with its quotes, as RFC 8785 writes it."""
+    return _encode_plain(text)
+
+
+class _Run(NamedTuple):
+    """Neighbours in an array, or keys of the object `source`, at a depth."""
+
+    items: Sequence[Any]
+    depth: int
+    source: Mapping[str, Any] | None = None
+
+
+def canonical_parts(context: Any) -> Iterator[str]:
+    """The text in parts, each made in one step, some empty; `UnusualError` where it cannot tell.
+
+    A lone surrogate goes through: encoding the text refuses it.
+    """
+    text = _encode_plain(context) if _is_small(context, 1) else _at_once(context, 1)
+    if text is not None:
+        yield text
+        return
+    todo: list[str | _Run] = [*_opened(context, (yield from _sorted_keys(context)), 1)]
+    while todo:
+        run = todo.pop()
+        if isinstance(run, str):
+            yield run
+            continue
+        text = None if len(run.items) > _AT_ONCE else _at_once(_whole(run), run.depth)
+        if text is not None:
+            yield text[1:-1]
+        elif len(run.items) > _ONE_BY_ONE or (len(run.items) > _FEW and not _is_flat(run)):
+            half = len(run.items) // 2
+            later, sooner = run.items[half:], run.items[:half]
+            todo += [run._replace(items=later), ",", run._replace(items=sooner)]
+        elif len(run.items) > 1 or _is_flat(run):
+            todo += _one_by_one(run)
+        else:
+            [value] = run.items if run.source is None else [run.source[run.items[0]]]
+            if run.source is not None:
+                yield f"{canonical_string(run.items[0])}:"
+            keys = (yield from _sorted_keys(value)) if type(value) in OBJECTS else None
+            todo += _opened(value, keys, run.depth + 1)
+
+
+def _is_flat(run: _Run) -> bool:
+    values = run.items if run.source is None else map(run.source.__getitem__, run.items)
+    return NESTED.isdisjoint(map(type, values))
+
+
+def _whole(run: _Run) -> Any:
+    return run.items if run.source is None else {key: run.source[key] for key in run.items}
+
+
+def _one_by_one(run: _Run) -> list[str | _Run]:
+    """The items, or the members, from the last to the first, with commas between them."""
+    texts: list[str | _Run] = []
+    for item in run.items:
+        value = item if run.source is None else run.source[item]
+        name = "" if run.source is None else f"{canonical_string(item)}:"
+        if type(value) in NESTED:
+            texts += [f",{name}", _Run([value], run.depth)]
+        else:
+            texts.append(f",{name}{_leaf(value)}")
+    first = str(texts[0])[1:]
+    if len(texts) == len(run.items):
+        return [first + "".join(map(str, texts[1:]))]
+    return [*texts[:0:-1], first]
+
+
+def _opened(value: Any, keys: list[str] | None, depth: int) -> tuple[str | _Run, ...]:
+    """The end, the inside and the beginning of an object or an array."""
+    if keys is None:
+        return "]", _Run(list(value), depth), "["
+    return "}", _Run(keys, depth, value), "{"
+
+
+def _sorted_keys(value: Mapping[Any, Any]) -> Generator[str, None, list[str]]:
+    """The keys as RFC 8785 sorts them; yields nothing, between the steps."""
+    keys: list[Any] = list(value)
+    if not set(map(type, keys)) <= {str}:
+        raise UnusualError
+    by_utf16 = bool(_ABOVE.search("".join(keys)))
+    if len(keys) <= _SORTED_AT_ONCE:
+        return sorted(keys, key=_to_utf16 if by_utf16 else None)
+    yield ""
+    for part in _slices(keys):
+        keys[part] = sorted(map(_to_utf16, keys[part]) if by_utf16 else keys[part])
+        yield ""
+    # What is sorted in parts needs few comparisons more.
+    keys.sort()
+    yield ""
+    if by_utf16:
+        for part in _slices(keys):
+            keys[part] = map(_of_utf16, keys[part])
+            yield ""
+    return keys
+
+
+def _slices(keys: list[Any]) -> Iterator[slice]:
+    return (slice(first, first + _SORTED_AT_ONCE) for first in range(0, len(keys), _SORTED_AT_ONCE))
+
+
+def _leaf(value: Any) -> str:
+    kind = type(value)
+    if kind in FLOATS:
+        if not math.isfinite(value):
+            raise UnusualError
+        return canonical_number(float(value))
+    _check_kinds({kind})
+    if kind is int and not -MAX_INTEGER < value < MAX_INTEGER:
+        raise UnusualError
+    return _encode_plain(value)
+
+
+def _is_small(value: Any, depth: int) -> bool:
+    """Whether it is what most contexts are: ASCII names, texts, flags, whole numbers, objects."""
+    if type(value) not in OBJECTS or len(value) > _SMALL or depth > MAX_NESTING:
+        return False
+    for key, item in value.items():
+        kind = type(item)
+        if type(key) is not str or not key.isascii():
+            return False
+        if kind is str or kind is bool or item is None:
+            continue
+        if kind is int:
+            if not -MAX_INTEGER < item < MAX_INTEGER:
+                return False
+        elif kind is float:
+            if not (1e-4 <= item < 1e15 and item % 1):
+                return False
+        elif not _is_small(item, depth + 1):
+            return False
+    return True
+
+
+def _at_once(value: Any, depth: int) -> str | None:
+    """The text by the C encoder; None if it would write another, or be long at it.
+
+    Looks at all values of one depth together, which costs a tenth of a look at each.
+    """
+    level, left = [value], _AT_ONCE
+    while True:
+        kinds = set(map(type, level))
+        _check_kinds(kinds)
+        if not _writes_numbers(level, kinds):
+            return None
+        nested = [] if kinds.isdisjoint(NESTED) else [v for v in level if type(v) in NESTED]
+        if not nested:
+            return _encode_plain(value)
+        left -= sum(map(len, nested))
+        if left < 0:
+            return None
+        if depth > MAX_NESTING:
+            raise UnusualError
+        depth += 1
+        objects = [v for v in nested if type(v) in OBJECTS]
+        if not _sorts_keys(objects):
+            return None
+        arrays = (v for v in nested if type(v) in ARRAYS)
+        level = [*chain.from_iterable(arrays), *chain.from_iterable(map(dict.values, objects))]
+
+
+def _check_kinds(kinds: set[type]) -> None:
+    if not all(issubclass(kind, str) for kind in kinds - KINDS):
+        raise UnusualError
+
+
+def _writes_numbers(level: list[Any], kinds: set[type]) -> bool:
+    """Whether the C encoder writes all numbers among them as RFC 8785 does."""
+    if int in kinds:
+        whole = [v for v in level if type(v) is int]
+        if max(whole) >= MAX_INTEGER or min(whole) <= -MAX_INTEGER:
+            raise UnusualError
+    if kinds.isdisjoint(FLOATS):
+        return True
+    floats = [v for v in level if type(v) in FLOATS]
+    if len(floats) < _SMALL:
+        return all(1e-4 <= abs(v) < 1e15 and v % 1 for v in floats)
+    sizes = np.abs(np.array(floats, dtype=np.float64))
+    return bool(((sizes >= 1e-4) & (sizes < 1e15) & (np.trunc(sizes) != sizes)).all())
+
+
+def _sorts_keys(objects: list[Any]) -> bool:
+    """Whether the C encoder sorts the keys of all objects as RFC 8785 does."""
+    keys = list(chain.from_iterable(objects))
+    if not set(map(type, keys)) <= {str}:
+        raise UnusualError
+    return not _ABOVE.search("".join(keys))
+
+
+def _to_utf16(text: str) -> bytes:
+    return text.encode("utf-16-be")
+
+
+def _of_utf16(encoded: bytes) -> str:
+    return encoded.decode("utf-16-be")

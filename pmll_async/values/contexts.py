@@ -1,0 +1,307 @@
+"""Contexts: checked, frozen, and written as RFC 8785 canonical JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import rfc8785
+
+from pmll_async.errors import InvalidContextError
+from pmll_async.values.canonical import (
+    MAX_INTEGER,
+    MAX_NESTING,
+    UnusualError,
+    canonical_number,
+    canonical_parts,
+    canonical_string,
+)
+from pmll_async.values.copies import frozen_copy
+from pmll_async.values.frozen import FrozenDict, FrozenList, StampedContext, freeze, thaw
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+__all__ = [
+    "MAX_BYTES",
+    "RESERVED_KEY",
+    "RESERVED_KEYS",
+    "FrozenDict",
+    "FrozenList",
+    "JournalKey",
+    "StampedContext",
+    "Steps",
+    "canonical_json",
+    "canonical_number",
+    "canonical_string",
+    "check_context",
+    "decode_context",
+    "encode_context",
+    "encode_in_steps",
+    "freeze",
+    "journal_key",
+    "parse_json",
+    "reencode_context",
+    "stamp",
+    "thaw",
+]
+
+MAX_BYTES: Final = 256 * 1024
+RESERVED_KEY: Final = "pmll"
+# No run of a version without the namespace had a key of this kind: after its name came one slash.
+RESERVED_KEYS: Final = "pmll://"
+_SURELY_FLOAT: Final = 20
+# To find sixteen digits in a row takes a hundredth of the time of a regular expression for them.
+_DIGITS: Final = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 16
+# In characters written: half a millisecond, and what a part costs beside them.
+_STEP_WORK: Final = 4096
+_PART_WORK: Final = 64
+
+
+def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> StampedContext:
+    """The context with `facts` under `pmll`: for code that journals on the chain.
+
+    A plain context with that key is refused, so that no agent forges a run's journal by accident.
+    """
+    if _has_reserved(context):
+        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
+    try:
+        return StampedContext({**context, RESERVED_KEY: freeze(dict(facts))})
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
+
+
+class JournalKey(str):
+    """An idempotency key in the framework's own namespace, ``pmll://…``; see `journal_key`."""
+
+    __slots__ = ()
+
+
+def journal_key(name: str) -> JournalKey:
+    """The idempotency key of a journal's entry: for code that journals on the chain.
+
+    A plain text that looks like one is refused where something is written, so that nobody puts in
+    a run's way what it would take for its own entry.
+    """
+    return JournalKey(RESERVED_KEYS + name)
+
+
+def _has_reserved(context: Mapping[str, JsonValue]) -> bool:
+    try:
+        return RESERVED_KEY in context
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
+
+
+def _unreadable(error: Exception) -> InvalidContextError:
+    return InvalidContextError("", f"reading it raised {type(error).__name__}")
+
+
+def canonical_json(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON value of the framework's own (known to be valid)."""
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, RecursionError) as exc:
+        raise InvalidContextError("", str(exc)) from exc
+
+
+def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX_BYTES) -> bytes:
+    """Check a caller's context and return its canonical bytes.
+
+    Raises `InvalidContextError` with the path of what is not plain JSON: non-string keys, NaN and
+    infinities, integers beyond 2^53, lone surrogates, nesting over 64, or too many bytes.
+    """
+    return _finished(encode_in_steps(context, max_bytes))
+
+
+Steps = Generator[None, None, bytes]
+"""Work in steps of about a millisecond at most, that ends with the canonical bytes."""
+
+
+def encode_in_steps(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX_BYTES) -> Steps:
+    """What `encode_context` does, for a loop that others have turns on.
+
+    What most contexts are takes one step, between which and its end nobody has a turn; so does
+    what has something else in it than dicts, lists and plain values of Python's or ours.
+    """
+    if context is None:
+        return b"{}"
+    _check_mapping(context)
+    if not isinstance(context, StampedContext) and _has_reserved(context):
+        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
+    encoded = _known(context)
+    if encoded is None:
+        encoded = yield from _encode(context)
+        if isinstance(context, FrozenDict) and hasattr(context, "canonical"):
+            context.canonical = encoded
+    if len(encoded) > max_bytes:
+        raise InvalidContextError("", f"{len(encoded)} bytes are over the limit of {max_bytes}")
+    return encoded
+
+
+def check_context(context: Mapping[str, JsonValue] | None) -> FrozenDict:
+    """A frozen copy of a caller's context, of any size, as it will read back; raises likewise.
+
+    What takes more than a step to encode is encoded by who commits it, in turns with others.
+    """
+    steps = encode_in_steps(context, sys.maxsize)
+    encoded, frozen = _one_step(steps), None
+    if encoded is None and context is not None:
+        frozen = frozen_copy(context)
+    if frozen is None:
+        encoded = _finished(steps) if encoded is None else encoded
+        frozen = decode_context(encoded)
+    if isinstance(context, StampedContext):
+        frozen = StampedContext(frozen)
+    frozen.canonical = encoded
+    return frozen
+
+
+def _one_step(steps: Steps) -> bytes | None:
+    try:
+        next(steps)
+    except StopIteration as end:
+        return bytes(end.value)
+    return None
+
+
+def _check_mapping(context: object) -> None:
+    if not isinstance(context, Mapping):
+        raise InvalidContextError("", f"a mapping is wanted, not {type(context).__name__}")
+
+
+def _known(context: Mapping[str, JsonValue]) -> bytes | None:
+    return getattr(context, "canonical", None) if isinstance(context, FrozenDict) else None
+
+
+def _finished(steps: Steps) -> bytes:
+    while (encoded := _one_step(steps)) is None:
+        pass
+    return encoded
+
+
+def parse_json(text: bytes | str) -> Any:
+    """A JSON value as it was before it was written canonically.
+
+    Whole numbers from 2^53 on can only have been floats, which RFC 8785 writes without an exponent.
+    """
+    # They have 16 digits at least; without so many, no number needs a look in Python.
+    if isinstance(text, bytes) and _LONG_NUMBER not in text.translate(_DIGITS):
+        return json.loads(text)
+    return json.loads(text, parse_int=_parse_whole)
+
+
+def _parse_whole(digits: str) -> int | float:
+    number = int(digits) if len(digits) < _SURELY_FLOAT else MAX_INTEGER
+    return number if -MAX_INTEGER < number < MAX_INTEGER else float(digits)
+
+
+def decode_context(encoded: bytes) -> FrozenDict:
+    """The frozen context of canonical bytes."""
+    return FrozenDict() if encoded == b"{}" else FrozenDict(freeze(parse_json(encoded)))
+
+
+def reencode_context(context: Mapping[str, JsonValue]) -> bytes:
+    """The canonical bytes of a context that was stored once, whatever its size and keys."""
+    _check_mapping(context)
+    return _known(context) or _finished(_encode(context, stored=True))
+
+
+def _encode(context: Mapping[str, JsonValue], *, stored: bool = False) -> Steps:
+    parts: list[str] = []
+    work = 0
+    try:
+        for part in canonical_parts(context):
+            # Counted, not timed: in which order calls are committed must not depend on a clock.
+            if work >= _STEP_WORK:
+                work = 0
+                yield
+            parts.append(part)
+            work += len(part) + _PART_WORK if part else _STEP_WORK
+        return "".join(parts).encode()
+    except (UnusualError, UnicodeEncodeError):
+        return _encode_exactly(context, stored)
+
+
+def _encode_exactly(context: Mapping[str, JsonValue], stored: bool) -> bytes:
+    try:
+        return rfc8785.dumps(_Checker(stored=stored).mapping(context, "", 1))
+    except InvalidContextError:
+        raise
+    # A mapping may be anybody's class: whatever it raises, it cannot be read.
+    except Exception as exc:
+        raise _unreadable(exc) from exc
+
+
+def _exact(text: str) -> str:
+    # A subclass, such as a str Enum, may print as something else than the text that it is.
+    return text if type(text) is str else str.__str__(text)
+
+
+class _Checker:
+    """Walks a context once: copies it into plain dicts and lists, and says where it is no JSON."""
+
+    __slots__ = ("_stored",)
+
+    def __init__(self, *, stored: bool = False) -> None:
+        self._stored = stored
+
+    def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        self._deep(path, depth)
+        plain = {}
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if not isinstance(key, str):
+                raise InvalidContextError(here, f"keys are strings, not {type(key).__name__}")
+            self._text(key, here)
+            plain[_exact(key)] = self.value(item, here, depth)
+        return plain
+
+    def value(self, value: Any, path: str, depth: int) -> Any:
+        if isinstance(value, str):
+            self._text(value, path)
+            return _exact(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return self._integer(value, path)
+        if isinstance(value, float):
+            return self._float(value, path)
+        if isinstance(value, Mapping):
+            return self.mapping(value, path, depth + 1)
+        if isinstance(value, list | tuple):
+            self._deep(path, depth + 1)
+            return [self.value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        raise InvalidContextError(path, f"{type(value).__name__} is not JSON")
+
+    @staticmethod
+    def _deep(path: str, depth: int) -> None:
+        if depth > MAX_NESTING:
+            raise InvalidContextError(path, f"nested deeper than {MAX_NESTING}")
+
+    def _text(self, text: str, path: str) -> None:
+        if text.isascii():
+            return
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidContextError(path, "a lone surrogate is not text") from exc
+
+    def _integer(self, value: int, path: str) -> int | float:
+        if -MAX_INTEGER < value < MAX_INTEGER:
+            return int(value)
+        if not self._stored and abs(value) != MAX_INTEGER:
+            raise InvalidContextError(
+                path, "an integer beyond 2^53 loses digits in JSON; store it as a string"
+            )
+        return float(value)
+
+    def _float(self, value: float, path: str) -> float:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise InvalidContextError(path, f"{value} is not JSON")
+        return float(value)

@@ -1,6 +1,6 @@
 """A run to look at: real steps over a real lattice, with a clock that each event moves on.
 
-``python tests/controllers/watch_support.py`` draws docs/watch.svg again.
+``python tests/controllers/watch/watch_support.py`` draws docs/watch.svg again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from controllers.watch import View, drawn
 from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 
-PICTURE: Final = Path(__file__).resolve().parents[2] / "docs" / "watch.svg"
+PICTURE: Final = Path(__file__).resolve().parents[3] / "docs" / "watch.svg"
 SECONDS_AN_EVENT: Final = 0.4
 _TITLE: Final = "The live view of a run"
 _DESCRIPTION: Final = (

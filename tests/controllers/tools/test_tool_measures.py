@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import tools
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tools.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "tools.md").read_text(encoding="utf-8")
 
 
 def shown(columns: int) -> dict[str, tuple[int, ...]]:

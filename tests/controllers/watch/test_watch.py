@@ -298,7 +298,7 @@ def test_a_plain_terminal_gets_plain_signs(told: list[Event]) -> None:
 
 
 def test_the_picture_in_the_documentation_is_a_real_run(told: list[Event]) -> None:
-    """``python tests/controllers/watch_support.py`` draws it again."""
+    """``python tests/controllers/watch/watch_support.py`` draws it again."""
 
     def words(text: str) -> list[str | None]:
         root = ET.fromstring(text)

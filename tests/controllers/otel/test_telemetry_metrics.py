@@ -22,7 +22,7 @@ from controllers.otel import Telemetry
 from pmll_async import Candidate, Lattice, StaleAnchorError
 from pmll_async.stores.memory import MemoryStore
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from anyio import to_thread
 from pmll_async import Lattice
 from pmll_async.stores.jsonl.verify import verify
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ATTRIBUTES = "How are class attributes looked up?"
 
 # What an answer must say; phrases that the reference has kept for many versions.

@@ -26,18 +26,7 @@ from .run.run import Emit, Run, claimed
 from .run.setup import Observer, Setup
 from .run.streams import RunStream
 from .run.turns import turnstile
-from .steps import (
-    ActStep,
-    Continue,
-    Data,
-    Deps,
-    Done,
-    Judge,
-    Plan,
-    PlanStep,
-    ReflectStep,
-    Retry,
-)
+from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, ReflectStep, Retry
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory

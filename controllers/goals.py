@@ -11,16 +11,7 @@ from typing import Any, Literal
 from pmll_async import MemoryLine, RaceOutcome
 
 from .policies import Usage
-from .steps import (
-    Continue,
-    Done,
-    Failed,
-    GoalResult,
-    Outcome,
-    Plan,
-    Retry,
-    Verdict,
-)
+from .steps import Continue, Done, Failed, GoalResult, Outcome, Plan, Retry, Verdict
 
 Stand = Literal["plan", "goals", "act", "reflect", "end"]
 

@@ -4,16 +4,7 @@ import asyncio
 import tempfile
 from typing import NamedTuple
 
-from controllers import (
-    Continue,
-    Done,
-    Failed,
-    Outcome,
-    Plan,
-    Retry,
-    RTMController,
-    StepContext,
-)
+from controllers import Continue, Done, Failed, Outcome, Plan, Retry, RTMController, StepContext
 from pmll_async import Candidate, Lattice
 
 

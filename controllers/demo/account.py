@@ -8,24 +8,9 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from pmll_async import (
-    CommitEvent,
-    EventStream,
-    Lattice,
-    MemoryLine,
-    RaceDecided,
-    RaceOutcome,
-)
+from pmll_async import CommitEvent, EventStream, Lattice, MemoryLine, RaceDecided, RaceOutcome
 
-from .. import (
-    Acted,
-    Event,
-    Failed,
-    Planned,
-    Reflected,
-    RunEnded,
-    RunResult,
-)
+from .. import Acted, Event, Failed, Planned, Reflected, RunEnded, RunResult
 from ..reports.documents import verdict_name
 from .library import Library
 from .loop import controller

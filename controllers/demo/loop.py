@@ -15,14 +15,7 @@ from pmll_async.text import FUNCTION_WORDS, stem
 from .. import Continue, Done, Failed, Outcome, Plan, RTMController
 from .library import Library
 from .relevance import Question, tokens
-from .strategies import (
-    STRATEGIES,
-    Context,
-    LookUpPlan,
-    LookUps,
-    embedded,
-    near_passages,
-)
+from .strategies import STRATEGIES, Context, LookUpPlan, LookUps, embedded, near_passages
 
 GOOD: Final = 0.8
 """The score from which an answer is good enough not to look further."""

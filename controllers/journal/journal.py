@@ -28,14 +28,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from pmll_async import (
-    Candidate,
-    Lattice,
-    MemoryLine,
-    PmllError,
-    journal_key,
-    stamp,
-)
+from pmll_async import Candidate, Lattice, MemoryLine, PmllError, journal_key, stamp
 
 from ..calling import message_of
 from ..events import RunResult

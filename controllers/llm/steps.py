@@ -14,16 +14,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from pmll_async import Candidate, MemoryLine, RaceOutcome
 
-from .. import (
-    ActStep,
-    Outcome,
-    Pause,
-    Plan,
-    PlanStep,
-    ReflectStep,
-    StepContext,
-    Verdict,
-)
+from .. import ActStep, Outcome, Pause, Plan, PlanStep, ReflectStep, StepContext, Verdict
 from ..calling import call
 from ..journal.journal import VERDICTS
 from ..reports.documents import verdict_name

@@ -9,14 +9,7 @@ from opentelemetry.trace import Span, get_current_span
 
 from pmll_async import RaceOutcome
 
-from .. import (
-    EffectBegun,
-    EffectDone,
-    Outcome,
-    PhaseStarted,
-    Proposed,
-    Usage,
-)
+from .. import EffectBegun, EffectDone, Outcome, PhaseStarted, Proposed, Usage
 from .spans import Attributes, Opened, Pen
 
 

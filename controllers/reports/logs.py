@@ -6,15 +6,7 @@ from typing import Final
 
 import structlog
 
-from ..events import (
-    Acted,
-    Event,
-    Judged,
-    PhaseStarted,
-    PlanFailed,
-    Proposed,
-    RunEnded,
-)
+from ..events import Acted, Event, Judged, PhaseStarted, PlanFailed, Proposed, RunEnded
 from ..steps import Failed
 from . import documents
 

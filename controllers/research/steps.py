@@ -10,17 +10,7 @@ from pmll_async import LineErasedError, RaceOutcome
 from pmll_async.text import TextMemory, words
 
 from .. import Continue, Done, Failed, Outcome, Plan, Retry, StepContext
-from .evidence import (
-    BEST,
-    POOL,
-    Evidence,
-    Finding,
-    Found,
-    best_of,
-    gathered,
-    learned,
-    ranked,
-)
+from .evidence import BEST, POOL, Evidence, Finding, Found, best_of, gathered, learned, ranked
 from .lookups import (
     AS_ASKED,
     LEARNED,

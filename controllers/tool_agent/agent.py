@@ -20,17 +20,7 @@ from ..journal.stamps import is_entry
 from ..llm import Message, Model, ask, prompt, quote, quoted
 from ..policies import Rule
 from ..run.setup import Observer
-from ..steps import (
-    Continue,
-    Deps,
-    Done,
-    Failed,
-    Outcome,
-    Pause,
-    Plan,
-    Retry,
-    StepContext,
-)
+from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
 from ..tools.tools import Record, Tool, ToolResult, Tools
 
 if TYPE_CHECKING:

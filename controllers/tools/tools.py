@@ -31,13 +31,7 @@ from ..journal.journal import effect_step
 from ..run.effects import EffectUnknownError
 from ..run.phases import failure
 from ..steps import StepContext
-from .signatures import (
-    ArgumentsError,
-    InvalidToolError,
-    Signature,
-    described,
-    signature_of,
-)
+from .signatures import ArgumentsError, InvalidToolError, Signature, described, signature_of
 
 Record = dict[str, JsonValue]
 

@@ -7,11 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pmll_async.errors import (
-    DimensionMismatchError,
-    InvalidInputError,
-    InvalidVectorError,
-)
+from pmll_async.errors import DimensionMismatchError, InvalidInputError, InvalidVectorError
 from pmll_async.values.concert import Float32, exact_norm
 
 _NUMBERS: Final = "fiu"

@@ -6,15 +6,7 @@ from typing import Any
 
 from controller_support import steps
 
-from controllers import (
-    Done,
-    GoalResult,
-    Outcome,
-    Plan,
-    RTMController,
-    StepContext,
-    Verdict,
-)
+from controllers import Done, GoalResult, Outcome, Plan, RTMController, StepContext, Verdict
 from pmll_async import Lattice
 
 

@@ -23,14 +23,7 @@ from controllers import (
     replay,
     runs,
 )
-from pmll_async import (
-    Candidate,
-    ConflictError,
-    InvalidInputError,
-    Lattice,
-    journal_key,
-    stamp,
-)
+from pmll_async import Candidate, ConflictError, InvalidInputError, Lattice, journal_key, stamp
 from pmll_async.moving.transfer import import_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore

@@ -11,15 +11,7 @@ import anyio
 import pytest
 from controller_support import PATIENCE, journal, phases, plan, proposing, steps
 
-from controllers import (
-    Continue,
-    Done,
-    Outcome,
-    Plan,
-    RTMController,
-    StepContext,
-    Verdict,
-)
+from controllers import Continue, Done, Outcome, Plan, RTMController, StepContext, Verdict
 from pmll_async import Candidate, Lattice
 from pmll_async.stores.memory import MemoryStore
 

@@ -32,14 +32,7 @@ from controllers import (
     replay,
     time_budget,
 )
-from pmll_async import (
-    Candidate,
-    EventsMissed,
-    Lattice,
-    LatticeView,
-    RaceOutcome,
-    WorkingMemory,
-)
+from pmll_async import Candidate, EventsMissed, Lattice, LatticeView, RaceOutcome, WorkingMemory
 from pmll_async.text import TextMemory
 
 

@@ -12,14 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async import (
-    Candidate,
-    Lattice,
-    Limits,
-    NotNovelError,
-    PmllError,
-    StoreFullError,
-)
+from pmll_async import Candidate, Lattice, Limits, NotNovelError, PmllError, StoreFullError
 from pmll_async.records.record import Record
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore, ManualClock

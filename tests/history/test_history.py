@@ -22,14 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pmll_async import (
-    Candidate,
-    Concert,
-    ConflictError,
-    Lattice,
-    LineNotFoundError,
-    PmllError,
-)
+from pmll_async import Candidate, Concert, ConflictError, Lattice, LineNotFoundError, PmllError
 from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore

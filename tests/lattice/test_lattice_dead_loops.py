@@ -19,12 +19,7 @@ from lattice_support import DIM, PATIENCE, Gate, SpyStore, axis
 from test_lattice_lifecycle import CALLS, call
 from thread_support import our_threads
 
-from pmll_async import (
-    Lattice,
-    LatticeClosedError,
-    StoreLockedError,
-    WrongEventLoopError,
-)
+from pmll_async import Lattice, LatticeClosedError, StoreLockedError, WrongEventLoopError
 from pmll_async.engine import holdings as holding_module
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import TextMemory

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 from lattice_support import DIM, axis, chain_of, near, proposing
 
-from pmll_async import (
-    Candidate,
-    Concert,
-    InvalidInputError,
-    Lattice,
-    LineNotFoundError,
-    MemoryLine,
-)
+from pmll_async import Candidate, Concert, InvalidInputError, Lattice, LineNotFoundError, MemoryLine
 from pmll_async.protocols import Clock
 from pmll_async.stores.memory import MemoryStore
 

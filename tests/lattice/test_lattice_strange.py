@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 from lattice_support import DIM, axis
 
-from pmll_async import (
-    Candidate,
-    InvalidContextError,
-    Lattice,
-    PmllError,
-    WorkingMemory,
-)
+from pmll_async import Candidate, InvalidContextError, Lattice, PmllError, WorkingMemory
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory, Utterance
 

@@ -9,16 +9,7 @@ from typing import Any
 
 import pytest
 from cli_support import DIM, make_lattice, make_long_lattice, vector
-from transfer_support import (
-    PLAIN,
-    RECORDS,
-    Batches,
-    edited,
-    exported,
-    line_of,
-    refusal,
-    with_line,
-)
+from transfer_support import PLAIN, RECORDS, Batches, edited, exported, line_of, refusal, with_line
 
 from pmll_async import (
     Candidate,

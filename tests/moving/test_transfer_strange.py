@@ -10,16 +10,7 @@ import pytest
 from cli_support import make_lattice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transfer_support import (
-    PLAIN,
-    RECORDS,
-    Batches,
-    edited,
-    exported,
-    line_of,
-    refusal,
-    with_line,
-)
+from transfer_support import PLAIN, RECORDS, Batches, edited, exported, line_of, refusal, with_line
 
 from pmll_async import Lattice, PmllError
 from pmll_async.moving.transfer import export_records, import_records

@@ -15,12 +15,7 @@ import pytest
 from jsonl_tools import LOG, closed, contents, copy_as_killed, load, open_files, opened
 from make_records import Chain, small_history
 
-from pmll_async.errors import (
-    CorruptionError,
-    StoreError,
-    StoreLockedError,
-    StoreMovedError,
-)
+from pmll_async.errors import CorruptionError, StoreError, StoreLockedError, StoreMovedError
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
 

@@ -11,15 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from jsonl_tools import (
-    LOG,
-    all_contexts,
-    contents,
-    contexts_of,
-    load,
-    opened,
-    same_blocks,
-)
+from jsonl_tools import LOG, all_contexts, contents, contexts_of, load, opened, same_blocks
 from make_records import Chain, small_history
 
 from pmll_async.errors import (

@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from text_support import DIM, opened
 
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import (
-    ASSISTANT,
-    DIALOGUE,
-    NOTES,
-    HashingEmbedder,
-    Preset,
-    TextMemory,
-)
+from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, HashingEmbedder, Preset, TextMemory
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 

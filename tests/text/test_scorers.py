@@ -14,15 +14,7 @@ from text_conversation import GREETINGS, QUESTIONS, TURNS
 from text_support import opened, race, texts, told
 
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import (
-    ASSISTANT,
-    DIALOGUE,
-    NOTES,
-    Part,
-    Preset,
-    TextMemory,
-    Utterance,
-)
+from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, Part, Preset, TextMemory, Utterance
 from pmll_async.text.scorers import dated, lexical, window
 from pmll_async.text.search import Play
 

@@ -250,9 +250,10 @@ async def test_a_locked_store_is_an_error_and_a_later_opening_works(tmp_path: Pa
 
 DYING = """
 import asyncio, os, sys
-from pmll_async.text import TextMemory, keeping
+from pmll_async.text import TextMemory
+from pmll_async.text.index.keeper import IndexKeeper
 
-keeping.IndexKeeper.follow = lambda *_: os._exit(3)
+IndexKeeper.follow = lambda *_: os._exit(3)
 asyncio.run(TextMemory.open(sys.argv[1])._opened())
 """
 

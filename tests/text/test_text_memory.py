@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 from text_support import DIM, opened, race, texts
 
-from pmll_async import (
-    Candidate,
-    InvalidFilterError,
-    InvalidInputError,
-    Lattice,
-    LineNotFoundError,
-)
+from pmll_async import Candidate, InvalidFilterError, InvalidInputError, Lattice, LineNotFoundError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import (

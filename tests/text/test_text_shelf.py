@@ -244,10 +244,11 @@ async def test_two_lattices_with_one_shelf_never_mix(place: Path) -> None:
 
 KILLED = """
 import asyncio, os, sys
-from pmll_async.text import HashingEmbedder, TextMemory, keeping, shelf
+from pmll_async.text import HashingEmbedder, TextMemory
+from pmll_async.text.index import file as index_file, keeper
 
-keeping._SHELVED_FROM = 2
-put, moment = shelf._put, sys.argv[2]
+keeper._SHELVED_FROM = 2
+put, moment = index_file._put, sys.argv[2]
 
 def dying(file, shelved):
     if moment == "before" and shelved.first >= 4:
@@ -257,7 +258,7 @@ def dying(file, shelved):
     if moment == "after" and shelved.first >= 4:
         os.kill(os.getpid(), 9)
 
-shelf._put = dying
+index_file._put = dying
 
 async def main(folder):
     async with TextMemory.open(folder, HashingEmbedder(32), value_dim=0) as memory:

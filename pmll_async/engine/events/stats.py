@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from pmll_async.records.record import (
-    DecayRecord,
-    ForgetRecord,
-    PutRecord,
-    RaceRecord,
-    Record,
-)
+from pmll_async.records.record import DecayRecord, ForgetRecord, PutRecord, RaceRecord, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from pmll_async.errors import (
-    CorruptionError,
-    DimensionMismatchError,
-    StoreError,
-    WrongKeyError,
-)
+from pmll_async.errors import CorruptionError, DimensionMismatchError, StoreError, WrongKeyError
 from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl.directory import Directory, make_durable_folder
 from pmll_async.stores.jsonl.folder import (

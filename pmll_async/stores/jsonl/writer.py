@@ -7,12 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pmll_async.errors import (
-    DurabilityUnknownError,
-    StoreError,
-    StoreFullError,
-    StoreMovedError,
-)
+from pmll_async.errors import DurabilityUnknownError, StoreError, StoreFullError, StoreMovedError
 from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block

@@ -13,16 +13,7 @@ pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not instal
 from opentelemetry.trace import StatusCode, get_current_span
 from telemetry_support import Recorder, controller, failing, told, trace_of
 
-from controllers import (
-    Continue,
-    Done,
-    Outcome,
-    Pause,
-    Plan,
-    StepContext,
-    Usage,
-    Verdict,
-)
+from controllers import Continue, Done, Outcome, Pause, Plan, StepContext, Usage, Verdict
 from controllers.otel import Telemetry
 from pmll_async import Candidate, Lattice
 

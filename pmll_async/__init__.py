@@ -49,7 +49,6 @@ from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.lattice import Lattice as Lattice
 from pmll_async.protocols import Recovery as Recovery
-from pmll_async.readable import Where as Where
 from pmll_async.values.concert import Concert as Concert
 from pmll_async.values.contexts import FrozenDict as FrozenDict
 from pmll_async.values.contexts import FrozenList as FrozenList
@@ -64,6 +63,7 @@ from pmll_async.values.lines import Limits as Limits
 from pmll_async.values.lines import MemoryLine as MemoryLine
 from pmll_async.values.lines import RaceOutcome as RaceOutcome
 from pmll_async.views import LatticeView as LatticeView
+from pmll_async.views import Where as Where
 from pmll_async.working import WorkingMemory as WorkingMemory
 from pmll_async.working import WorkingStats as WorkingStats
 

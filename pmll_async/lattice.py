@@ -18,6 +18,7 @@ from pmll_async.engine.assembly import Shape, follow
 from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventStream
 from pmll_async.engine.events.stats import LatticeStats
 from pmll_async.engine.ledger.snapshot import Point, Snapshot
+from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import CandidateFunction, Judge
 from pmll_async.engine.race.scores import Racecourse, outcome_of, recorded_outcome
 from pmll_async.engine.trace.batches import put_many
@@ -25,14 +26,13 @@ from pmll_async.errors import InvalidInputError, StaleAnchorError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.openable import Openable
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.readable import Services
-from pmll_async.records import encoder as encoding
 from pmll_async.records.proposals import (
     DecayProposal,
     ForgetProposal,
     PutProposal,
     RollbackProposal,
 )
+from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
@@ -140,13 +140,13 @@ class Lattice(Openable):
         opened = self._writable()
         proposal = PutProposal(
             await opened.encoder.line(key, value, context),
-            timestamp=encoding.optional_seconds(timestamp, "timestamp"),
-            prev_anchor=encoding.prev_anchor(prev_anchor),
-            revises=encoding.anchors(revises, "revises"),
+            timestamp=checks.optional_seconds(timestamp, "timestamp"),
+            prev_anchor=checks.prev_anchor(prev_anchor),
+            revises=checks.anchors(revises, "revises"),
             min_novelty=None
             if min_novelty is None
-            else encoding.fraction(min_novelty, "min_novelty"),
-            key=encoding.idempotency_key(idempotency_key),
+            else checks.fraction(min_novelty, "min_novelty"),
+            key=checks.idempotency_key(idempotency_key),
         )
         return str(await opened.trace.commit(proposal))
 
@@ -161,8 +161,8 @@ class Lattice(Openable):
         opened = self._writable()
         proposal = PutProposal(
             await opened.encoder.note(context),
-            prev_anchor=encoding.prev_anchor(prev_anchor),
-            key=encoding.idempotency_key(idempotency_key),
+            prev_anchor=checks.prev_anchor(prev_anchor),
+            key=checks.idempotency_key(idempotency_key),
         )
         return str(await opened.trace.commit(proposal))
 
@@ -180,7 +180,7 @@ class Lattice(Openable):
         An error stops it, says how many are stored in its notes, and a `PmllError` in `.stored`.
         """
         opened = self._writable()
-        size = encoding.count(batch, "batch", 1, MOST_IN_A_BATCH)
+        size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
         return await put_many(candidates, opened.encoder, opened.trace, size, progress)
 
     async def race(
@@ -202,10 +202,10 @@ class Lattice(Openable):
         competes. `NoWinnerError` when nothing is left. A known key returns the recorded outcome.
         """
         opened = self._writable()
-        key = encoding.idempotency_key(idempotency_key)
-        prev = encoding.prev_anchor(prev_anchor)
-        strength = encoding.fraction(decay, "decay")
-        seconds = None if timeout is None else max(0.0, encoding.number(timeout, "timeout"))
+        key = checks.idempotency_key(idempotency_key)
+        prev = checks.prev_anchor(prev_anchor)
+        strength = checks.fraction(decay, "decay")
+        seconds = None if timeout is None else max(0.0, checks.number(timeout, "timeout"))
         vector = None if query is None else to_key(query, "query", opened.services.dim)[0]
         candidates = list(candidates)
         if not candidates:
@@ -227,10 +227,10 @@ class Lattice(Openable):
     async def decay(self, anchor: str, factor: float) -> None:
         """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
         opened = self._writable()
-        by = encoding.number(factor, "factor")
+        by = checks.number(factor, "factor")
         if by < 0:
             raise InvalidInputError(f"factor must not be negative: {factor!r}")
-        await opened.trace.commit(DecayProposal(encoding.anchor(anchor), by))
+        await opened.trace.commit(DecayProposal(checks.anchor(anchor), by))
 
     async def forget(self, anchor: str) -> None:
         """Take a line out of every later query; it stays on the chain and `get` finds it.
@@ -238,7 +238,7 @@ class Lattice(Openable):
         Its idempotency key is free: the same call as once made it makes it anew.
         """
         opened = self._writable()
-        await opened.trace.commit(ForgetProposal(encoding.anchor(anchor)))
+        await opened.trace.commit(ForgetProposal(checks.anchor(anchor)))
 
     async def rollback(self, point: Point) -> None:
         """Make the state at `point` the lattice's again, as a new record.
@@ -255,7 +255,7 @@ class Lattice(Openable):
         The same value again is nothing, another: `PinnedError`. Takes no part in digest or `at`.
         """
         opened = self._usable()
-        name, value = encoding.pin(name, value)
+        name, value = checks.pin(name, value)
         if not opened.pins.has(name, value):
             await self._writable().trace.run(partial(opened.pins.add, name, value))
 
@@ -310,7 +310,7 @@ class Lattice(Openable):
     def events(self, *, buffer: int = BUFFERED_EVENTS) -> EventStream:
         """What is committed once the block is entered; a slow reader is told what it missed."""
         opened = self._writable()
-        return EventStream(opened.hub, encoding.count(buffer, "buffer", 1))
+        return EventStream(opened.hub, checks.count(buffer, "buffer", 1))
 
     @property
     def stats(self) -> LatticeStats:
@@ -343,4 +343,4 @@ class Lattice(Openable):
         return None
 
     def _now(self) -> float:
-        return encoding.time_by(self._clock)
+        return checks.time_by(self._clock)

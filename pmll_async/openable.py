@@ -15,10 +15,10 @@ from pmll_async.errors import LatticeClosedError, ReadOnlyStoreError
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Clock, Index, Store
-from pmll_async.readable import Readable
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits
+from pmll_async.views import Readable
 
 
 class Openable(Readable):

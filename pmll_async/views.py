@@ -1,13 +1,264 @@
-"""Views: one past or present state of a lattice, read-only."""
+"""Views: a lattice in one state, past or present, and what it is asked there."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from pmll_async.engine.ledger.snapshot import Snapshot
-from pmll_async.errors import PmllError
-from pmll_async.readable import Readable, Services
+from numpy.typing import ArrayLike
+
+from pmll_async.engine.ledger.snapshot import Ints, Snapshot
+from pmll_async.engine.queries.reader import Question, Reader
+from pmll_async.engine.queries.services import Rows, Services
+from pmll_async.errors import LineNotFoundError, PmllError
+from pmll_async.values import checks
+from pmll_async.values.concert import Float32, weighted_bias
+from pmll_async.values.filters import Filter, parse
+from pmll_async.values.lines import MemoryLine, RaceOutcome
+from pmll_async.values.vectors import to_key
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Where: TypeAlias = "Mapping[str, JsonValue]"
+"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.filters`."""
+
+_REWIND_BATCH: Final = 32
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """One state of a lattice, for what is derived from its lines, such as a text index.
+
+    `run` runs a blocking function in a worker thread, and waits; `call` does so with the user's
+    code, which may wait for what other threads do. `rows` gives the index rows that a filter
+    matches. `reader` blocks.
+    """
+
+    snapshot: Snapshot
+    reader: Reader
+    run: Callable[..., Awaitable[Any]]
+    call: Callable[..., Awaitable[Any]]
+    rows: Callable[[Filter], Awaitable[Rows]]
+
+
+class Readable(ABC):
+    """Queries, lines and the chain, of one state."""
+
+    @abstractmethod
+    def _services(self) -> Services:
+        """Raises `LatticeClosedError` and the like."""
+
+    @abstractmethod
+    def _snapshot(self) -> Snapshot:
+        """The state, without waiting."""
+
+    @abstractmethod
+    async def _ready(self) -> Snapshot:
+        """The state, after whatever must be waited for."""
+
+    @abstractmethod
+    def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
+        """What the desk is told: the state, or None for the newest at that moment."""
+
+    @abstractmethod
+    def _now(self) -> float:
+        """The `now` of a query that gives none."""
+
+    async def survey(self) -> Survey:
+        """The whole state: not for agents, but for indexes over its lines."""
+        services = self._services()
+        jobs, snapshot = services.jobs, await self._ready()
+        rows = partial(_rows, services, snapshot)
+        return Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
+
+    def __bool__(self) -> bool:
+        """Always true: an empty lattice is a lattice."""
+        return True
+
+    def __len__(self) -> int:
+        """The number of lines on the chain, notes included."""
+        return len(self._snapshot().chain)
+
+    def __contains__(self, anchor: object) -> bool:
+        """Whether the anchor is on the chain."""
+        return self._snapshot().holds(anchor)
+
+    @property
+    def head(self) -> str:
+        """The anchor of the newest line on the chain."""
+        return self._snapshot().head
+
+    @property
+    def revision(self) -> int:
+        """The number of records that led to this state."""
+        return self._snapshot().revision
+
+    async def query(
+        self,
+        query_vec: ArrayLike,
+        k: int = 5,
+        *,
+        where: Where | None = None,
+        min_similarity: float | None = None,
+        branches: bool = True,
+        now: float | None = None,
+    ) -> list[MemoryLine]:
+        """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
+
+        `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in epoch seconds.
+        `branches=False` leaves the losers of races out.
+        """
+        services = self._services()
+        vector, norm = to_key(query_vec, "query_vec", services.dim)
+        limit = checks.count(k, "k", 0)
+        when = checks.optional_seconds(now, "now")
+        floor = (
+            None
+            if min_similarity is None
+            else checks.fraction(min_similarity, "min_similarity", -1.0)
+        )
+        matching, with_branches = parse(where), checks.flag(branches, "branches")
+        snapshot = await self._ready()
+        when = self._now() if when is None else when
+        slow = None
+        if matching is not None and not services.reader.is_quick(snapshot, matching):
+            matching, slow = None, matching
+        question = Question(
+            vector, norm, limit, when, matching, floor=floor, branches=with_branches
+        )
+        if slow is None:
+            return await services.desk.ask(question, self._pinned(snapshot))
+        with services.jobs.going_on():
+            rows = await _rows(services, snapshot, slow)
+            return await services.desk.ask(replace(question, rows=rows), snapshot)
+
+    async def bias_vector(
+        self,
+        query_vec: ArrayLike,
+        k: int = 5,
+        *,
+        where: Where | None = None,
+        branches: bool = True,
+        now: float | None = None,
+    ) -> Float32:
+        """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,), or zeros."""
+        value_dim = self._services().value_dim
+        lines = await self.query(query_vec, k, where=where, branches=branches, now=now)
+        return weighted_bias(
+            [line.weight for line in lines], [line.value for line in lines], value_dim
+        )
+
+    async def get(self, anchor: str) -> MemoryLine:
+        """The newest line with this anchor, also a note, a branch, or one that is off the chain."""
+        services = self._services()
+        wanted = checks.anchor(anchor)
+        snapshot = await self._ready()
+        line = snapshot.find(wanted)
+        return await services.jobs.run(services.reader.line, snapshot, line)
+
+    async def find(self, idempotency_key: str) -> MemoryLine:
+        """The line stored under the key; of a race the winner. `LineNotFoundError` without one."""
+        services = self._services()
+        checks.lookup_key(idempotency_key)
+        snapshot = await self._ready()
+        use = snapshot.key_use(idempotency_key)
+        line = int(snapshot.timeline.line_starts[use.n])
+        return await services.jobs.run(services.reader.line, snapshot, line)
+
+    async def branches(self, anchor: str) -> list[MemoryLine]:
+        """The losers of the race that the line won, best first; empty if it won none."""
+        services = self._services()
+        wanted = checks.anchor(anchor)
+        snapshot = await self._ready()
+        losers = snapshot.losers(snapshot.find(wanted))
+        return await services.jobs.run(_lines, services.reader, snapshot, losers)
+
+    async def outcome(self, anchor: str) -> RaceOutcome:
+        """What the race gave that the line won: its losers, failures and scores, as recorded.
+
+        `LineNotFoundError` if it won none.
+        """
+        services = self._services()
+        wanted = checks.anchor(anchor)
+        snapshot = await self._ready()
+        line = snapshot.find(wanted)
+        record = int(snapshot.timeline.records[line])
+        if int(snapshot.timeline.line_starts[record]) != line:
+            raise LineNotFoundError(anchor, "race that it won and the anchor")
+        return await services.jobs.run(services.reader.outcome, snapshot, record)
+
+    def rewind(
+        self,
+        *,
+        where: Where | None = None,
+        limit: int | None = None,
+        start: str | None = None,
+    ) -> AsyncIterator[MemoryLine]:
+        """The chain from `start` (inclusive; the head by default) to its beginning, notes included.
+
+        Reads as it goes, a few lines at a time; leaving the loop early is always safe.
+        """
+        self._services()
+        most = None if limit is None else checks.count(limit, "limit", 0)
+        first = None if start is None else checks.anchor(start)
+        return _Rewind(self._services, self._ready, parse(where), most, first)
+
+
+class _Rewind(AsyncIterator[MemoryLine]):
+    """Holds line numbers and one small batch of lines, nothing that must be closed."""
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        ready: Callable[[], Awaitable[Snapshot]],
+        where: Filter | None,
+        limit: int | None,
+        start: str | None,
+    ) -> None:
+        self._services, self._ready = services, ready
+        self._where, self._limit, self._start = where, limit, start
+        self._snapshot: Snapshot | None = None
+        self._numbers: Sequence[int] | Ints = ()
+        self._fetched = 0
+        self._batch: list[MemoryLine] = []
+
+    async def __anext__(self) -> MemoryLine:
+        services = self._services()
+        if self._snapshot is None:
+            await self._begin(services)
+        if not self._batch:
+            await self._fetch(services)
+        if not self._batch:
+            raise StopAsyncIteration
+        return self._batch.pop()
+
+    async def _begin(self, services: Services) -> None:
+        snapshot = await self._ready()
+        start = None
+        if self._start is not None:
+            start = snapshot.position(snapshot.find(self._start))
+            if start is None:
+                raise LineNotFoundError(self._start)
+        asked = services.reader.chain, snapshot, self._where, start
+        if self._where is None:
+            numbers = await services.jobs.run(*asked)
+        else:
+            with services.jobs.going_on():
+                numbers = await services.filters.run(snapshot, self._where, *asked)
+        self._numbers, self._snapshot = numbers[: self._limit], snapshot
+
+    async def _fetch(self, services: Services) -> None:
+        # Nothing moves on before the lines are here: a cancelled call may be made again.
+        wanted = self._numbers[self._fetched : self._fetched + _REWIND_BATCH]
+        batch = await services.jobs.run(_lines, services.reader, self._snapshot, wanted)
+        self._fetched += len(wanted)
+        self._batch = batch[::-1]
 
 
 class LatticeView(Readable):
@@ -74,3 +325,11 @@ class LatticeView(Readable):
         if self._given_now is not None:
             return self._given_now
         return self._services().ledger.time_of(self._revision)
+
+
+async def _rows(services: Services, snapshot: Snapshot, where: Filter) -> Rows:
+    return await services.filters.run(snapshot, where, services.reader.rows, snapshot, where)
+
+
+def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:
+    return [reader.line(snapshot, int(number)) for number in numbers]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
 from pmll_async.errors import InvalidInputError, ReentrantError, twin
-from pmll_async.records import encoder as encoding
+from pmll_async.values import checks
 
 Item = TypeVar("Item")
 
@@ -78,8 +78,8 @@ class WorkingMemory:
         scopes: int = _SIZE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._size = encoding.count(size, "size", 1)
-        self._most_scopes = encoding.count(scopes, "scopes", 1)
+        self._size = checks.count(size, "size", 1)
+        self._most_scopes = checks.count(scopes, "scopes", 1)
         self._clock = clock
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._pending: dict[Hashable, _Pending] = {}
@@ -190,11 +190,7 @@ class WorkingMemory:
 
     def _live(self, key: Hashable) -> _Kept | None:
         kept = self._kept.get(key)
-        if (
-            kept is not None
-            and kept.until < _FOREVER
-            and kept.until <= encoding.time_by(self._clock)
-        ):
+        if kept is not None and kept.until < _FOREVER and kept.until <= checks.time_by(self._clock):
             del self._kept[key]
             self._expired += 1
             return None
@@ -214,10 +210,10 @@ class WorkingMemory:
     def _until(self, ttl: float | None) -> float:
         if ttl is None:
             return _FOREVER
-        seconds = encoding.number(ttl, "ttl")
+        seconds = checks.number(ttl, "ttl")
         if seconds <= 0:
             raise InvalidInputError(f"ttl must be more than 0 seconds, not {ttl!r}")
-        return encoding.time_by(self._clock) + seconds
+        return checks.time_by(self._clock) + seconds
 
     # --- making --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.queries.batcher import QueryDesk
 from pmll_async.engine.queries.matches import FilterDesk
 from pmll_async.engine.queries.reader import Reader
+from pmll_async.engine.queries.services import Services
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.errors import (
     CorruptionError,
@@ -30,7 +31,6 @@ from pmll_async.loop.jobs import Jobs, begin, running_loop
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import CALLS, are_clearing, enter, leave
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
-from pmll_async.readable import Services
 from pmll_async.records.blocks import Block
 from pmll_async.records.encoder import Encoder
 from pmll_async.values.anchors import Hasher

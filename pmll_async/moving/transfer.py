@@ -21,7 +21,7 @@ from pmll_async.errors import (
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.parsing import UnknownOperationError, decode_record, parse_object
+from pmll_async.records.parser import UnknownOperationError, decode_record, parse_object
 from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 

@@ -25,7 +25,6 @@ from pmll_async.lattice import Lattice
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.workers import READS
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.records import encoder as encoding
 from pmll_async.text.batcher import EmbeddingDesk
 from pmll_async.text.embedders.hashing import HashingEmbedder
 from pmll_async.text.index.file import Shelf
@@ -36,6 +35,7 @@ from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
 from pmll_async.text.said import Texts, batches, stamped
 from pmll_async.text.views import Recalling, Tools
+from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.contexts import StampedContext
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
@@ -252,7 +252,7 @@ class TextMemory(Recalling):
         """
         if isinstance(texts, str | bytes):
             raise InvalidInputError("remember_many takes several texts; for one: remember(text)")
-        size = encoding.count(batch, "batch", 1, MOST_IN_A_BATCH)
+        size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
         async with aclosing(self._candidates(texts, size)) as candidates:
             return await self._state().put_many(candidates, batch=size, progress=progress)
 

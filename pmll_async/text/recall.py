@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.readable import Rows, Survey
 from pmll_async.text.index.keeper import IndexKeeper
-from pmll_async.text.index.postings import Int32s
+from pmll_async.text.index.play import Play
+from pmll_async.text.index.postings import Int32s, Int64s
 from pmll_async.text.index.rows import NONE, TextRows
 from pmll_async.text.index.terms import question_terms
 from pmll_async.text.presets import FACTORS, Preset
 from pmll_async.text.results import Recollection, recollected
-from pmll_async.text.search import SEEDS, Play, Search
+from pmll_async.text.search import SEEDS, Search
 from pmll_async.values.concert import Float32, exact_norm
 from pmll_async.values.lines import MemoryLine
+from pmll_async.views import Survey
 
 _EMPTY_QUESTION: Final = 0.25
 """What the score of a greeting is worth, and of words that only build a sentence."""
@@ -39,7 +40,7 @@ class Recall:
     neighbours: int
     explain: bool
     vector: Float32 | None = None
-    fits: Rows | None = None
+    fits: Int64s | None = None
 
 
 def recall(
@@ -88,7 +89,7 @@ def _substance(search: Search) -> float:
 
 
 def recent(
-    survey: Survey, keeper: IndexKeeper, limit: int | None, fits: Rows | None
+    survey: Survey, keeper: IndexKeeper, limit: int | None, fits: Int64s | None
 ) -> list[Recollection]:
     """The newest texts of the chain, newest first. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)
@@ -98,7 +99,7 @@ def recent(
 
 
 def _play(
-    survey: Survey, keeper: IndexKeeper, rows: TextRows, fits: Rows | None, *, branches: bool
+    survey: Survey, keeper: IndexKeeper, rows: TextRows, fits: Int64s | None, *, branches: bool
 ) -> Play:
     """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
     snapshot = survey.snapshot

@@ -7,9 +7,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from pmll_async.errors import InvalidContextError, InvalidInputError
-from pmll_async.records import encoder as encoding
+from pmll_async.records.encoder import encode_in_turns
 from pmll_async.text.results import Utterance
 from pmll_async.text.views import text_of
+from pmll_async.values import checks
 from pmll_async.values.contexts import StampedContext, stamp
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
         kind = type(said.context).__name__
         raise InvalidContextError("", f"a mapping is wanted, not {kind}")
     context = stamp(said.context, facts)
-    context.canonical = await encoding.encode_in_turns(context, most_bytes)
-    encoding.optional_seconds(said.timestamp, "timestamp")
-    encoding.idempotency_key(said.idempotency_key)
+    context.canonical = await encode_in_turns(context, most_bytes)
+    checks.optional_seconds(said.timestamp, "timestamp")
+    checks.idempotency_key(said.idempotency_key)
     return context
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s, Posted
-from pmll_async.text.index.rows import NONE, TextRows
+from pmll_async.text.index.rows import NONE
 from pmll_async.text.index.terms import QuestionTerms
 from pmll_async.values.concert import Float32, Float64
 
@@ -21,58 +22,6 @@ REACH: Final = 2
 """How many turns before and after a line count as its neighbours."""
 SEEDS: Final = 256
 """So many of the best lines by words, and by meaning, are scored in full, with their neighbours."""
-
-
-class Play:
-    """The rows that a search may find, and what all searches in one state ask about them.
-
-    `rows` bool (count,): which rows of the state have text, are live, and fit the filter.
-    `timestamps` float64 (count,): when their texts were said, in seconds since the epoch.
-    """
-
-    def __init__(self, index: TextRows, rows: NDArray[np.bool_], timestamps: Float64) -> None:
-        self.index, self.rows, self.timestamps = index, rows, timestamps
-        self.count = len(rows)
-        self.size = int(np.count_nonzero(rows))
-
-    @cached_property
-    def texts(self) -> int:
-        """How many rows of the state have text, in play or not."""
-        return int(np.count_nonzero(self.index.session[: self.count] != NONE))
-
-    @cached_property
-    def lengths(self) -> Int64s:
-        """How many terms each row in the state has (count,)."""
-        return self.index.postings.lengths(self.count)
-
-    @cached_property
-    def mean_length(self) -> float:
-        """The mean length of the rows in play, at least 1."""
-        return max(1.0, float(self.lengths @ self.rows) / max(1, self.size))
-
-    @cached_property
-    def frequencies(self) -> Int64s:
-        """How many rows of the state hold each term (terms,), by its number."""
-        return self.index.postings.frequencies(self.count)
-
-    @cached_property
-    def _spoke(self) -> NDArray[np.bool_]:
-        speakers = self.index.speaker[: self.count][self.rows]
-        return np.bincount(speakers[speakers != NONE], minlength=len(self.index.speakers)) > 0
-
-    def speakers_with(self, word: str) -> list[int]:
-        """The numbers of the speakers in play who have the word in their names."""
-        numbers = self.index.speakers_with(word)
-        return [n for n in numbers if n < len(self._spoke) and self._spoke[n]]
-
-    @cached_property
-    def session_lengths(self) -> Float64:
-        """How many terms each session has in the rows in play (sessions,)."""
-        sessions = self.index.session[: self.count]
-        named = self.rows & (sessions >= 0)
-        size = len(self.index.sessions)
-        lengths = self.lengths[named].astype(np.float64)
-        return np.bincount(sessions[named], lengths, minlength=size).astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

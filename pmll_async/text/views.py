@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.readable import Readable, Where
-from pmll_async.records import encoder as encoding
 from pmll_async.text.batcher import EmbeddingDesk
 from pmll_async.text.index.keeper import IndexKeeper
 from pmll_async.text.index.rows import said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
 from pmll_async.text.results import Recollection, recollected
+from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.filters import parse
+from pmll_async.views import Readable, Where
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +64,11 @@ class Recalling(ABC):
         chosen = tools.preset if preset is None else preset
         asked = Recall(
             question=text_of(question, "question"),
-            k=encoding.count(k, "k", 0),
-            min_score=0.0 if min_score is None else encoding.fraction(min_score, "min_score"),
-            branches=encoding.flag(branches, "branches"),
-            neighbours=encoding.count(neighbours, "neighbours", 0),
-            explain=encoding.flag(explain, "explain"),
+            k=checks.count(k, "k", 0),
+            min_score=0.0 if min_score is None else checks.fraction(min_score, "min_score"),
+            branches=checks.flag(branches, "branches"),
+            neighbours=checks.count(neighbours, "neighbours", 0),
+            explain=checks.flag(explain, "explain"),
         )
         matching = None if where is None else parse(where)
         vector = await _meaning(tools, chosen, question)
@@ -84,7 +84,7 @@ class Recalling(ABC):
     ) -> list[Recollection]:
         """The newest texts of the chain, the newest first; all of them with `limit=None`."""
         tools = await self._ready()
-        most = None if limit is None else encoding.count(limit, "limit", 0)
+        most = None if limit is None else checks.count(limit, "limit", 0)
         matching = None if where is None else parse(where)
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmll_async.records.blocks import Block
-from pmll_async.records.parsing import (
+from pmll_async.records.parser import (
     RecordFormatError,
     UnknownOperationError,
     decode_record,

@@ -8,7 +8,7 @@ from pathlib import Path
 import google_crc32c
 
 from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records.parsing import decode_record, parse_object
+from pmll_async.records.parser import decode_record, parse_object
 from pmll_async.records.record import Record, encode_record
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore

@@ -15,8 +15,8 @@ from text_support import opened, race, texts, told
 
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, Part, Preset, TextMemory, Utterance
+from pmll_async.text.index.play import Play
 from pmll_async.text.scorers import dated, lexical, window
-from pmll_async.text.search import Play
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 

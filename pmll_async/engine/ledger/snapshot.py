@@ -14,8 +14,8 @@ from pmll_async.engine.ledger.arrays import AnchorMap
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.protocols import Columns
 from pmll_async.records.blocks import BRANCH, LINE, NOTE, KeyUse
-from pmll_async.records.encoder import shown
 from pmll_async.values.anchors import ROOT_ANCHOR, is_anchor
+from pmll_async.values.checks import shown
 from pmll_async.values.concert import Float64
 from pmll_async.values.lines import Kind
 

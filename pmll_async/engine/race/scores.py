@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from pmll_async.engine.ledger.snapshot import Snapshot
+from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import CandidateFunction, Heat, Judge, judge_all, run_race
 from pmll_async.errors import ConflictError, InvalidInputError
-from pmll_async.readable import Services
 from pmll_async.records.encoder import Encoder
 from pmll_async.records.proposals import PutProposal, RaceEntry, RaceProposal
 from pmll_async.records.record import Record

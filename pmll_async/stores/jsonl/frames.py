@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import google_crc32c
 import numpy as np
 
-from pmll_async.records.parsing import (
+from pmll_async.records.parser import (
     PUT_HEAD,
     RecordFormatError,
     UnknownOperationError,

@@ -13,7 +13,7 @@ from pmll_async.errors import CorruptionError, FormatError, StoreError
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.parsing import UnknownOperationError
+from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files

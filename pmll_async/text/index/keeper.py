@@ -15,8 +15,8 @@ from pmll_async.engine.queries.reader import Reader
 from pmll_async.loop.breathing import Breather
 from pmll_async.records.blocks import NOTE
 from pmll_async.text.index.file import Shelf, Shelved
+from pmll_async.text.index.play import Play
 from pmll_async.text.index.rows import NONE, RowBlock, TextRows
-from pmll_async.text.search import Play
 from pmll_async.values.anchors import ROOT_ANCHOR
 from pmll_async.values.contexts import parse_json
 

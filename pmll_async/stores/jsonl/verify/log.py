@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.parsing import UnknownOperationError
+from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame, decode_exactly

@@ -18,7 +18,7 @@ from .events import Event, RunInfo, RunResult
 from .journal import history
 from .journal.entries import facts_of
 from .journal.forms import forms_of
-from .journal.resume_point import RunPausedError, Standing, standing_of
+from .journal.resume_point import ResumePoint, RunPausedError, standing_of
 from .policies import Rule, retry_limit
 from .policies import max_cycles as cycle_rule
 from .policies import max_depth as depth_rule
@@ -244,7 +244,7 @@ class RTMController(Generic[Deps, Data]):
         async with claimed(self._setup.lattice, run.run_id):
             yield run
 
-    async def _standing(self, run_id: str, answer: JsonValue) -> Standing:
+    async def _standing(self, run_id: str, answer: JsonValue) -> ResumePoint:
         setup = self._setup
         standing = await standing_of(setup.lattice, run_id, setup.plan_forms, setup.verdict_forms)
         if standing.question is not None and answer is None:
@@ -313,7 +313,7 @@ def _check_functions(**given: Any) -> None:
                 raise TypeError(f"{name} are plain functions that are not async, not {function!r}")
 
 
-def _is_done(standing: Standing) -> bool:
+def _is_done(standing: ResumePoint) -> bool:
     return standing.end is not None and facts_of(standing.end)["status"] == "done"
 
 

@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class Frame:
+class GoalFrame:
     """A goal, and how far its loop has come.
 
     `begun` counts its cycles; `answers` are those to the questions of the phase's steps, by step.
@@ -80,10 +80,10 @@ class Frame:
         self.plan, self.results = plan, []
         self._enter("goals" if plan.goals else "act")
 
-    def entered(self, place: Place) -> Frame:
+    def entered(self, place: Place) -> GoalFrame:
         """The next sub-goal's frame."""
         number = len(self.results)
-        return Frame((*self.goals, self.plan.goals[number]), place.under(number))
+        return GoalFrame((*self.goals, self.plan.goals[number]), place.under(number))
 
     def left(self, result: GoalResult) -> None:
         """A sub-goal has ended."""

@@ -20,7 +20,7 @@ from pmll_async.engine.events.stats import LatticeStats
 from pmll_async.engine.ledger.snapshot import Point, Snapshot
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import CandidateFunction, Judge
-from pmll_async.engine.race.scores import Racecourse, outcome_of, recorded_outcome
+from pmll_async.engine.race.scores import RaceScoring, outcome_of, recorded_outcome
 from pmll_async.engine.trace.batches import put_many
 from pmll_async.errors import InvalidInputError, StaleAnchorError
 from pmll_async.indexes.exact import ExactIndex
@@ -217,7 +217,7 @@ class Lattice(Openable):
         if prev not in (None, snapshot.head):
             raise StaleAnchorError(str(prev), snapshot.head)
         view = LatticeView(self._services, snapshot.revision, snapshot, self._now())
-        course = Racecourse(
+        course = RaceScoring(
             opened.services, opened.encoder, self._concert, view, snapshot, vector, judge
         )
         proposal = await course.run(candidates, strength, seconds)

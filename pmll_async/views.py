@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from numpy.typing import ArrayLike
 
 from pmll_async.engine.ledger.snapshot import Ints, Snapshot
-from pmll_async.engine.queries.reader import Question, Reader
+from pmll_async.engine.queries.reader import Query, Reader
 from pmll_async.engine.queries.services import Rows, Services
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.values import checks
@@ -129,9 +129,7 @@ class Readable(ABC):
         slow = None
         if matching is not None and not services.reader.is_quick(snapshot, matching):
             matching, slow = None, matching
-        question = Question(
-            vector, norm, limit, when, matching, floor=floor, branches=with_branches
-        )
+        question = Query(vector, norm, limit, when, matching, floor=floor, branches=with_branches)
         if slow is None:
             return await services.desk.ask(question, self._pinned(snapshot))
         with services.jobs.going_on():

@@ -23,7 +23,7 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {"done": 0, "failed": 1, "paused": 3, "exhausted": 4, "cancelled": INTERRUPTED}
 
 
-class Teller(Protocol):
+class RunTeller(Protocol):
     """Is told every event of a run."""
 
     def take(self, event: Event) -> None:
@@ -81,7 +81,9 @@ class QuietTeller:
 
 
 @contextmanager
-def told(out: TextIO, *, watch: bool, as_json: bool, quiet: bool, view: View) -> Iterator[Teller]:
+def told(
+    out: TextIO, *, watch: bool, as_json: bool, quiet: bool, view: View
+) -> Iterator[RunTeller]:
     """Whom to tell, while the block lasts."""
     write = writer(out)
     if as_json:

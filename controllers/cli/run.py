@@ -31,7 +31,7 @@ except ModuleNotFoundError as exc:
         f"`pmll run` needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
     ) from exc
 
-from .output import EXIT_CODES, Teller, chosen, told
+from .output import EXIT_CODES, RunTeller, chosen, told
 from .output import as_json as json_text
 from .targets import attribute, opened
 
@@ -57,7 +57,7 @@ class _Manner:
 
 
 @dataclass(slots=True)
-class _Session:
+class _RunSession:
     """One call of the command; what is known of its run survives an interruption."""
 
     name: str
@@ -128,7 +128,7 @@ class _Session:
         sys.stderr.write(f"pmll: {printable(text)}\n")
 
 
-async def _followed(run: RunStream, teller: Teller) -> tuple[int, Exception | None]:
+async def _followed(run: RunStream, teller: RunTeller) -> tuple[int, Exception | None]:
     """How many events there were, and what the run raised; what telling raises goes through."""
     events, count = aiter(run), 0
     while True:
@@ -184,7 +184,7 @@ def run(
       4    exhausted: a limit came before the goal was reached
       130  interrupted with Ctrl-C
     """  # noqa: D301  # typer's mark for lines that stay as they are
-    session = _Session(controller, _Manner(watch, as_json, quiet))
+    session = _RunSession(controller, _Manner(watch, as_json, quiet))
     session.run_id = uuid.uuid4().hex if run_id is None else run_id
 
     async def work(found: object) -> None:
@@ -215,7 +215,7 @@ def resume(
     Example:
       pmll resume my_agent:controller 9f2c1ab4 --answer yes
     """  # noqa: D301  # as above
-    session = _Session(controller, _Manner(watch, as_json, quiet))
+    session = _RunSession(controller, _Manner(watch, as_json, quiet))
 
     async def work(found: object) -> None:
         async with opened(found) as known:

@@ -32,7 +32,7 @@ or a function without arguments that gives an open one, or (controller, deps):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedTarget:
     """A controller over an open memory, and what its steps are given."""
 
     controller: RTMController[Any, Any]
@@ -72,7 +72,7 @@ def _module(name: str) -> object:
 
 
 @asynccontextmanager
-async def opened(found: object) -> AsyncIterator[Opened]:
+async def opened(found: object) -> AsyncIterator[OpenedTarget]:
     """The controller, while the block lasts: closed is what was opened for it."""
     made = found
     if callable(found) and not isinstance(found, RTMController):
@@ -90,13 +90,13 @@ async def opened(found: object) -> AsyncIterator[Opened]:
         yield known
 
 
-def _opened(given: object, found: object) -> Opened:
+def _opened(given: object, found: object) -> OpenedTarget:
     controller, deps = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
     if not isinstance(controller, RTMController):
         raise _wrong(f"{_called(found)} is, or gives, {type(controller).__name__}")
     memory: Any = controller.memory
     # A text memory may have another lattice once it is open.
-    return Opened(
+    return OpenedTarget(
         controller, deps, lambda: getattr(memory, "lattice", memory), controller.max_cycles
     )
 

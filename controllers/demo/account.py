@@ -14,8 +14,8 @@ from .. import Acted, Event, Failed, Planned, Reflected, RunEnded, RunResult
 from ..reports.documents import verdict_name
 from .library import Library
 from .loop import controller
-from .relevance import Question
-from .strategies import LookUps
+from .relevance import QuestionWords
+from .strategies import Searches
 
 _BIAS_LINES: Final = 5
 _BIAS_SHOWN: Final = 6
@@ -32,7 +32,7 @@ class PlanMade:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class Racer:
     """A strategy in a race; `fate`: `chain`, `branch`, `same` (as a better one), `failed`."""
 
     name: str
@@ -48,7 +48,7 @@ class Race:
     """A race of the strategies; `revised` are earlier answers that the winner replaces."""
 
     cycle: int
-    entrants: tuple[Entrant, ...]
+    entrants: tuple[Racer, ...]
     winner: str
     branches: tuple[str, ...]
     branch_strength: float
@@ -65,7 +65,7 @@ class VerdictGiven:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answered:
     """The answer; `known_run` gave it before, if any. `bias` shows the first of all numbers."""
 
     question: str
@@ -98,7 +98,7 @@ class Teller(Protocol):
     def reflected(self, verdict: VerdictGiven) -> None:
         """REFLECT is done."""
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answered) -> None:
         """The run is over."""
 
 
@@ -111,7 +111,7 @@ async def answer(lattice: Lattice, library: Library, question: str, teller: Tell
         teller.asked(question, run.run_id)
         known = ""
         async for event in run:
-            if isinstance(event, Planned) and isinstance(event.plan.data, LookUps):
+            if isinstance(event, Planned) and isinstance(event.plan.data, Searches):
                 known = event.plan.data.known_run
             await _tell(event, library, commits, teller)
             if isinstance(event, RunEnded):
@@ -120,7 +120,7 @@ async def answer(lattice: Lattice, library: Library, question: str, teller: Tell
 
 async def _tell(event: Event, library: Library, commits: EventStream, teller: Teller) -> None:
     if isinstance(event, Planned):
-        data: LookUps = event.plan.data
+        data: Searches = event.plan.data
         look_ups = (*data.words, *(f'"{phrase}"' for phrase in data.phrases))
         teller.planned(PlanMade(event.cycle, look_ups, data.learned, data.known_run))
     elif isinstance(event, Acted):
@@ -132,9 +132,7 @@ async def _tell(event: Event, library: Library, commits: EventStream, teller: Te
 
 async def _race(event: Acted, library: Library, commits: EventStream) -> Race:
     outcome = event.outcome
-    failed = [
-        Entrant(failure.name, "failed", reason=failure.message) for failure in outcome.failures
-    ]
+    failed = [Racer(failure.name, "failed", reason=failure.message) for failure in outcome.failures]
     if isinstance(outcome, Failed):
         return Race(event.cycle, tuple(failed), "", (), 0.0, ())
     decided = await _decision(aiter(commits), outcome.winner.anchor)
@@ -148,7 +146,7 @@ async def _race(event: Acted, library: Library, commits: EventStream) -> Race:
     )
 
 
-def _entrants(outcome: RaceOutcome, library: Library) -> list[Entrant]:
+def _entrants(outcome: RaceOutcome, library: Library) -> list[Racer]:
     lines = {line.anchor: line for line in (outcome.winner, *outcome.losers)}
     seen: set[str] = set()
     entrants = []
@@ -157,7 +155,7 @@ def _entrants(outcome: RaceOutcome, library: Library) -> list[Entrant]:
         fate = "same" if entry.anchor in seen else fate
         seen.add(entry.anchor)
         title = _title(lines[entry.anchor], library)
-        entrants.append(Entrant(entry.name, fate, entry.score, entry.anchor, title))
+        entrants.append(Racer(entry.name, fate, entry.score, entry.anchor, title))
     return entrants
 
 
@@ -169,13 +167,13 @@ async def _decision(commits: AsyncIterator[CommitEvent], winner: str) -> RaceDec
     raise LookupError(f"no commit of race {winner}")
 
 
-async def _answer(lattice: Lattice, library: Library, result: RunResult, known: str) -> Answer:
+async def _answer(lattice: Lattice, library: Library, result: RunResult, known: str) -> Answered:
     vector = library.embedder.embed([result.goal])[0]
     bias = await lattice.bias_vector(vector, k=_BIAS_LINES)
     told: dict[str, Any] = {"score": 0.0, "anchor": "", "topic": "", "title": "", "text": ""}
     if result.winner is not None:
         page = library.pages[str(result.winner.context["passage"])]
-        score = Question.of(result.goal, library.vocabulary).score(page)
+        score = QuestionWords.of(result.goal, library.vocabulary).score(page)
         told = {
             "score": score,
             "anchor": result.winner.anchor,
@@ -183,7 +181,7 @@ async def _answer(lattice: Lattice, library: Library, result: RunResult, known: 
             "title": page.title,
             "text": page.text,
         }
-    return Answer(
+    return Answered(
         question=result.goal,
         run_id=result.run_id,
         status=result.status,

@@ -24,7 +24,7 @@ except ModuleNotFoundError as exc:
         f"the demo needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
     ) from exc
 
-from .report import Document, Narrator, Opened, Screen, Verified
+from .report import Document, Narrator, OpenedMemory, Page, Verified
 
 QUESTIONS: Final = (
     "How are class attributes looked up?",
@@ -50,7 +50,7 @@ def demo(
     1 for damage or a folder that cannot be used, 130 for Ctrl-C, after which the folder is whole.
     """
     errors = Console(stderr=True, highlight=False)
-    narrator: Narrator = Document() if as_json else Screen(Console(highlight=False))
+    narrator: Narrator = Document() if as_json else Page(Console(highlight=False))
     quiet = as_json or not errors.is_terminal
     try:
         if fresh:
@@ -93,11 +93,11 @@ async def _remembered(lattice: Lattice, embedder: HashingEmbedder, *, quiet: boo
         )
 
 
-async def _opened(lattice: Lattice, library: Library, path: Path, new: int) -> Opened:
+async def _opened(lattice: Lattice, library: Library, path: Path, new: int) -> OpenedMemory:
     started = {"pmll.stage": "run", "pmll.status": "started"}
     found = lattice.recovery
     moved = f"A torn tail of {found.moved_bytes} bytes was moved to {found.moved_to}."
-    return Opened(
+    return OpenedMemory(
         path=str(path),
         lines=len(lattice),
         new_lines=new,

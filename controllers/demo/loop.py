@@ -14,8 +14,8 @@ from pmll_async.text import FUNCTION_WORDS, stem
 
 from .. import Continue, Done, Failed, Outcome, Plan, RTMController
 from .library import Library
-from .relevance import Question, tokens
-from .strategies import STRATEGIES, Context, LookUpPlan, LookUps, embedded, near_passages
+from .relevance import QuestionWords, tokens
+from .strategies import STRATEGIES, Context, LookUpPlan, Searches, embedded, near_passages
 
 GOOD: Final = 0.8
 """The score from which an answer is good enough not to look further."""
@@ -27,7 +27,7 @@ _PATIENCE: Final = 2  # cycles, each reading further down, before giving up on a
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Learned:
     """What REFLECT hands to the next PLAN: how good the answer was, and words to try."""
 
     score: float
@@ -36,7 +36,7 @@ class Lesson:
     words: tuple[str, ...]
 
 
-def controller(lattice: Lattice) -> RTMController[Library, LookUps]:
+def controller(lattice: Lattice) -> RTMController[Library, Searches]:
     """The demo's controller."""
     return RTMController(
         lattice, plan=plan, act=STRATEGIES, reflect=reflect, judge=judge, max_cycles=4
@@ -45,47 +45,47 @@ def controller(lattice: Lattice) -> RTMController[Library, LookUps]:
 
 async def plan(ctx: Context) -> LookUpPlan:
     """Derive the look-ups: words, neighbouring words, and what the last cycle taught."""
-    question = Question.of(ctx.goal, ctx.deps.vocabulary)
+    question = QuestionWords.of(ctx.goal, ctx.deps.vocabulary)
     said = {stem(word): word for word in tokens(ctx.goal)}
     words = tuple(said[term] for term in question.terms) or tuple(sorted(question.code))
     phrases = tuple(f"{one} {other}" for one, other in pairwise(words))
     lesson = ctx.previous.data if ctx.previous is not None else None
-    learned = lesson.words if isinstance(lesson, Lesson) else ()
+    learned = lesson.words if isinstance(lesson, Learned) else ()
     run, passage = await _known(ctx)
     text = f"looking for {', '.join(words)}" + (f"; then {', '.join(learned)}" if learned else "")
-    return Plan(text, LookUps(words or (ctx.goal,), phrases, learned, run, passage))
+    return Plan(text, Searches(words or (ctx.goal,), phrases, learned, run, passage))
 
 
 async def judge(ctx: Context, _: LookUpPlan, candidate: Candidate) -> float:
     """How well the proposed passage answers the question, in [0, 1]."""
-    question = Question.of(ctx.goal, ctx.deps.vocabulary)
+    question = QuestionWords.of(ctx.goal, ctx.deps.vocabulary)
     return question.score(ctx.deps.pages[str(candidate.context["passage"])])
 
 
-async def reflect(ctx: Context, outcome: Outcome) -> Continue[Lesson] | Done:
+async def reflect(ctx: Context, outcome: Outcome) -> Continue[Learned] | Done:
     """Content with a good answer, a settled one, or one that looking again did not better."""
     if isinstance(outcome, Failed):
         return Done("nothing is remembered that could answer this")
     score = max(entry.score for entry in outcome.scores)
     page = ctx.deps.pages[str(outcome.winner.context["passage"])]
-    look_ups: LookUps = ctx.plan.data
+    look_ups: Searches = ctx.plan.data
     if page.anchor == look_ups.known_passage:
         return Done(f"the answer that run {look_ups.known_run[:8]} settled for stands")
     if score >= GOOD:
         return Done("this answers it")
     before = ctx.previous.data if ctx.previous is not None else None
-    if ctx.cycle >= _PATIENCE and isinstance(before, Lesson) and score <= before.score:
+    if ctx.cycle >= _PATIENCE and isinstance(before, Learned) and score <= before.score:
         return Done("looking again found nothing better")
-    question = Question.of(ctx.goal, ctx.deps.vocabulary)
+    question = QuestionWords.of(ctx.goal, ctx.deps.vocabulary)
     missing = tuple(question.missing(page))
     words = await _learned(ctx, question, outcome)
     told = f"{', '.join(missing)} missing" if missing else "not close enough"
     return Continue(
-        f"{told}; trying {', '.join(words)}", Lesson(score, page.anchor, missing, words)
+        f"{told}; trying {', '.join(words)}", Learned(score, page.anchor, missing, words)
     )
 
 
-async def _learned(ctx: Context, question: Question, outcome: RaceOutcome) -> tuple[str, ...]:
+async def _learned(ctx: Context, question: QuestionWords, outcome: RaceOutcome) -> tuple[str, ...]:
     """Words that what was proposed and what is near share, and the question lacks."""
     near = await near_passages(ctx.view, embedded(ctx, ctx.goal), _NEAR)
     proposed = [str(line.context["passage"]) for line in (outcome.winner, *outcome.losers)]

@@ -125,7 +125,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Question:
+class QuestionWords:
     """What a question asks for.
 
     `terms`: each content word's stem with its weight. `spellings`: the stems that count as that
@@ -138,7 +138,7 @@ class Question:
     code: frozenset[str]
 
     @classmethod
-    def of(cls, text: str, vocabulary: Vocabulary) -> Question:
+    def of(cls, text: str, vocabulary: Vocabulary) -> QuestionWords:
         """Read a question."""
         said = tokens(text)
         content = [word for word in said if word not in FUNCTION_WORDS and len(word) > 1]

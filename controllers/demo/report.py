@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .account import Answer, Entrant, PlanMade, Race, Teller, VerdictGiven
+from .account import Answered, PlanMade, Race, Racer, Teller, VerdictGiven
 from .loop import GOOD, POOR
 
 _WIDEST_PANEL: Final = 90
@@ -29,7 +29,7 @@ _NAMES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedMemory:
     """The memory as the demo found it, and what it had to add."""
 
     path: str
@@ -54,7 +54,7 @@ class Verified:
 class Narrator(Teller, Protocol):
     """A teller of the whole demo."""
 
-    def opened(self, opened: Opened) -> None:
+    def opened(self, opened: OpenedMemory) -> None:
         """The memory is ready."""
 
     def verified(self, verified: Verified) -> None:
@@ -68,7 +68,7 @@ class Document:
     opened_as: dict[str, Any] = field(default_factory=dict)
     questions: list[dict[str, Any]] = field(default_factory=list)
 
-    def opened(self, opened: Opened) -> None:
+    def opened(self, opened: OpenedMemory) -> None:
         """See `Narrator`."""
         self.opened_as = asdict(opened)
 
@@ -88,7 +88,7 @@ class Document:
         """See `Teller`."""
         self.questions[-1]["cycles"][-1]["reflect"] = asdict(verdict)
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answered) -> None:
         """See `Teller`."""
         self.questions[-1]["answer"] = asdict(answer)
 
@@ -102,13 +102,13 @@ class Document:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 
-class Screen:
+class Page:
     """Prints as things happen; colours and width are the console's affair."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def opened(self, opened: Opened) -> None:
+    def opened(self, opened: OpenedMemory) -> None:
         """How much is remembered, and whether anything had to be read."""
         out = self._console
         place = escape(opened.path)
@@ -156,7 +156,7 @@ class Screen:
         style = "green" if verdict.verdict == "done" else "magenta"
         self._line("", "REFLECT", Text(f"{verdict.verdict}: {verdict.text}", style=style))
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answered) -> None:
         """The passage in a frame, and the bias vector of what is near the question."""
         out = self._console
         out.print()
@@ -192,7 +192,7 @@ class Screen:
         self._console.print(grid)
 
 
-def _row(entrant: Entrant) -> tuple[Text, ...]:
+def _row(entrant: Racer) -> tuple[Text, ...]:
     name = Text(_NAMES.get(entrant.name, entrant.name))
     if entrant.score is None:
         return Text("–"), name, Text(""), Text(_plain(entrant.reason), style="dim")
@@ -227,7 +227,7 @@ def _trace(race: Race) -> Text:
     return told
 
 
-def _panel(answer: Answer) -> Panel:
+def _panel(answer: Answered) -> Panel:
     cycles = "1 cycle" if answer.cycles == 1 else f"{answer.cycles} cycles"
     told = f"score {answer.score:.2f} after {cycles}"
     if answer.known_run:

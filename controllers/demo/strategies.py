@@ -19,7 +19,7 @@ from pmll_async import Candidate, LatticeView, MemoryLine
 
 from .. import Plan, StepContext
 from .library import Library
-from .relevance import Page, Question
+from .relevance import Page, QuestionWords
 
 _DEEPER: Final = 8  # times as many passages are read in each further cycle; one in the first
 _NEAR: Final = 8  # passages whose bias bends the question
@@ -27,7 +27,7 @@ _ALIKE: Final = 0.72  # the cosine from which two questions are taken for one
 
 
 @dataclass(frozen=True, slots=True)
-class LookUps:
+class Searches:
     """What PLAN hands over.
 
     `words` and `phrases` of the question, `learned` words from the cycle before, and, if the very
@@ -43,7 +43,7 @@ class LookUps:
 
 Context = StepContext[Library]
 Vector = NDArray[np.float32]
-LookUpPlan = Plan[LookUps]
+LookUpPlan = Plan[Searches]
 
 
 async def remembered(ctx: Context, plan: LookUpPlan) -> Candidate:
@@ -115,7 +115,7 @@ async def near_passages(
 
 async def _proposal(ctx: Context, shortlist: Iterable[Page]) -> Candidate:
     """Read the shortlist and propose the best page; it replaces earlier answers."""
-    question = Question.of(ctx.goal, ctx.deps.vocabulary)
+    question = QuestionWords.of(ctx.goal, ctx.deps.vocabulary)
     page = max(shortlist, key=lambda page: (question.score(page), page.anchor))
     key = embedded(ctx, ctx.goal)
     earlier = await ctx.view.query(
@@ -151,4 +151,4 @@ def embedded(ctx: Context, text: str) -> Vector:
 
 
 def _terms(ctx: Context, look_up: str) -> Iterable[str]:
-    return Question.of(look_up, ctx.deps.vocabulary).terms or (look_up,)
+    return QuestionWords.of(look_up, ctx.deps.vocabulary).terms or (look_up,)

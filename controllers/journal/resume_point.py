@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from pmll_async import Lattice, MemoryLine, PmllError
 
 from ..events import RunResult, Status
-from ..goals import Frame
+from ..goals import GoalFrame
 from ..policies import Usage
 from .entries import (
     data_of,
@@ -47,13 +47,13 @@ class RunPausedError(PmllError):
 
 
 @dataclass(slots=True)
-class Standing:
+class ResumePoint:
     """A run as its journal tells it; `end` is its last entry if it ended or stopped there.
 
     `times` it was resumed, `elapsed` seconds it ran; `asking` is the step that asked last.
     """
 
-    stack: list[Frame]
+    stack: list[GoalFrame]
     end: MemoryLine | None
     times: int
     elapsed: float
@@ -98,7 +98,7 @@ class Standing:
 
 async def standing_of(
     lattice: Lattice, run_id: str, plan_forms: Forms, verdict_forms: Forms
-) -> Standing:
+) -> ResumePoint:
     """Where the run stands; `RunNotFoundError`.
 
     Reads no further back than to the end of the last cycle but one of the run's own goal: what came
@@ -112,7 +112,7 @@ async def standing_of(
     before = float(cast(float, begun.context.get("elapsed", 0.0)))
     elapsed = before + max(0.0, entries[-1].committed_at - begun.committed_at)
     times = int(cast(int, begun.context.get("times", 0)))
-    standing = Standing([_first_frame(text_of(start, "goal"), entries[0])], end, times, elapsed)
+    standing = ResumePoint([_first_frame(text_of(start, "goal"), entries[0])], end, times, elapsed)
     fold = _Fold(standing, plan_forms, verdict_forms)
     for entry in entries:
         fold.take(entry)
@@ -153,18 +153,18 @@ def _ends_a_cycle(facts: Mapping[str, Any]) -> bool:
     return facts["stage"] == "reflect" and facts["status"] == "continue" and "path" not in facts
 
 
-def _first_frame(goal: str, first: MemoryLine) -> Frame:
+def _first_frame(goal: str, first: MemoryLine) -> GoalFrame:
     facts = facts_of(first)
     if not _ends_a_cycle(facts):
-        return Frame((goal,))
-    return Frame((goal,), cycle=facts["cycle"], begun=facts["cycle"] + 1)
+        return GoalFrame((goal,))
+    return GoalFrame((goal,), cycle=facts["cycle"], begun=facts["cycle"] + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
     """Moves the frames on, entry by entry, as the run did."""
 
-    standing: Standing
+    standing: ResumePoint
     plan_forms: Forms
     verdict_forms: Forms
 
@@ -194,7 +194,7 @@ class _Fold:
         stack = self.standing.stack
         if facts["status"] == "started":
             goal = text_of(entry, "goal")
-            stack.append(Frame((*stack[-1].goals, goal), facts["path"]))
+            stack.append(GoalFrame((*stack[-1].goals, goal), facts["path"]))
         else:
             left = stack.pop()
             data = None if left.verdict is None else left.verdict.data
@@ -216,7 +216,7 @@ class _Fold:
             frame.reflected(verdict_of(entry, self.verdict_forms))
 
 
-async def _complete(lattice: Lattice, standing: Standing) -> None:
+async def _complete(lattice: Lattice, standing: ResumePoint) -> None:
     """The races that the frames were left with, whose entries are their winners alone."""
     for frame in standing.stack:
         anchor = standing.winners.get(frame.path)

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, get_current_span
 from pmll_async import RaceOutcome
 
 from .. import EffectBegun, EffectDone, Outcome, PhaseStarted, Proposed, Usage
-from .spans import Attributes, Opened, Pen
+from .spans import Attributes, OpenSpan, Pen
 
 
 @dataclass(slots=True, eq=False)
@@ -27,12 +27,12 @@ class PhaseSpan:
     """A phase under way; while it is, its span is the current one where its steps are called."""
 
     pen: Pen
-    opened: Opened
+    opened: OpenSpan
     runners: list[_Runner] = field(default_factory=list)
-    effects: list[tuple[str, Opened]] = field(default_factory=list)
+    effects: list[tuple[str, OpenSpan]] = field(default_factory=list)
 
     @classmethod
-    def begun(cls, pen: Pen, parent: Opened, event: PhaseStarted) -> PhaseSpan:
+    def begun(cls, pen: Pen, parent: OpenSpan, event: PhaseStarted) -> PhaseSpan:
         """From now on, in this task and those that it starts."""
         attributes: Attributes = {"pmll.cycle": event.cycle, "pmll.attempt": event.attempt}
         if len(event.names) == 1:

@@ -33,7 +33,7 @@ from .. import (
 from ..reports.documents import verdict_name
 from .commits import Commit, Commits
 from .phases import PhaseSpan
-from .spans import Attributes, Opened, Pen, difference
+from .spans import Attributes, OpenSpan, Pen, difference
 
 
 @dataclass(slots=True, eq=False)
@@ -41,8 +41,8 @@ class _Level:
     """A goal, and its cycle under way."""
 
     goal: str
-    opened: Opened
-    cycle: Opened | None = None
+    opened: OpenSpan
+    cycle: OpenSpan | None = None
     number: int = -1
 
     def end_cycle(self, usage: Usage) -> None:
@@ -198,7 +198,7 @@ class RunSpans:
         while len(self._levels) > max(depth, 1):
             self._levels.pop().end(usage)
 
-    def _cycle(self, event: PhaseStarted) -> Opened:
+    def _cycle(self, event: PhaseStarted) -> OpenSpan:
         level = self._level(event)
         if level.cycle is None or level.number != event.cycle:
             level.end_cycle(event.usage)

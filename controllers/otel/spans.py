@@ -28,7 +28,7 @@ Attributes: TypeAlias = dict[str, str | int | float | bool]
 
 
 @dataclass(slots=True, eq=False)
-class Opened:
+class OpenSpan:
     """A span under way: `context` is for what is inside it, `usage` the run's when it began.
 
     Times are in nanoseconds since the epoch.
@@ -45,7 +45,7 @@ class Opened:
         self.before = get_current()
         attach(self.context)
 
-    def leave(self, inner: Sequence[Opened] = ()) -> None:
+    def leave(self, inner: Sequence[OpenSpan] = ()) -> None:
         """Make current again what was before, where this is current, or one of those inside it."""
         # Not by the token: another task than the one that entered could not give it back.
         current = get_current_span()
@@ -85,15 +85,15 @@ class Pen:
         usage: Usage,
         attributes: Attributes,
         commit: Commit | None = None,
-    ) -> Opened:
+    ) -> OpenSpan:
         """A span from now on, or from the commit on that it begins with."""
         began = time.time_ns() if commit is None else commit.began
         span = self.start(name, parent, began, attributes)
-        opened = Opened(span, set_span_in_context(span, parent), began, usage)
+        opened = OpenSpan(span, set_span_in_context(span, parent), began, usage)
         self.commit(commit, opened)
         return opened
 
-    def commit(self, commit: Commit | None, within: Opened) -> None:
+    def commit(self, commit: Commit | None, within: OpenSpan) -> None:
         """A commit's span, unless it was before the span that it belongs to."""
         if commit is None or commit.began < within.began:
             return
@@ -108,7 +108,7 @@ class Pen:
         }
         self.start("pmll.commit", within.context, commit.began, attributes).end(commit.ended)
 
-    def say(self, opened: Opened, name: str, text: str) -> None:
+    def say(self, opened: OpenSpan, name: str, text: str) -> None:
         """Write down a text, if texts are wanted."""
         if self.content and text:
             opened.span.set_attribute(name, text)

@@ -36,7 +36,7 @@ from ..events import (
     Proposed,
     Reflected,
 )
-from ..goals import Frame, Place
+from ..goals import GoalFrame, Place
 from ..journal.forms import Form
 from ..journal.stamps import is_entry_of
 from ..steps import (
@@ -78,7 +78,7 @@ class Phases:
 
     run: Run[Any, Any]
 
-    async def plan(self, frame: Frame) -> None:
+    async def plan(self, frame: GoalFrame) -> None:
         """Ask PLAN; that it raised is an outcome."""
         run, step = self.run, self.run.setup.plan
         if frame.begun == frame.cycle:
@@ -115,7 +115,7 @@ class Phases:
         return plan, await self.run.journal.planned(place, plan, data)
 
     async def _not_planned(
-        self, frame: Frame, place: Place, effects: Effects, error: Exception
+        self, frame: GoalFrame, place: Place, effects: Effects, error: Exception
     ) -> None:
         name = name_of(self.run.setup.plan)
         outcome = Failed("plan", (failure(name, error),), error=error)
@@ -126,7 +126,7 @@ class Phases:
 
     # --- ACT -----------------------------------------------------------------------------------
 
-    async def act(self, frame: Frame) -> None:
+    async def act(self, frame: GoalFrame) -> None:
         """Race the acts; that nothing came of them is an outcome."""
         place, _ = await self._begun("act", *map(name_of, self.run.setup.acts))
         outcome = await self._raced(frame, place)
@@ -138,7 +138,7 @@ class Phases:
         frame.acted(outcome)
         await self._ended(anchor, event)
 
-    async def _raced(self, frame: Frame, place: Place) -> Outcome:
+    async def _raced(self, frame: GoalFrame, place: Place) -> Outcome:
         setup, heat = self.run.setup, _Heat(anyio.CancelScope())
         acts = [self._entrant(n, act, place, heat) for n, act in enumerate(setup.acts)]
         judge = None if setup.judge is None else self._judge(setup.judge, place, heat)
@@ -224,7 +224,7 @@ class Phases:
 
     # --- REFLECT -------------------------------------------------------------------------------
 
-    async def reflect(self, frame: Frame) -> None:
+    async def reflect(self, frame: GoalFrame) -> None:
         """Ask REFLECT; what it raises ends the run."""
         run, step = self.run, self.run.setup.reflect
         place, effects = await self._begun("reflect", name_of(step))

@@ -22,9 +22,9 @@ from ..events import (
     RunStarted,
     Status,
 )
-from ..goals import Frame, Place
+from ..goals import GoalFrame, Place
 from ..journal.journal import Journal, run_lock
-from ..journal.resume_point import Standing
+from ..journal.resume_point import ResumePoint
 from ..policies import Budget, Usage, first_reason
 from ..steps import Continue, Data, Deps, Failed
 from .phases import Paused, Phases, failure
@@ -67,7 +67,7 @@ class Run(Generic[Deps, Data]):
     run_id: str
     deps: Deps
     emit: Emit
-    stack: list[Frame] = field(default_factory=list)
+    stack: list[GoalFrame] = field(default_factory=list)
     cycles: int = 0
     usage: Usage = field(default_factory=Usage)
     times: int = 0
@@ -89,7 +89,7 @@ class Run(Generic[Deps, Data]):
         return Journal(self.setup.lattice, self.run_id)
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> GoalFrame:
         """The goal at hand."""
         return self.stack[-1]
 
@@ -99,10 +99,10 @@ class Run(Generic[Deps, Data]):
         """Put a new run on the chain."""
         self.began = self.setup.clock()
         self.anchor = await self.journal.started(goal)
-        self.stack = [Frame((goal,))]
+        self.stack = [GoalFrame((goal,))]
         return RunStarted(**self.told(), goal=goal)
 
-    async def go_on(self, standing: Standing, answer: Any) -> Event:
+    async def go_on(self, standing: ResumePoint, answer: Any) -> Event:
         """Take the run up again where its journal ends."""
         self.began, self.elapsed = self.setup.clock(), standing.elapsed
         self.stack, self.cycles, self.usage = standing.stack, standing.cycles, standing.usage
@@ -169,7 +169,7 @@ class Run(Generic[Deps, Data]):
         reason = self.frame.reason
         return self._result("exhausted" if reason else "done", reason=reason)
 
-    async def _descend(self, frame: Frame) -> None:
+    async def _descend(self, frame: GoalFrame) -> None:
         child = frame.entered(self.place())
         place = replace(self.place(), path=child.path, cycle=0, attempt=0)
         self.anchor = await self.journal.goal_started(place, child.goal)
@@ -177,7 +177,7 @@ class Run(Generic[Deps, Data]):
         self.resumed = False
         await self.emit(GoalStarted(**self.told(), goal=child.goal))
 
-    async def _leave(self, frame: Frame) -> None:
+    async def _leave(self, frame: GoalFrame) -> None:
         result = frame.result()
         data = self._verdict_data(frame)
         place = replace(self.place(), cycle=max(0, frame.begun - 1), attempt=0)
@@ -244,7 +244,7 @@ class Run(Generic[Deps, Data]):
             usage=self.usage,
         )
 
-    def _verdict_data(self, frame: Frame) -> Any:
+    def _verdict_data(self, frame: GoalFrame) -> Any:
         verdict = frame.verdict
         if verdict is None:
             return None

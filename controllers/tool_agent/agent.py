@@ -94,7 +94,7 @@ class ToolAgent(RTMController[Deps, Move]):
         for name in confirm:
             if name not in tools:
                 raise ValueError(f"confirm names {name!r}, and there is no such tool")
-        steps = _Steps(model, tools, instructions, recall, frozenset(confirm), attempts)
+        steps = _AgentSteps(model, tools, instructions, recall, frozenset(confirm), attempts)
         super().__init__(
             memory,
             plan=steps.plan,
@@ -110,7 +110,7 @@ class ToolAgent(RTMController[Deps, Move]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
+class _AgentSteps:
     model: Model
     tools: Tools
     instructions: str

@@ -160,7 +160,7 @@ def _default(parameter: inspect.Parameter) -> Any:
     return PydanticUndefined if empty else parameter.default
 
 
-class _Terse(GenerateJsonSchema):
+class _TerseSchema(GenerateJsonSchema):
     """Without titles, which say nothing that names don't, and with errors for warnings."""
 
     def field_title_should_be_set(self, _: Any) -> bool:
@@ -172,7 +172,7 @@ class _Terse(GenerateJsonSchema):
 
 def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
     try:
-        schema = model.model_json_schema(schema_generator=_Terse)
+        schema = model.model_json_schema(schema_generator=_TerseSchema)
         json.dumps(schema, allow_nan=False)
     except (PydanticUserError, TypeError, ValueError) as exc:
         raise InvalidToolError(name, f"its arguments have no JSON schema: {exc}") from exc

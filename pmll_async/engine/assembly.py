@@ -15,8 +15,8 @@ from typing import Final, Generic, TypeVar
 from pmll_async.engine.events.events import EventHub
 from pmll_async.engine.holdings import Holding, end_orphans, place_of
 from pmll_async.engine.ledger.ledger import Ledger
-from pmll_async.engine.queries.batcher import QueryDesk
-from pmll_async.engine.queries.matches import FilterDesk
+from pmll_async.engine.queries.batcher import QueryBatcher
+from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.trace.trace import Trace
@@ -211,8 +211,8 @@ def assemble(
     return Opened(
         services=Services(
             reader=reader,
-            desk=QueryDesk(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
-            filters=FilterDesk(reader, jobs),
+            desk=QueryBatcher(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
+            filters=FilterBatcher(reader, jobs),
             jobs=jobs,
             ledger=ledger,
             dim=header.dim,

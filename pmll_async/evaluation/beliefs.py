@@ -41,7 +41,7 @@ class Belief(BaseModel):
         return f"{names}: {self.content}"
 
 
-class Budget(BaseModel):
+class CaseBudget(BaseModel):
     """How many beliefs, pinned ones included, an answer may hold."""
 
     max_beliefs: int = Field(alias="maxBeliefs", ge=0)
@@ -56,7 +56,7 @@ class Case(BaseModel):
     query: str
     expect: dict[str, dict[str, Any]]
     user: str = Field("test-user", alias="userId")
-    budget: Budget = Budget(maxBeliefs=20)
+    budget: CaseBudget = CaseBudget(maxBeliefs=20)
 
 
 _BELIEFS: Final = TypeAdapter(list[Belief])

@@ -37,7 +37,7 @@ from pmll_async.records.record import (
     Record,
     RollbackRecord,
 )
-from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.index.rows import said_in, told
 from pmll_async.text.memory import EMBEDDER_PIN
 from pmll_async.values.anchors import Hasher
@@ -113,7 +113,7 @@ class _Copy:
             await opened.end()
             raise
         self._opened = opened
-        self._desk = EmbeddingDesk(self._embedder, opened.services.jobs.call)
+        self._desk = EmbeddingBatcher(self._embedder, opened.services.jobs.call)
 
     async def close(self) -> None:
         """Close the target."""

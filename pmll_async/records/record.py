@@ -61,7 +61,7 @@ class LineRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class LineEffect:
     """What a record does to an older line.
 
     `decay` and `revise` multiply its strength by `factor`; a line is revised only once. `forget`
@@ -91,7 +91,7 @@ class Record:
         return ()
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
+    def effects(self) -> tuple[LineEffect, ...]:
         """What it does to older lines, in order."""
         return ()
 
@@ -123,7 +123,7 @@ class PutRecord(Record):
         return (self.line,)
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
+    def effects(self) -> tuple[LineEffect, ...]:
         """The revised lines fade by half."""
         return _revisions(self.revises)
 
@@ -152,7 +152,7 @@ class RaceRecord(Record):
         return self.entries
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
+    def effects(self) -> tuple[LineEffect, ...]:
         """The lines that the winner revises fade by half."""
         return _revisions(self.revises)
 
@@ -190,9 +190,9 @@ class DecayRecord(Record):
     factor: float
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
+    def effects(self) -> tuple[LineEffect, ...]:
         """The fading, or with a factor above 1 the strengthening."""
-        return (Effect("decay", self.anchor, self.factor),)
+        return (LineEffect("decay", self.anchor, self.factor),)
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
         """See `Record.fields`."""
@@ -208,9 +208,9 @@ class ForgetRecord(Record):
     anchor: str
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
+    def effects(self) -> tuple[LineEffect, ...]:
         """The forgetting."""
-        return (Effect("forget", self.anchor),)
+        return (LineEffect("forget", self.anchor),)
 
     def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
         """See `Record.fields`."""
@@ -232,8 +232,8 @@ class RollbackRecord(Record):
 REVISION_FACTOR: Final = 0.5
 
 
-def _revisions(anchors: tuple[str, ...]) -> tuple[Effect, ...]:
-    return tuple(Effect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
+def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:
+    return tuple(LineEffect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
 
 
 # --- writing -----------------------------------------------------------------------------------

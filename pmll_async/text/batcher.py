@@ -76,7 +76,7 @@ class _Text:
             order.woken.set()
 
 
-class EmbeddingDesk:
+class EmbeddingBatcher:
     """Embeds texts for any number of callers on one loop, and remembers the last `cached` vectors.
 
     `run(function, *args)` has a blocking function executed in a worker thread; once begun, the

@@ -25,16 +25,16 @@ from pmll_async.lattice import Lattice
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.workers import READS
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.hashing import HashingEmbedder
-from pmll_async.text.index.file import Shelf
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.file import IndexFile
+from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.results import Duplicate, Stored, Utterance
 from pmll_async.text.said import Texts, batches, stamped
-from pmll_async.text.views import Recalling, Tools
+from pmll_async.text.views import Recalling, RecallServices
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.contexts import StampedContext
@@ -76,11 +76,11 @@ class TextMemory(Recalling):
         self._lattice = lattice
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
-        self._keeper = IndexKeeper(None if shelf is None else Shelf(Path(shelf)))
+        self._keeper = TextIndexer(None if shelf is None else IndexFile(Path(shelf)))
         self._own: Callable[..., Lattice] | None = None
         self._has_failed = False
         self._opening = asyncio.Lock()
-        self._tools: Tools | None = None
+        self._tools: RecallServices | None = None
         self._closed = False
 
     @classmethod
@@ -98,7 +98,7 @@ class TextMemory(Recalling):
         own = partial(Lattice.open, path, **options)
         read_only = bool(lattice_options.get("read_only"))
         memory = cls(own(), embedder, preset=preset)
-        memory._keeper = IndexKeeper(Shelf(Path(path) / _SHELF, read_only=read_only))
+        memory._keeper = TextIndexer(IndexFile(Path(path) / _SHELF, read_only=read_only))
         memory._own = own
         return memory
 
@@ -177,7 +177,7 @@ class TextMemory(Recalling):
                 self._check_embedder(lattice)
             raise
 
-    async def _ready(self) -> Tools:
+    async def _ready(self) -> RecallServices:
         self._state()._usable()  # noqa: SLF001  # what `put` and `query` will ask
         if self._tools is None:
             async with self._opening:
@@ -185,7 +185,7 @@ class TextMemory(Recalling):
                     self._tools = await self._prepared()
         return self._tools
 
-    async def _prepared(self) -> Tools:
+    async def _prepared(self) -> RecallServices:
         lattice, embedder = self._lattice, self._embedder
         self._check_embedder(lattice)
         if lattice.dim != embedder.dim:
@@ -195,7 +195,9 @@ class TextMemory(Recalling):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
         await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
-        return Tools(embedder, self._preset, self._keeper, EmbeddingDesk(embedder, survey.call))
+        return RecallServices(
+            embedder, self._preset, self._keeper, EmbeddingBatcher(embedder, survey.call)
+        )
 
     def _check_embedder(self, lattice: Lattice) -> None:
         pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)
@@ -381,7 +383,7 @@ class TextView(Recalling):
         """The state of the lattice."""
         return self._view
 
-    async def _ready(self) -> Tools:
+    async def _ready(self) -> RecallServices:
         return await self._memory._ready()  # noqa: SLF001  # a view is a part of its memory
 
     def _state(self) -> LatticeView:

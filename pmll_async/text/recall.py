@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s
 from pmll_async.text.index.rows import NONE, TextRows
@@ -44,7 +44,7 @@ class Recall:
 
 
 def recall(
-    survey: Survey, keeper: IndexKeeper, preset: Preset, asked: Recall
+    survey: Survey, keeper: TextIndexer, preset: Preset, asked: Recall
 ) -> list[Recollection]:
     """The best lines for a question, by score, then the later. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)
@@ -89,7 +89,7 @@ def _substance(search: Search) -> float:
 
 
 def recent(
-    survey: Survey, keeper: IndexKeeper, limit: int | None, fits: Int64s | None
+    survey: Survey, keeper: TextIndexer, limit: int | None, fits: Int64s | None
 ) -> list[Recollection]:
     """The newest texts of the chain, newest first. Blocks."""
     rows = keeper.follow(survey.snapshot, survey.reader)
@@ -99,7 +99,7 @@ def recent(
 
 
 def _play(
-    survey: Survey, keeper: IndexKeeper, rows: TextRows, fits: Int64s | None, *, branches: bool
+    survey: Survey, keeper: TextIndexer, rows: TextRows, fits: Int64s | None, *, branches: bool
 ) -> Play:
     """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
     snapshot = survey.snapshot

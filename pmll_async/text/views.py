@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.text.batcher import EmbeddingDesk
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.batcher import EmbeddingBatcher
+from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
@@ -20,20 +20,20 @@ from pmll_async.views import Readable, Where
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tools:
+class RecallServices:
     """What an open text memory works with."""
 
     embedder: Embedder | AsyncEmbedder
     preset: Preset
-    keeper: IndexKeeper
-    desk: EmbeddingDesk
+    keeper: TextIndexer
+    desk: EmbeddingBatcher
 
 
 class Recalling(ABC):
     """Asking for texts, in one state of a lattice."""
 
     @abstractmethod
-    async def _ready(self) -> Tools:
+    async def _ready(self) -> RecallServices:
         """What an open memory works with."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Recalling(ABC):
         return recollected(line)
 
 
-async def _meaning(tools: Tools, preset: Preset, question: str) -> Float32 | None:
+async def _meaning(tools: RecallServices, preset: Preset, question: str) -> Float32 | None:
     if not preset.uses(tools.embedder):
         return None
     vector: Float32 = (await tools.desk.embed([question]))[0]

@@ -54,7 +54,7 @@ def canonical_string(text: str) -> str:
     return _encode_plain(text)
 
 
-class _Run(NamedTuple):
+class _Neighbours(NamedTuple):
     """Neighbours in an array, or keys of the object `source`, at a depth."""
 
     items: Sequence[Any]
@@ -71,7 +71,7 @@ def canonical_parts(context: Any) -> Iterator[str]:
     if text is not None:
         yield text
         return
-    todo: list[str | _Run] = [*_opened(context, (yield from _sorted_keys(context)), 1)]
+    todo: list[str | _Neighbours] = [*_opened(context, (yield from _sorted_keys(context)), 1)]
     while todo:
         run = todo.pop()
         if isinstance(run, str):
@@ -94,23 +94,23 @@ def canonical_parts(context: Any) -> Iterator[str]:
             todo += _opened(value, keys, run.depth + 1)
 
 
-def _is_flat(run: _Run) -> bool:
+def _is_flat(run: _Neighbours) -> bool:
     values = run.items if run.source is None else map(run.source.__getitem__, run.items)
     return NESTED.isdisjoint(map(type, values))
 
 
-def _whole(run: _Run) -> Any:
+def _whole(run: _Neighbours) -> Any:
     return run.items if run.source is None else {key: run.source[key] for key in run.items}
 
 
-def _one_by_one(run: _Run) -> list[str | _Run]:
+def _one_by_one(run: _Neighbours) -> list[str | _Neighbours]:
     """The items, or the members, from the last to the first, with commas between them."""
-    texts: list[str | _Run] = []
+    texts: list[str | _Neighbours] = []
     for item in run.items:
         value = item if run.source is None else run.source[item]
         name = "" if run.source is None else f"{canonical_string(item)}:"
         if type(value) in NESTED:
-            texts += [f",{name}", _Run([value], run.depth)]
+            texts += [f",{name}", _Neighbours([value], run.depth)]
         else:
             texts.append(f",{name}{_leaf(value)}")
     first = str(texts[0])[1:]
@@ -119,11 +119,11 @@ def _one_by_one(run: _Run) -> list[str | _Run]:
     return [*texts[:0:-1], first]
 
 
-def _opened(value: Any, keys: list[str] | None, depth: int) -> tuple[str | _Run, ...]:
+def _opened(value: Any, keys: list[str] | None, depth: int) -> tuple[str | _Neighbours, ...]:
     """The end, the inside and the beginning of an object or an array."""
     if keys is None:
-        return "]", _Run(list(value), depth), "["
-    return "}", _Run(keys, depth, value), "{"
+        return "]", _Neighbours(list(value), depth), "["
+    return "}", _Neighbours(keys, depth, value), "{"
 
 
 def _sorted_keys(value: Mapping[Any, Any]) -> Generator[str, None, list[str]]:

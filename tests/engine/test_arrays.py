@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmll_async.engine.ledger.arrays import AnchorMap, Column
+from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray
 
 numbers = st.lists(st.integers(-(2**40), 2**40), max_size=90)
 
 
 @given(st.lists(numbers, max_size=8))
 def test_views_stay_as_they_were(pieces: list[list[int]]) -> None:
-    column = Column(np.int64)
+    column = GrowingArray(np.int64)
     expected: list[int] = []
     shown = []
     for piece in pieces:
@@ -32,7 +32,7 @@ def test_views_stay_as_they_were(pieces: list[list[int]]) -> None:
 def test_an_own_copy_leaves_views_alone(
     first: list[int], second: list[int], data: st.DataObject
 ) -> None:
-    column = Column(np.int64)
+    column = GrowingArray(np.int64)
     column.extend(np.array(first))
     shown = column.view()
     place = data.draw(st.integers(0, len(first) - 1))
@@ -44,7 +44,7 @@ def test_an_own_copy_leaves_views_alone(
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.uint64, np.float64])
 def test_columns_keep_their_type(dtype: type) -> None:
-    column = Column(dtype)
+    column = GrowingArray(dtype)
     column.extend(np.ones(1000, dtype=dtype))
     assert column.view().dtype == dtype
     assert column.own().dtype == dtype
@@ -72,7 +72,7 @@ pieces = st.lists(few, max_size=6) | st.builds(lambda a: [a] * 600, few)
 
 @given(st.lists(st.tuples(pieces, st.booleans()), max_size=6))
 def test_the_lines_of_an_anchor(steps: list[tuple[list[int], bool]]) -> None:
-    column, model = Column(np.uint64), Model()
+    column, model = GrowingArray(np.uint64), Model()
     known = AnchorMap(column)
     for anchors, ask_between in steps:
         column.extend(np.array(anchors, dtype=np.uint64))
@@ -93,7 +93,7 @@ def check(known: AnchorMap, model: Model) -> None:
 def test_many_anchors_in_any_order() -> None:
     random = np.random.default_rng(0)
     anchors = random.integers(0, 2**64, 5000, dtype=np.uint64, endpoint=False)
-    column = Column(np.uint64)
+    column = GrowingArray(np.uint64)
     known = AnchorMap(column)
     for first, stop in [(0, 2000), (2000, 4000), (4000, 4003), (4003, 5000)]:
         column.extend(anchors[first:stop])

@@ -15,7 +15,7 @@ from embedding_support import DIM, PATIENCE, expected
 from pmll_async.errors import InvalidInputError, InvalidVectorError
 from pmll_async.loop.jobs import Jobs
 from pmll_async.protocols import AsyncEmbedder
-from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.openai import OpenAIEmbedder
 
 openai = pytest.importorskip("openai", reason="openai is missing: pip install 'pmll-async[openai]'")
@@ -96,7 +96,7 @@ async def test_a_broken_server_is_an_error_of_the_client() -> None:
 async def test_cancelling_gives_a_slow_request_up() -> None:
     async with asking(scripts.good) as (embedder, server):
         server.may_answer.clear()
-        desk = EmbeddingDesk(embedder, Jobs().run)
+        desk = EmbeddingBatcher(embedder, Jobs().run)
         task = asyncio.create_task(desk.embed(["slow"]))
         assert await asyncio.to_thread(server.asked.wait, PATIENCE)
         task.cancel()

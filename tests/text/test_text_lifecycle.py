@@ -26,7 +26,7 @@ from pmll_async import (
 from pmll_async.errors import WrongEventLoopError
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.keeper import TextIndexer
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -222,7 +222,7 @@ async def test_an_opening_that_fails_leaves_nothing_locked_and_may_be_repeated(
     memory = memory_in(tmp_path)
     for error in (CorruptionError("file", 0, "is damaged"), ValueError("a defect")):
         with monkeypatch.context() as patch:
-            patch.setattr(IndexKeeper, "follow", failing(error))
+            patch.setattr(TextIndexer, "follow", failing(error))
             with pytest.raises(type(error)):
                 await memory
         async with Lattice.open(tmp_path) as lattice:
@@ -251,9 +251,9 @@ async def test_a_locked_store_is_an_error_and_a_later_opening_works(tmp_path: Pa
 DYING = """
 import asyncio, os, sys
 from pmll_async.text import TextMemory
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.keeper import TextIndexer
 
-IndexKeeper.follow = lambda *_: os._exit(3)
+TextIndexer.follow = lambda *_: os._exit(3)
 asyncio.run(TextMemory.open(sys.argv[1])._opened())
 """
 

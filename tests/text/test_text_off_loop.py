@@ -21,10 +21,10 @@ from pmll_async.text.index.rows import TextRows
 pytestmark = pytest.mark.usefixtures("nothing_blocks", "guards", "small_blocks")
 
 GUARDED: list[tuple[Any, str]] = [
-    *((shelf.Shelf, name) for name in ("load", "keep")),
+    *((shelf.IndexFile, name) for name in ("load", "keep")),
     *((TextRows, name) for name in ("read", "add", "adopt")),
     *((Postings, name) for name in ("extend", "find", "frequencies", "tokens_of", "lengths")),
-    *((keeping.IndexKeeper, name) for name in ("follow", "play", "close")),
+    *((keeping.TextIndexer, name) for name in ("follow", "play", "close")),
     *((recalling, name) for name in ("question_terms", "recollected", "Search")),
     (sqlite3, "connect"),
 ]

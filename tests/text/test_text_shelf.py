@@ -29,7 +29,7 @@ from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
 from pmll_async.text.index import file as shelf
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.keeper import TextIndexer
 
 pytestmark = pytest.mark.usefixtures("nothing_blocks")
 
@@ -318,7 +318,7 @@ async def test_threads_that_catch_up_together_read_everything_once() -> None:
     async with opened(store) as memory:
         await fill(memory, 0, 10)
         survey = await memory.lattice.survey()
-        keeper, ready = IndexKeeper(None), threading.Barrier(4)
+        keeper, ready = TextIndexer(None), threading.Barrier(4)
         store.asked.clear()
 
         def follow() -> int:

@@ -17,7 +17,7 @@ from text_support import Told, opened, told
 
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text.index import file as shelf
-from pmll_async.text.index.file import Shelf
+from pmll_async.text.index.file import IndexFile
 
 
 def truncated(place: Path) -> None:
@@ -162,8 +162,8 @@ async def test_a_file_that_cannot_be_written_is_no_matter(
 ) -> None:
     store = await made(place)
     before = place.read_bytes()
-    connect = Shelf._connect
-    monkeypatch.setattr(Shelf, "_connect", lambda self, mode: connect(self, "ro"))
+    connect = IndexFile._connect
+    monkeypatch.setattr(IndexFile, "_connect", lambda self, mode: connect(self, "ro"))
     async with opened(store, shelf=place) as memory:
         await fill(memory, 20, 24)
         assert await told(memory, QUESTION, branches=True) == await without_shelf_of(memory)

@@ -16,7 +16,7 @@ from pmll_async import Candidate, Lattice, LatticeView
 from pmll_async.protocols import Store
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
-from pmll_async.text.index.keeper import IndexKeeper
+from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.views import Recalling
 from pmll_async.values.concert import Float32
 
@@ -114,12 +114,12 @@ class Held:
 def hold_catch_ups(monkeypatch: pytest.MonkeyPatch) -> Held:
     """From now on every catch-up waits."""
     held = Held(asyncio.Event(), threading.Event())
-    loop, follow = asyncio.get_running_loop(), IndexKeeper.follow
+    loop, follow = asyncio.get_running_loop(), TextIndexer.follow
 
-    def slow(self: IndexKeeper, *args: Any) -> Any:
+    def slow(self: TextIndexer, *args: Any) -> Any:
         loop.call_soon_threadsafe(held.begun.set)
         assert held.go_on.wait(10)
         return follow(self, *args)
 
-    monkeypatch.setattr(IndexKeeper, "follow", slow)
+    monkeypatch.setattr(TextIndexer, "follow", slow)
     return held

@@ -13,7 +13,7 @@ _SORTED_FROM: Final = 512
 """So many anchors at once are kept in sorted order (8 bytes each) and not in a dict (125)."""
 
 
-class Column(Generic[Number]):
+class GrowingArray(Generic[Number]):
     """An append-only array; `view(n)` stays valid and unchanged while the column grows."""
 
     __slots__ = ("_array", "_length")
@@ -62,7 +62,7 @@ class AnchorMap:
     through its sorted order, what came since through a dict.
     """
 
-    def __init__(self, anchors: Column[np.uint64]) -> None:
+    def __init__(self, anchors: GrowingArray[np.uint64]) -> None:
         self._anchors = anchors
         self._order = np.empty(0, dtype=np.intp)
         self._in_bulk = 0

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from pmll_async.engine.ledger.arrays import AnchorMap, Column
+from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray
 from pmll_async.engine.ledger.snapshot import Snapshot, Timeline
 from pmll_async.engine.ledger.state import RankedLines, State
 from pmll_async.protocols import Index
@@ -30,20 +30,20 @@ class Ledger:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._digest = ROOT_DIGEST
-        self._times = Column(np.float64)
-        self._line_starts = Column(np.int32)
+        self._times = GrowingArray(np.float64)
+        self._line_starts = GrowingArray(np.int32)
         self._line_starts.append(0)
-        self._anchors = Column(np.uint64)
-        self._kinds = Column(np.uint8)
+        self._anchors = GrowingArray(np.uint64)
+        self._kinds = GrowingArray(np.uint8)
         self._births: list[tuple[int, float]] = []
-        self._records = Column(np.int32)
-        self._ranked = Column(np.int32)
-        self._ranked_lines = Column(np.int32)
-        self._timestamps = Column(np.float64)
-        self._novelties = Column(np.float64)
-        self._order = Column(np.int32)
-        self._ranked_anchors = Column(np.uint64)
-        self._on_chain = Column(np.bool_)
+        self._records = GrowingArray(np.int32)
+        self._ranked = GrowingArray(np.int32)
+        self._ranked_lines = GrowingArray(np.int32)
+        self._timestamps = GrowingArray(np.float64)
+        self._novelties = GrowingArray(np.float64)
+        self._order = GrowingArray(np.int32)
+        self._ranked_anchors = GrowingArray(np.uint64)
+        self._on_chain = GrowingArray(np.bool_)
         self._by_anchor = AnchorMap(self._anchors)
         self._marks: list[Mark] = []
         self._mark_numbers: list[int] = []

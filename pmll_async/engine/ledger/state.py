@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import Column
+from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.engine.ledger.snapshot import DORMANT_BELOW, Ints, Snapshot, Timeline
 from pmll_async.protocols import Columns
 from pmll_async.records.blocks import BRANCH, KeyUse, Mark
@@ -39,10 +39,10 @@ class State:
     """
 
     def __init__(self) -> None:
-        self.chain = Column(np.int32)
-        self.strengths, self.row_strengths = Column(np.float64), Column(np.float64)
-        self.present, self.alive = Column(np.bool_), Column(np.bool_)
-        self.revised, self.live = Column(np.bool_), Column(np.bool_)
+        self.chain = GrowingArray(np.int32)
+        self.strengths, self.row_strengths = GrowingArray(np.float64), GrowingArray(np.float64)
+        self.present, self.alive = GrowingArray(np.bool_), GrowingArray(np.bool_)
+        self.revised, self.live = GrowingArray(np.bool_), GrowingArray(np.bool_)
         self.keys: dict[str, KeyUse] = {}
 
     def add_line(self, line: int, *, is_ranked: bool) -> None:

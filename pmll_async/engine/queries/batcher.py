@@ -15,7 +15,7 @@ from typing import Final
 
 from pmll_async.engine.events.stats import QueryBatch, QuerySums
 from pmll_async.engine.ledger.snapshot import Snapshot
-from pmll_async.engine.queries.reader import Question, Reader
+from pmll_async.engine.queries.reader import Query, Reader
 from pmll_async.errors import twin
 from pmll_async.loop.breathing import WAKE_AT_ONCE
 from pmll_async.loop.jobs import Jobs, running_loop
@@ -32,16 +32,16 @@ _BATCH: Final = 128
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _WaitingQuery:
     """A question, the state it is put to (None: the newest), and who waits."""
 
-    question: Question
+    question: Query
     snapshot: Snapshot | None
     future: asyncio.Future[list[MemoryLine]]
     answer: list[MemoryLine] | Exception | None = None
 
 
-class QueryDesk:
+class QueryBatcher:
     """Takes questions on one loop and answers each with its lines."""
 
     def __init__(
@@ -57,7 +57,7 @@ class QueryDesk:
         self._sums = QuerySums()
         self._spent = 0
         self._loop = jobs.loop
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingQuery] = deque()
         self._busy = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
@@ -67,12 +67,12 @@ class QueryDesk:
         """What it did so far, as of the last batch; in any thread."""
         return self._sums
 
-    async def ask(self, question: Question, snapshot: Snapshot | None) -> list[MemoryLine]:
+    async def ask(self, question: Query, snapshot: Snapshot | None) -> list[MemoryLine]:
         """The lines that answer; of the newest state when `snapshot` is None."""
         running_loop(self._loop)
         if self._is_quick(question, snapshot or self._newest()):
             return await self._answer_here(question, snapshot or self._newest())
-        waiting = _Waiting(question, snapshot, self._loop.create_future())
+        waiting = _WaitingQuery(question, snapshot, self._loop.create_future())
         self._waiting.append(waiting)
         if not self._busy:
             # What comes while this is under way makes the next batch.
@@ -83,7 +83,7 @@ class QueryDesk:
         """Wait until every question taken has its answer."""
         await self._idle.wait()
 
-    def _is_quick(self, question: Question, snapshot: Snapshot) -> bool:
+    def _is_quick(self, question: Query, snapshot: Snapshot) -> bool:
         """Whether the answer takes less than a hop, and this turn of the loop has room for it."""
         count = snapshot.columns.count
         size = count * self._dim
@@ -106,7 +106,7 @@ class QueryDesk:
     def _next_turn(self) -> None:
         self._spent = 0
 
-    async def _answer_here(self, question: Question, snapshot: Snapshot) -> list[MemoryLine]:
+    async def _answer_here(self, question: Query, snapshot: Snapshot) -> list[MemoryLine]:
         began = perf_counter()
         [hits] = self._reader.rank(snapshot, [question])
         lines = self._reader.kept_lines(snapshot, hits)
@@ -135,15 +135,15 @@ class QueryDesk:
             return
         job.add_done_callback(lambda _: self._start())
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _take(self) -> list[_WaitingQuery]:
+        batch: list[_WaitingQuery] = []
         while self._waiting and len(batch) < _BATCH:
             waiting = self._waiting.popleft()
             if not waiting.future.done():
                 batch.append(waiting)
         return batch
 
-    def _answer(self, batch: list[_Waiting]) -> None:
+    def _answer(self, batch: list[_WaitingQuery]) -> None:
         began = perf_counter()
         try:
             self._answer_all(batch)
@@ -155,9 +155,9 @@ class QueryDesk:
         # Straight to the loop: the job's own future would take two more of its turns.
         self._loop.call_soon_threadsafe(self._settle, batch, perf_counter() - began)
 
-    def _answer_all(self, batch: list[_Waiting]) -> None:
+    def _answer_all(self, batch: list[_WaitingQuery]) -> None:
         newest = self._newest()
-        by_state: dict[int, tuple[Snapshot, list[_Waiting]]] = {}
+        by_state: dict[int, tuple[Snapshot, list[_WaitingQuery]]] = {}
         for waiting in batch:
             snapshot = waiting.snapshot or newest
             by_state.setdefault(id(snapshot), (snapshot, []))[1].append(waiting)
@@ -166,7 +166,7 @@ class QueryDesk:
             for waiting, answer in zip(group, answers, strict=True):
                 waiting.answer = answer
 
-    def _settle(self, batch: list[_Waiting], seconds: float) -> None:
+    def _settle(self, batch: list[_WaitingQuery], seconds: float) -> None:
         self._tally(len(batch), seconds)
         self._hand_out(batch)
 
@@ -175,7 +175,7 @@ class QueryDesk:
         self._sums = self._sums.with_batch(batch)
         self._answered(batch)
 
-    def _hand_out(self, batch: list[_Waiting]) -> None:
+    def _hand_out(self, batch: list[_WaitingQuery]) -> None:
         for waiting in batch[:WAKE_AT_ONCE]:
             if waiting.future.done():
                 continue

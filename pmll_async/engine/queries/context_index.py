@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import Column
+from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.loop.breathing import Breather
 from pmll_async.values.contexts import parse_json
@@ -39,7 +39,7 @@ class PathColumn:
         self.covered = 0
         """The records whose lines it has."""
         self.values: list[Any] = []
-        self._codes = Column(np.int32)
+        self._codes = GrowingArray(np.int32)
         self._numbers: dict[Hashable, int] = {}
 
     @property

@@ -36,7 +36,7 @@ class _Waiting:
     error: Exception | None = None
 
 
-class FilterDesk:
+class FilterBatcher:
     """Has filters evaluated for any number of callers on one loop."""
 
     def __init__(self, reader: Reader, jobs: Jobs) -> None:

@@ -33,7 +33,7 @@ _EMPTY: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class Query:
     """A query as the caller put it; `floor` None stands for the concert's.
 
     `rows` are the index rows that its filter matches, where they are known; `where` is one that is
@@ -105,13 +105,13 @@ class Reader:
 
     # --- queries -------------------------------------------------------------------------------
 
-    def rank(self, snapshot: Snapshot, questions: Sequence[Question]) -> list[list[Hit]]:
+    def rank(self, snapshot: Snapshot, questions: Sequence[Query]) -> list[list[Hit]]:
         """The best rows for each question, all in one product."""
         queries = [self._rank_query(snapshot, question) for question in questions]
         return self._index.rank(snapshot.columns, queries)
 
     def answer(
-        self, snapshot: Snapshot, questions: Sequence[Question]
+        self, snapshot: Snapshot, questions: Sequence[Query]
     ) -> list[list[MemoryLine] | Exception]:
         """The lines for each question; one that meets damage fails alone."""
         prepared = [_tried(self._rank_query, snapshot, question) for question in questions]
@@ -138,7 +138,7 @@ class Reader:
         except KeyError:
             return None
 
-    def _rank_query(self, snapshot: Snapshot, question: Question) -> RankQuery:
+    def _rank_query(self, snapshot: Snapshot, question: Query) -> RankQuery:
         concert, rows = self.concert, question.rows
         if question.where is not None:
             rows = self.rows(snapshot, question.where)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.ledger import Ledger
-from pmll_async.engine.queries.batcher import QueryDesk
-from pmll_async.engine.queries.matches import FilterDesk
+from pmll_async.engine.queries.batcher import QueryBatcher
+from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.loop.jobs import Jobs
 
@@ -22,8 +22,8 @@ class Services:
     """What an open lattice reads with."""
 
     reader: Reader
-    desk: QueryDesk
-    filters: FilterDesk
+    desk: QueryBatcher
+    filters: FilterBatcher
     jobs: Jobs
     ledger: Ledger
     dim: int

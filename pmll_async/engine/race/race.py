@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Heat:
+class RaceRun:
     """How a race went, in entry order; `entries` is not empty."""
 
     entries: tuple[Entry, ...]
@@ -58,7 +58,7 @@ async def run_race(
     *,
     score: Callable[[list[Candidate]], Awaitable[list[float | Exception]]],
     seconds: float | None = None,
-) -> Heat:
+) -> RaceRun:
     """Run the candidates over `view` and score what they return, all of them in one call.
 
     What has finished after `seconds` competes; the rest is cancelled, awaited and listed as
@@ -76,7 +76,7 @@ async def run_race(
     unfinished = tuple(runners.unfinished())
     if not entries:
         raise NoWinnerError(failures, unfinished)
-    return Heat(entries, failures, unfinished)
+    return RaceRun(entries, failures, unfinished)
 
 
 async def judge_all(

@@ -11,7 +11,7 @@ import numpy as np
 
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.services import Services
-from pmll_async.engine.race.race import CandidateFunction, Heat, Judge, judge_all, run_race
+from pmll_async.engine.race.race import CandidateFunction, Judge, RaceRun, judge_all, run_race
 from pmll_async.errors import ConflictError, InvalidInputError
 from pmll_async.records.encoder import Encoder
 from pmll_async.records.proposals import PutProposal, RaceEntry, RaceProposal
@@ -32,7 +32,7 @@ _YIELD_EVERY: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Racecourse:
+class RaceScoring:
     """Where one race is run: the view that all candidates see, and how they are scored."""
 
     services: Services
@@ -108,7 +108,7 @@ def _key(put: PutProposal) -> Float32:
     return np.frombuffer(put.content.key, dtype="<f4")
 
 
-def _proposal(heat: Heat, puts: dict[int, PutProposal], decay: float) -> RaceProposal:
+def _proposal(heat: RaceRun, puts: dict[int, PutProposal], decay: float) -> RaceProposal:
     """Best first; of equal contents, which would share an anchor, only the best."""
     places: dict[bytes, int] = {}
     ranked: list[PutProposal] = []

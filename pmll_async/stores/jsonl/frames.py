@@ -45,7 +45,7 @@ class BadFrameError(ValueError):
     """These bytes are not what was written; the message says why."""
 
 
-class Head(NamedTuple):
+class FrameHead(NamedTuple):
     """What a frame says: its number, records known durable, how many of its group follow."""
 
     n: int
@@ -86,14 +86,14 @@ def encode_frame(record: Record, n: int, d: int) -> bytes:
     return close_line(encode_record(record, f'"n":{n},"d":{d},').encode())
 
 
-def check_frame(line: bytes) -> Head:
+def check_frame(line: bytes) -> FrameHead:
     """The head of a log line whose checksum holds; `BadFrameError` otherwise."""
     checked_body(line)
     match = _HEAD.match(line)
     if match is None:
         raise BadFrameError("the line does not begin like a record")
     n, d, g = match.groups(b"0")
-    return Head(int(n), int(d), int(g))
+    return FrameHead(int(n), int(d), int(g))
 
 
 def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
@@ -111,7 +111,7 @@ def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
     return record
 
 
-def decode_exactly(line: bytes, head: Head, hasher: Hasher) -> Record:
+def decode_exactly(line: bytes, head: FrameHead, hasher: Hasher) -> Record:
     """The record of a checked line, which must be byte for byte what we write for it.
 
     That refuses whatever parses to the same values: repeated keys, other spellings of a number, a

@@ -12,7 +12,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.stores.jsonl.cache import Cache, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame, checksum_text
+from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, checksum_text
 from pmll_async.stores.jsonl.lock import read_holder
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.scan import Scan, scan_frames, settle
@@ -20,7 +20,7 @@ from pmll_async.stores.jsonl.segments import locate
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What was found: the manifest, the frames behind the trusted cache, and how far to go.
 
     `proven` is how many records are known to have been durable, `limit` how many are served.
@@ -48,7 +48,7 @@ class Loader:
         self._handed = 0
         self.parsed = 0
 
-    def plan(self, *, whole: bool) -> Plan:
+    def plan(self, *, whole: bool) -> LoadPlan:
         """Look at the disk: `whole` goes for all records that hold, otherwise for the durable ones.
 
         Raises `CorruptionError` for damage that is no torn end.
@@ -65,7 +65,7 @@ class Loader:
             settle(scan, self._folder, self._log.table, manifest)
             proven = max(scan.proven, manifest.records)
             durable = max(proven, self._log.records, holder.durable if holder else 0)
-            plan = Plan(
+            plan = LoadPlan(
                 whole, manifest, scan, proven, scan.keep if whole else min(scan.keep, durable)
             )
             usable = self._usable(plan)
@@ -73,7 +73,7 @@ class Loader:
                 return plan
             self._cache.keep(usable)
 
-    def blocks(self, plan: Plan) -> Generator[Block, None, Plan]:
+    def blocks(self, plan: LoadPlan) -> Generator[Block, None, LoadPlan]:
         """The blocks of a plan that were not handed over yet; returns the plan as it turned out."""
         skipped = sum(header.stop <= self._handed for header in self._cache.headers)
         with closing(self._cache.blocks(skipped)) as blocks:
@@ -124,7 +124,7 @@ class Loader:
             count -= 1
         return count
 
-    def _last_head(self, header: CachedBlock) -> Head | None:
+    def _last_head(self, header: CachedBlock) -> FrameHead | None:
         if header.place > self._log.table.stop:
             return None
         line = self._log.bytes_at(header.last, header.place)
@@ -135,7 +135,7 @@ class Loader:
         same = head.n == header.stop - 1 and checksum_text(line) == header.checksum
         return head if same else None
 
-    def _usable(self, plan: Plan) -> int:
+    def _usable(self, plan: LoadPlan) -> int:
         """How many cached blocks lie within what is served and across no place of interest.
 
         Those are the ends of segments that the manifest does not list, and of what is proven: the

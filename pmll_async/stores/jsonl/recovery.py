@@ -14,7 +14,7 @@ from pmll_async.protocols import Recovery
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import LOCK, MANIFEST, SEGMENT_NAME, STORE, write_manifest
-from pmll_async.stores.jsonl.loader import Plan
+from pmll_async.stores.jsonl.loader import LoadPlan
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.segments import Table, next_number, plain_table, segment_name
 
@@ -22,7 +22,7 @@ _OURS: Final = "|".join([*map(re.escape, (LOCK, MANIFEST, STORE)), SEGMENT_NAME.
 _TEMPORARY: Final = re.compile(rf"(?:{_OURS})(?:\.torn-[0-9]+)?\.tmp")
 
 
-def mend(folder: Directory, log: Log, cache: Cache, plan: Plan) -> Recovery:
+def mend(folder: Directory, log: Log, cache: Cache, plan: LoadPlan) -> Recovery:
     """Bring the files of a loaded log in order, so that the next record can be appended.
 
     Returns what was torn and moved aside. Afterwards the files hold the log's records and nothing

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pmll_async.errors import CorruptionError
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import Manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame
+from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame
 from pmll_async.stores.jsonl.segments import Segment, Table
 
 
@@ -75,7 +75,7 @@ def scan_frames(folder: Directory, table: Table, place: int, first: int, proven:
     return scan
 
 
-def _follow(scan: Scan, folder: Directory, segment: Segment, offset: int, head: Head) -> None:
+def _follow(scan: Scan, folder: Directory, segment: Segment, offset: int, head: FrameHead) -> None:
     reason = out_of_order(head, scan.stop, scan.following)
     if reason:
         raise CorruptionError(folder.named(segment.file), offset, reason, scan.stop)
@@ -86,7 +86,7 @@ def _follow(scan: Scan, folder: Directory, segment: Segment, offset: int, head: 
     scan.following = head.g
 
 
-def out_of_order(head: Head, due: int, following: int) -> str:
+def out_of_order(head: FrameHead, due: int, following: int) -> str:
     """Why this frame cannot be that of record `due`, `following` more of a group being due."""
     if head.n != due:
         return f"record {head.n} stands where record {due} is due"

@@ -25,7 +25,7 @@ from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.entry import find_header, prepare_folder
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import read_manifest, translated
-from pmll_async.stores.jsonl.loader import Loader, Plan
+from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.recovery import mend
@@ -254,7 +254,7 @@ class JsonlStore:
             segment_bytes=self._segment_bytes,
         )
 
-    def _plan(self, session: _Session) -> Plan:
+    def _plan(self, session: _Session) -> LoadPlan:
         if session.lock is not None:
             return session.loader.plan(whole=True)
         for _ in range(_ATTEMPTS):

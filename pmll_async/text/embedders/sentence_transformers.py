@@ -12,7 +12,7 @@ from pmll_async.values.concert import Float32
 from pmll_async.values.vectors import refuse_one_text
 
 
-class Encoder(Protocol):
+class SentenceEncoder(Protocol):
     """What is used of a `sentence_transformers.SentenceTransformer`."""
 
     def encode(
@@ -29,7 +29,7 @@ class SentenceTransformerEmbedder:
     The model reads batches, so in the last bits a vector may depend on what it is embedded with.
     """
 
-    def __init__(self, model: Encoder, *, id: str) -> None:  # noqa: A002  # the protocol's word
+    def __init__(self, model: SentenceEncoder, *, id: str) -> None:  # noqa: A002  # the protocol's word
         if not id:
             raise InvalidInputError("id names the model and its revision, and is not empty")
         self._model, self._id = model, id

@@ -72,7 +72,7 @@ class Shelved:
         return self.first + len(self.block.lengths)
 
 
-class Shelf:
+class IndexFile:
     """A file of blocks. An unusable one is an empty one; it never makes its user fail.
 
     A file that is no shelf is left as it is.

@@ -14,7 +14,7 @@ from pmll_async.engine.ledger.snapshot import Snapshot, Timeline
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.loop.breathing import Breather
 from pmll_async.records.blocks import NOTE
-from pmll_async.text.index.file import Shelf, Shelved
+from pmll_async.text.index.file import IndexFile, Shelved
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.rows import NONE, RowBlock, TextRows
 from pmll_async.values.anchors import ROOT_ANCHOR
@@ -25,10 +25,10 @@ _SHELVED_FROM: Final = 1024
 """So many rows wait in memory before they are put on the shelf together."""
 
 
-class IndexKeeper:
+class TextIndexer:
     """Brings `rows` up to the state that is asked for. Methods block."""
 
-    def __init__(self, shelf: Shelf | None) -> None:
+    def __init__(self, shelf: IndexFile | None) -> None:
         self.rows = TextRows()
         self._shelf = shelf
         self._lock = threading.Lock()

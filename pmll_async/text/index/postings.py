@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import Column
+from pmll_async.engine.ledger.arrays import GrowingArray
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -25,7 +25,7 @@ _LARGEST_SEGMENT: Final = 16384  # sorting its postings takes some 30 ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Segment:
+class PostingSegment:
     """The postings of rows `first` … `stop - 1`.
 
     `terms` int32 are distinct and ascending; those of the i-th are `rows` and `counts` from
@@ -64,10 +64,10 @@ class Postings:
     def __init__(self) -> None:
         self.vocabulary: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._tokens = Column(np.int32)
-        self._starts = Column(np.int64)
+        self._tokens = GrowingArray(np.int32)
+        self._starts = GrowingArray(np.int64)
         self._starts.append(0)
-        self._segments: tuple[Segment, ...] = ()
+        self._segments: tuple[PostingSegment, ...] = ()
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -163,7 +163,7 @@ class Postings:
             self._merge(segments)
             self._segments = tuple(segments)
 
-    def _merge(self, segments: list[Segment]) -> None:
+    def _merge(self, segments: list[PostingSegment]) -> None:
         while len(segments) >= _MERGED_AT_ONCE:
             last = segments[-_MERGED_AT_ONCE:]
             size = last[-1].stop - last[-1].first
@@ -172,14 +172,14 @@ class Postings:
                 return
             segments[-_MERGED_AT_ONCE:] = [self._segment(last[0].first, last[-1].stop)]
 
-    def _segment(self, first: int, stop: int) -> Segment:
+    def _segment(self, first: int, stop: int) -> PostingSegment:
         starts = self._starts.view()[first : stop + 1]
         tokens = self._tokens.view()[int(starts[0]) : int(starts[-1])]
         rows = np.repeat(np.arange(first, stop, dtype=np.int64), np.diff(starts))
         pairs, counts = np.unique((tokens.astype(np.int64) << 32) | rows, return_counts=True)
         numbers = (pairs >> 32).astype(np.int32)
         firsts = np.flatnonzero(np.diff(numbers, prepend=np.int32(-1)))
-        return Segment(
+        return PostingSegment(
             first,
             stop,
             terms=numbers[firsts],

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import Column
+from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.text.embedders.hashing import words
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
 from pmll_async.text.index.terms import date_terms, terms
@@ -107,9 +107,9 @@ class TextRows:
         self._speaker_numbers: dict[str, int] = {}
         self._speakers_by_word: dict[str, list[int]] = {}
         self._session_numbers: dict[str, int] = {}
-        self._speaker, self._session = Column(np.int32), Column(np.int32)
-        self._marks = Column(np.uint8)
-        self._before, self._after = Column(np.int32), Column(np.int32)
+        self._speaker, self._session = GrowingArray(np.int32), GrowingArray(np.int32)
+        self._marks = GrowingArray(np.uint8)
+        self._before, self._after = GrowingArray(np.int32), GrowingArray(np.int32)
         self._last_in_session: dict[int, int] = {}
 
     def __len__(self) -> int:

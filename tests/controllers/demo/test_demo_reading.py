@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.demo.passages import Passage, passages, reference
-from controllers.demo.relevance import Page, Question, Vocabulary, tokens
+from controllers.demo.relevance import Page, QuestionWords, Vocabulary, tokens
 
 TOPIC = """The "demo" statement
 ********************
@@ -105,13 +105,13 @@ VOCABULARY = Vocabulary(PAGES)
     ],
 )
 def test_the_right_page_scores_best(asked: str, best: int) -> None:
-    question = Question.of(asked, VOCABULARY)
+    question = QuestionWords.of(asked, VOCABULARY)
     scores = [question.score(page) for page in PAGES]
     assert scores.index(max(scores)) == best
 
 
 def test_what_is_missing_is_named() -> None:
-    question = Question.of("How is bread baked in Paris?", VOCABULARY)
+    question = QuestionWords.of("How is bread baked in Paris?", VOCABULARY)
     assert question.missing(PAGES[3]) == ["paris"]
     assert set(question.missing(PAGES[0])) == {"bread", "bak", "paris"}
 
@@ -122,7 +122,7 @@ def test_dunder_names_are_words_of_their_own() -> None:
 
 @given(st.text(), st.text(min_size=1), st.text(min_size=1))
 def test_every_score_is_a_share(asked: str, title: str, text: str) -> None:
-    question = Question.of(asked, VOCABULARY)
+    question = QuestionWords.of(asked, VOCABULARY)
     for one in (*PAGES, page(text, title)):
         assert 0.0 <= question.score(one) <= 1.0
         assert all(0.0 <= mark <= 1.0 + 1e-9 for mark in question.marks(one).values())

@@ -9,7 +9,7 @@ from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, Head, check_frame, decode_exactly
+from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, decode_exactly
 from pmll_async.stores.jsonl.scan import out_of_order
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
@@ -18,7 +18,7 @@ from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class LogPlace:
     """A place before record `n`, with the digest there if every record before could be read."""
 
     n: int
@@ -42,25 +42,25 @@ class LogCheck:
         self._digests = manifest.digests
         self._following = 0
         self._lost = False
-        self.group: Point | None = None
-        self._here = Point(0, "", 0, ROOT_DIGEST)
+        self.group: LogPlace | None = None
+        self._here = LogPlace(0, "", 0, ROOT_DIGEST)
         shape = None if header is None else Dimensions(header.dim, header.value_dim)
         self.chain = Chain(hasher, shape)
         self.proven = manifest.records
         self.findings: list[Finding] = []
         self.later: list[Finding] = []
-        self.broken: Point | None = None
+        self.broken: LogPlace | None = None
         self.reason = ""
 
     @property
-    def keep(self) -> Point:
+    def keep(self) -> LogPlace:
         """Where the log ends, without what is torn or damaged and without an unfinished group."""
         return self.broken or self.group or self._here
 
     def line(self, segment: Segment, offset: int, line: bytes) -> None:
         """One more line."""
         digest = self._here.digest
-        self._here = Point(self.chain.revision, segment.file, offset, digest)
+        self._here = LogPlace(self.chain.revision, segment.file, offset, digest)
         try:
             head = check_frame(line)
         except BadFrameError as exc:
@@ -76,7 +76,7 @@ class LogCheck:
         self._find(reason)
         self._lost, self.group, self._following = True, None, 0
 
-    def _in_order(self, head: Head) -> bool:
+    def _in_order(self, head: FrameHead) -> bool:
         reason = out_of_order(head, self.chain.revision, self._following)
         # Behind a place that cannot be read, records are missing for a reason already told.
         if reason and not (self._lost and head.n > self.chain.revision and head.d <= head.n):
@@ -85,10 +85,10 @@ class LogCheck:
             return False
         if head.n > self.chain.revision:
             self.chain.miss(head.n)
-            self._here = Point(head.n, self._here.file, self._here.offset, None)
+            self._here = LogPlace(head.n, self._here.file, self._here.offset, None)
         return True
 
-    def _take(self, head: Head, line: bytes, place: int) -> None:
+    def _take(self, head: FrameHead, line: bytes, place: int) -> None:
         record = self._decoded(head, line)
         before, n = self._here, self.chain.revision
         if head.g and self.group is None:
@@ -106,9 +106,9 @@ class LogCheck:
         if digest and self._digests.get(n + 1, digest) != digest:
             reason = f"its digest after {n + 1} records is not that of the log"
             self.findings.append(Finding("damage", MANIFEST, 0, n, reason))
-        self._here = Point(n + 1, before.file, before.offset + len(line), digest)
+        self._here = LogPlace(n + 1, before.file, before.offset + len(line), digest)
 
-    def _decoded(self, head: Head, line: bytes) -> Record | None:
+    def _decoded(self, head: FrameHead, line: bytes) -> Record | None:
         """The record, or None after telling why it is none; wrong anchors are told as well."""
         try:
             record = decode_exactly(line, head, self._hasher)

@@ -26,7 +26,7 @@ from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_files
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
 from pmll_async.stores.jsonl.verify.findings import Finding, Report, Severity
-from pmll_async.stores.jsonl.verify.log import LogCheck, Point
+from pmll_async.stores.jsonl.verify.log import LogCheck, LogPlace
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 
 _ATTEMPTS: Final = 5
@@ -116,7 +116,7 @@ class _Verification:
             found.append(self._at(keep, "torn", log.reason or "a group is not finished"))
         self._findings += [f for f in found if not self._live or f.n is None or f.n < durable]
 
-    def _at(self, point: Point, severity: Severity, reason: str) -> Finding:
+    def _at(self, point: LogPlace, severity: Severity, reason: str) -> Finding:
         last = self._table.segments[-1].file if self._table.segments else MANIFEST
         return Finding(severity, point.file or last, point.offset, point.n, reason)
 

@@ -24,22 +24,22 @@ from embedding_support import (
 from pmll_async.errors import InvalidInputError, InvalidVectorError, LatticeClosedError
 from pmll_async.loop.jobs import Jobs
 from pmll_async.protocols import AsyncEmbedder, Embedder
-from pmll_async.text.batcher import EmbeddingDesk
+from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.values.concert import Float32
 
 
 def desk_of(
     embedder: Embedder | AsyncEmbedder, *, cached: int = 4096, batch: int | None = 4
-) -> EmbeddingDesk:
-    return EmbeddingDesk(embedder, Jobs().run, cached=cached, batch=batch)
+) -> EmbeddingBatcher:
+    return EmbeddingBatcher(embedder, Jobs().run, cached=cached, batch=batch)
 
 
-def is_idle(desk: EmbeddingDesk) -> bool:
+def is_idle(desk: EmbeddingBatcher) -> bool:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     return not (desk._pending or desk._rotation or desk._leader or desk._busy or others)
 
 
-def start(desk: EmbeddingDesk, texts: Sequence[str]) -> asyncio.Task[Float32]:
+def start(desk: EmbeddingBatcher, texts: Sequence[str]) -> asyncio.Task[Float32]:
     return asyncio.create_task(desk.embed(texts))
 
 
@@ -189,7 +189,7 @@ async def test_a_cancelled_follower_takes_its_texts_with_it() -> None:
 async def test_when_all_have_gone_nothing_more_is_embedded() -> None:
     embedder = HeldEmbedder()
     jobs = Jobs()
-    desk = EmbeddingDesk(embedder, jobs.run, batch=4)
+    desk = EmbeddingBatcher(embedder, jobs.run, batch=4)
     tasks = [start(desk, [f"{name} {n}" for n in range(10)]) for name in "abc"]
     await embedder.begun.get()
     await cancelled(*tasks)
@@ -226,7 +226,7 @@ async def test_an_error_reaches_those_whose_texts_were_in_the_call() -> None:
 async def test_a_refused_job_is_every_waiting_callers_error() -> None:
     jobs = Jobs()
     await jobs.close()
-    desk = EmbeddingDesk(FreeEmbedder(), jobs.run, batch=4)
+    desk = EmbeddingBatcher(FreeEmbedder(), jobs.run, batch=4)
     outcomes = await asyncio.gather(
         *(desk.embed([f"text {n}"]) for n in range(9)), return_exceptions=True
     )
@@ -330,7 +330,7 @@ async def test_callers_who_come_and_go_at_random(seed: int, remote: bool) -> Non
     chance = random.Random(seed)
     jobs = Jobs()
     embedder = RemoteEmbedder() if remote else HeldEmbedder()
-    desk = EmbeddingDesk(embedder, jobs.run, cached=5, batch=3)
+    desk = EmbeddingBatcher(embedder, jobs.run, cached=5, batch=3)
     live: dict[asyncio.Task[Float32], list[str]] = {}
     for _ in range(150):
         deed = chance.random()

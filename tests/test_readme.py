@@ -16,6 +16,7 @@ from cli_support import ROOT, TIMEOUT, environment, pmll
 from pmll_async.text import ASSISTANT, DIALOGUE, NOTES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LONGEST_README = 7000
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
@@ -33,7 +34,7 @@ def examples() -> list[Example]:
     for name in DOCUMENTS:
         text = (ROOT / name).read_text(encoding="utf-8")
         blocks = list(FENCED.finditer(text))
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        for block, following in zip(blocks, [*blocks[1:], None], strict=False):
             if block[1] == "python":
                 title = re.findall(r"^## (.*)$", text[: block.start()], re.MULTILINE)[-1]
                 output = following[2] if following and following[1] == "text" else None
@@ -45,9 +46,16 @@ def links() -> list[tuple[str, str]]:
     found = []
     for name in DOCUMENTS:
         text = (ROOT / name).read_text(encoding="utf-8")
-        targets = re.findall(r"\]\(([^)#]+)\)", text)
+        targets = re.findall(r"\]\(([^)]+)\)", text)
         found += [(name, target) for target in targets if "://" not in target]
-    return found
+    return list(dict.fromkeys(found))
+
+
+def fragments(document: Path) -> set[str]:
+    """What a link calls the headings of a document."""
+    text = FENCED.sub("", document.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands() -> list[list[str]]:
@@ -82,7 +90,23 @@ def test_some_blocks_show_their_output() -> None:
 
 @pytest.mark.parametrize(("document", "target"), links())
 def test_each_link_leads_somewhere(document: str, target: str) -> None:
-    assert (ROOT / document).parent.joinpath(target).exists()
+    path, _, anchor = target.partition("#")
+    place = (ROOT / document).parent.joinpath(path) if path else ROOT / document
+    assert place.exists()
+    assert not anchor or anchor in fragments(place)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= LONGEST_README
+
+
+def test_the_index_names_every_page_and_the_readme_the_index() -> None:
+    pages = {name for name in DOCUMENTS if name.startswith("docs/")}
+    linked = links()
+    assert {f"docs/{target}" for document, target in linked if document == "docs/index.md"} >= (
+        pages - {"docs/index.md"}
+    )
+    assert "docs/index.md" in {target for document, target in linked if document == "README.md"}
 
 
 def test_each_command_shown_is_there() -> None:
@@ -102,7 +126,8 @@ def test_each_make_target_shown_is_there() -> None:
 
 
 def test_the_benchmark_table_has_its_place() -> None:
-    assert README.count("<!-- benchmarks -->") == README.count("<!-- /benchmarks -->") == 1
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert text.count("<!-- benchmarks -->") == text.count("<!-- /benchmarks -->") == 1
 
 
 def test_the_table_of_scorers_has_the_weights_of_the_presets() -> None:

@@ -1,4 +1,4 @@
-"""PLAN and REFLECT of research; the acts are in `looking`."""
+"""PLAN and REFLECT of research; the acts are in `lookups`."""
 
 from __future__ import annotations
 

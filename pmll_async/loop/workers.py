@@ -1,8 +1,8 @@
 """Workers: the few threads that all lattices of a process share, begun on demand, gone when idle.
 
 `READS` answer queries and look-ups, `COMMITS` run the traces, and `CALLS` run what may wait for
-others: the user's code, and the opening of stores. User code is never run by the first two, so
-that it may wait for what they do.
+others: the user's code, and the opening of stores. But for a lattice's clock,
+user code is never run by the first two, so that it may wait for what they do.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def message_of(error: BaseException) -> str:
     try:
         return str(error)
     # One of the user's may not even be able to say what it is.
-    except Exception as exc:  # noqa: BLE001  # as said
+    except Exception as exc:  # noqa: BLE001
         return f"its message raised {type(exc).__name__}"
 
 

@@ -224,7 +224,7 @@ class WorkingMemory:
         try:
             item = await factory()
         # Whatever it is, all who wait must learn it.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             pending.error = exc
             self._failed += 1
             self._settle(pending)

@@ -137,7 +137,7 @@ async def _followed(run: RunStream, teller: RunTeller) -> tuple[int, Exception |
         except StopAsyncIteration:
             return count, None
         # It is the user's code that ran, and the journal has it as well: here it is told.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             return count, exc
         teller.take(event)
         count += 1

@@ -144,7 +144,7 @@ def _returned(function: Callable[..., object]) -> tuple[Any, str]:
     try:
         return get_type_hints(function, include_extras=True).get("return", Any), ""
     # An annotation may name what exists while types are checked only, or anything at all.
-    except Exception as exc:  # noqa: BLE001  # as said
+    except Exception as exc:  # noqa: BLE001
         return Any, f" (its annotations cannot be resolved: {exc})"
 
 

@@ -87,7 +87,7 @@ class Phases:
         try:
             said = await self._call(step, self._context("plan", "plan", effects))
         # A step is the user's code: that PLAN raised is REFLECT's to judge.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             await self._not_planned(frame, place, effects, exc)
             return
         if isinstance(said, Pause):

@@ -130,7 +130,7 @@ class Run(Generic[Deps, Data]):
             self.setup.observe(RunEnded(**self.told(), result=self.result or result))
             raise
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             exc.add_note(f"in run {self.run_id}, cycle {self.frame.cycle}, {self.frame.stand}")
             told = failure("run", exc)
             reason = f"{told.error}: {told.message}"

@@ -57,7 +57,7 @@ class Setup(Generic[Deps, Data]):
             try:
                 observer(event)
             # It only looks on: whatever it meets, the run must not suffer.
-            except Exception as exc:  # noqa: BLE001  # as said
+            except Exception as exc:  # noqa: BLE001
                 log = structlog.get_logger("controllers").bind(run_id=event.run_id)
                 # Its message may quote the event, and with it what steps say.
                 error = type(exc).__name__

@@ -86,7 +86,7 @@ def signature_of(function: Callable[..., Any], name: str) -> Signature:
     try:
         parameters = [*inspect.signature(function, eval_str=True).parameters.values()]
     # An annotation is code, which may name what is imported for type checkers only.
-    except Exception as exc:  # as said
+    except Exception as exc:
         raise InvalidToolError(
             name,
             f"its annotations cannot be resolved ({type(exc).__name__}: {exc}); name types that"

@@ -245,7 +245,7 @@ class Tools:
             else:
                 value = await memory.once((tool, made.canonical), ask, ttl=tool.ttl)
         # A tool is the user's code: what it raises is a value, for who called it to reflect on.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             return made.failed(exc)
         return made.result(value, cached=not is_fresh)
 
@@ -268,7 +268,7 @@ class Tools:
             try:
                 result = made.result(await self._value(ctx, made))
             # Recorded, so that a resumed run meets the same error and does not do it again.
-            except Exception as exc:  # noqa: BLE001  # as said
+            except Exception as exc:  # noqa: BLE001
                 result = made.failed(exc)
             fresh.append(result)
             return result.record

@@ -298,7 +298,7 @@ class Abandonable(Generic[Result]):
         try:
             self._undo()
         # Nobody waits for this.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             logger("pmll.opening").error("opening.undo_failed", error=repr(exc))
         finally:
             self._ended()

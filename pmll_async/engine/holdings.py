@@ -101,7 +101,7 @@ class Holding:
         try:
             self.end()
         # Nobody waits for this.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             logger("pmll.holding").error(
                 "holding.close_failed", path=self.store.path, error=repr(exc)
             )

@@ -48,7 +48,7 @@ def _run(
     try:
         result = function(*args)
     # Whatever it raised belongs to the one who waits.
-    except BaseException as exc:  # noqa: BLE001  # as said
+    except BaseException as exc:  # noqa: BLE001
         error = RuntimeError(f"a job raised {exc!r}") if isinstance(exc, StopIteration) else exc
     # A loop that is closed has nobody left who waits.
     with suppress(RuntimeError):

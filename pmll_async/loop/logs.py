@@ -14,7 +14,7 @@ def logger(name: str) -> FilteringBoundLogger:
     structlog is imported by the first event: with what it finds installed that takes up to 100 ms,
     a quarter of the library's import, and a memory that is well has nothing to say.
     """
-    import structlog  # noqa: PLC0415  # as said
+    import structlog  # noqa: PLC0415
 
     found: FilteringBoundLogger = structlog.get_logger(name)
     return found

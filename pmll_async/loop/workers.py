@@ -176,7 +176,7 @@ def _done(job: Job) -> Job | None:
     try:
         return job()
     # Jobs tell their errors themselves; whatever one forgot must not end the thread.
-    except BaseException as exc:  # noqa: BLE001  # as said
+    except BaseException as exc:  # noqa: BLE001
         logger("pmll.workers").error("workers.job_failed", error=repr(exc))
         return None
 

@@ -207,7 +207,7 @@ class EmbeddingBatcher:
                 loop = running_loop()
                 await self._run(self._compute, self._embedder, batch, loop)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             self._settle(batch, exc)
 
     def _take(self) -> list[_Text]:
@@ -247,7 +247,7 @@ class EmbeddingBatcher:
         try:
             outcome = _embedded(embedder, batch)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             outcome = exc
         finally:
             # A loop that is closed has nobody left who waits.

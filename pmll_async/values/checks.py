@@ -32,7 +32,7 @@ def number(value: Any, what: str) -> float:
         is_other = isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) > 0
         checked = math.nan if is_other else float(value)
     # What it is may be anybody's class: whatever that raises, it is no number.
-    except Exception:  # noqa: BLE001  # as said
+    except Exception:  # noqa: BLE001
         checked = math.nan
     if not math.isfinite(checked):
         raise InvalidInputError(f"{what} must be a finite number, not {shown(value)}")
@@ -45,7 +45,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     # A message about a strange value must not fail for the value's strangeness.
-    except Exception:  # noqa: BLE001  # as said
+    except Exception:  # noqa: BLE001
         text = f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
@@ -72,7 +72,7 @@ def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
     try:
         checked = -1 if isinstance(value, bool) else operator.index(value)
     # It may be anybody's class: whatever that raises, it is not what is wanted.
-    except Exception:  # noqa: BLE001  # as said
+    except Exception:  # noqa: BLE001
         checked = -1
     if not least <= checked <= most:
         upper = "on" if most == sys.maxsize else f"to {most}"

@@ -198,7 +198,7 @@ class EventHub:
             try:
                 observer(batch)
             # It is the user's code, and must not come between a commit and those who wait for it.
-            except Exception as exc:  # noqa: BLE001  # as said
+            except Exception as exc:  # noqa: BLE001
                 logger("pmll.events").error("lattice.observer_failed", error=repr(exc))
 
     def committed(self, first: int, records: list[Record], batch: CommitBatch) -> None:

@@ -127,7 +127,7 @@ class QueryBatcher:
         try:
             job = self._jobs.start(self._answer, batch)
         # No thread can be started, say: those who wait must learn it, and later ones have theirs.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             for waiting in batch:
                 waiting.answer = exc
             self._hand_out(batch)
@@ -148,7 +148,7 @@ class QueryBatcher:
         try:
             self._answer_all(batch)
         # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             for waiting in batch:
                 if waiting.answer is None:
                     waiting.answer = exc

@@ -78,7 +78,7 @@ class FilterBatcher:
         try:
             job = self._jobs.start(_evaluate, batch)
         # No thread can be started, say: those who wait must learn it, and later ones have theirs.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             self._settle(batch, exc)
             return
         job.add_done_callback(lambda done: self._settle(batch, done.exception()))
@@ -101,5 +101,5 @@ def _evaluate(batch: list[_Waiting]) -> None:
         try:
             waiting.answer = waiting.function(*waiting.args)
         # It belongs to this one alone.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             waiting.error = exc

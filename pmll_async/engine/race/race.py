@@ -92,7 +92,7 @@ async def judge_all(
         except asyncio.CancelledError as exc:
             scores[place] = _own_fault(exc)
         # A judge is the user's code: what it raises is this candidate's failure and no other's.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             scores[place] = exc
 
     async with anyio.create_task_group() as tasks:
@@ -110,7 +110,7 @@ def _judged(
     try:
         return judge(candidate, view)
     # See `settle`; a function that is not awaited cannot be cancelled either.
-    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001  # as said
+    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001
         return exc if isinstance(exc, Exception) else _uncalled(exc)
 
 
@@ -131,7 +131,7 @@ def _scored(
     try:
         number = float(score)
     # Whatever a judge returned may do what it likes when it is turned into a number.
-    except Exception as exc:  # noqa: BLE001  # as said
+    except Exception as exc:  # noqa: BLE001
         return failure(name, exc)
     if not math.isfinite(number):
         return failure(name, ValueError(f"the score is {number}"))
@@ -144,7 +144,7 @@ def failure(name: str, error: BaseException) -> CandidateFailure:
     try:
         message = _clean(str(error))[:_MESSAGE_LENGTH]
     # An exception of the user's may not even be able to say what it is.
-    except Exception as exc:  # noqa: BLE001  # as said
+    except Exception as exc:  # noqa: BLE001
         message = f"its message raised {type(exc).__name__}"
     return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
@@ -205,7 +205,7 @@ class _Runners(Generic[ViewT]):
         except asyncio.CancelledError as exc:
             result = _own_fault(exc)
         # A candidate is the user's code: whatever it raises is its own failure and no other's.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             result = exc
         finally:
             self._running -= 1

@@ -110,7 +110,7 @@ class Trace:
         # Waiting must not be able to cancel what other callers wait for, too.
         await asyncio.wait([closing])
         # The last callers are being woken, which takes some turns of the loop.
-        while self._waking:  # noqa: ASYNC110  # as said
+        while self._waking:  # noqa: ASYNC110
             await asyncio.sleep(0)
         closing.result()
 
@@ -166,7 +166,7 @@ class Trace:
                 self._commit(wanted)
             self._sync_later()
         # Whatever went wrong, the callers must learn it and later turns must come.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             logger("pmll.trace").error("trace.turn_failed", error=repr(exc))
             for ticket in tickets:
                 ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
@@ -212,7 +212,7 @@ class Trace:
             if records:
                 self._write(records)
         # Whatever went wrong, the callers must learn it.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
             for ticket in tickets:
                 ticket.error = ticket.error or twin(error)
@@ -221,7 +221,7 @@ class Trace:
         try:
             batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
         # What is written is written, and its callers must learn that, even if it cannot be counted.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             logger("pmll.trace").error("trace.not_counted", error=repr(exc))
         self._call(self._settle, tickets, first, records, batch)
 
@@ -279,13 +279,13 @@ class Trace:
         except NotStoredError:
             raise
         # Whatever else it is, the records may be there.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             self._stop(exc)
         self._unsynced = self._syncs_later
         try:
             self._ledger.extend(block)
         # The log is ahead of memory now; only reading it again can mend that.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             self._stop(exc)
 
     def _stop(self, error: BaseException) -> NoReturn:
@@ -329,7 +329,7 @@ class Trace:
                 self._check()
                 ticket.job()
         # Whatever went wrong, the caller must learn it.
-        except BaseException as exc:  # noqa: BLE001  # as said
+        except BaseException as exc:  # noqa: BLE001
             ticket.error = exc
         if ticket.job is None:
             self._ended.set()

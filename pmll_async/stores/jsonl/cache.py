@@ -289,7 +289,7 @@ class Cache:
             self._take(piece)
         # The record is written by now: whatever is wrong with the cache, nobody must be told that
         # the record was not.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             self._drop(exc)
 
     def flush(self, durable: int) -> None:
@@ -299,7 +299,7 @@ class Cache:
         try:
             self._flush(durable)
         # The log is whole without it, and is to be closed.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             self._drop(exc)
 
     def trim(self) -> None:

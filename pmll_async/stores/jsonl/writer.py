@@ -197,7 +197,7 @@ class Writer:
             write_manifest(self._folder, self._log.manifest(self._store, self._cache.roots))
         # The log is whole without it: the manifest only proves less than it could. And the records
         # are written: nobody must be told that they are not.
-        except Exception as exc:  # noqa: BLE001  # as said
+        except Exception as exc:  # noqa: BLE001
             logger("pmll.jsonl").warning(
                 "store.manifest.unwritten", path=str(self._folder.path), error=repr(exc)
             )

@@ -6,8 +6,10 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -162,3 +164,34 @@ def test_every_error_is_public() -> None:
         if isinstance(value, type) and value.__module__ == errors and not name.startswith("_")
     }
     assert defined - set(package.__all__) == set()
+
+
+# What may be imported from elsewhere; every other module is private and may move.
+DOORS = {
+    *("pmll_async", "pmll_async.protocols", "pmll_async.testing"),
+    *("pmll_async.stores.jsonl", "pmll_async.stores.jsonl.verify", "pmll_async.stores.memory"),
+    *("pmll_async.text", "pmll_async.text.scorers", "pmll_async.text.embedders.minilm"),
+    *("pmll_async.text.embedders.openai", "pmll_async.text.embedders.sentence_transformers"),
+    "pmll_async.text.embedders.wordllama",
+    *("controllers", "controllers.llm", "controllers.otel", "controllers.research"),
+    *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.watch"),
+}
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = [*sorted((ROOT / "examples").glob("*.py"))]
+IMPORTED = re.compile(
+    r"^ *(?:from|import) +((?:pmll_async|controllers|pmll_controllers)[\w.]*)", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *PROGRAMS], ids=lambda path: path.name)
+def test_what_people_are_shown_comes_through_the_doors(path: Path) -> None:
+    found = IMPORTED.findall(path.read_text(encoding="utf-8"))
+    assert {name.replace("pmll_controllers", "controllers") for name in found} - DOORS == set()
+
+
+@pytest.mark.parametrize("door", sorted(DOORS))
+def test_a_door_is_there_and_says_what_is_behind_it(door: str) -> None:
+    spec = find_spec(door)
+    assert spec is not None
+    assert spec.origin is not None
+    assert ast.get_docstring(ast.parse(Path(spec.origin).read_bytes()))

@@ -9,22 +9,22 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
 
-from pmll_async.engine.assembly import Shape, follow
-from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventStream
+from pmll_async.engine.assembly import Loaded, Opened, Shape, assemble, follow, loading
+from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventHub, EventStream
 from pmll_async.engine.events.stats import LatticeStats
 from pmll_async.engine.ledger.snapshot import Point, Snapshot
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import CandidateFunction, Judge
 from pmll_async.engine.race.scores import RaceScoring, outcome_of, recorded_outcome
 from pmll_async.engine.trace.batches import put_many
-from pmll_async.errors import InvalidInputError, StaleAnchorError
+from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.openable import Openable
+from pmll_async.loop.lifecycle import Lifecycle, Openable
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
 from pmll_async.records.proposals import (
     DecayProposal,
@@ -37,14 +37,14 @@ from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
 from pmll_async.values.vectors import to_key
-from pmll_async.views import LatticeView
+from pmll_async.views import LatticeView, Readable
 from pmll_async.working import WorkingMemory
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 
-class Lattice(Openable):
+class Lattice(Openable, Readable):
     """A persistent memory of hash-chained lines, for one event loop.
 
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
@@ -65,14 +65,20 @@ class Lattice(Openable):
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
     ) -> None:
-        super().__init__(
-            store,
-            index=ExactIndex() if index is None else index,
-            shape=Shape(dim, value_dim),
-            concert=Concert.model_construct() if concert is None else concert,
-            clock=clock,
-            hasher=Hasher(integrity_key),
-            limits=Limits.model_construct() if limits is None else limits,
+        self._store, self._clock, self._hub = store, clock, EventHub()
+        self._concert = Concert.model_construct() if concert is None else concert
+        self._limits = Limits.model_construct() if limits is None else limits
+        shape, hasher = Shape(dim, value_dim), Hasher(integrity_key)
+        index = ExactIndex() if index is None else index
+        self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
+            partial(loading, store, index, shape, hasher),
+            partial(
+                assemble,
+                concert=self._concert,
+                limits=self._limits,
+                clock=clock,
+                hub=self._hub,
+            ),
         )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -114,6 +120,38 @@ class Lattice(Openable):
             integrity_key=integrity_key,
             limits=limits,
         )
+
+    def __repr__(self) -> str:
+        name, opened = f"{type(self).__name__} {self._store.path}", self._open
+        if opened is None:
+            return f"<{name}, {'closed' if self._lifecycle.is_closed else 'not open'}>"
+        state = opened.services.ledger.snapshot
+        closed = ", closed" if self._lifecycle.is_closed else ""
+        return f"<{name}: {len(state.chain)} lines, head {state.head}{closed}>"
+
+    async def _opened(self) -> Self:
+        await self._lifecycle.open(self)
+        return self
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, close the store, let go of the threads. Idempotent.
+
+        On another loop than its own only if that is closed.
+        """
+        await self._lifecycle.close()
+
+    @property
+    def _open(self) -> Opened | None:
+        return self._lifecycle.whole
+
+    def _usable(self) -> Opened:
+        return self._lifecycle.usable()
+
+    def _writable(self) -> Opened:
+        opened = self._usable()
+        if self._store.read_only:
+            raise ReadOnlyStoreError(self._store.path)
+        return opened
 
     # --- writing -------------------------------------------------------------------------------
 

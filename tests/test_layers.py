@@ -27,7 +27,7 @@ FLOORS: tuple[set[str], ...] = (
     {"protocols"},
     {"stores", "indexes", "integrity", "text.embedders"},
     {"engine.events", "engine.ledger", "engine.trace", "engine.queries"},
-    {"", "engine.race", "engine", "lattice", "openable", "views", "working"},
+    {"", "engine.race", "engine", "lattice", "views", "working"},
     {"text", "models"},
     {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
     {"cli"},

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from pmll_async.engine.events.events import EventHub
 from pmll_async.engine.holdings import Holding, end_orphans, place_of
@@ -27,9 +27,9 @@ from pmll_async.errors import (
     LatticeClosedError,
     WrongEventLoopError,
 )
-from pmll_async.loop.jobs import Jobs, begin, running_loop
-from pmll_async.loop.logs import logger
-from pmll_async.loop.workers import CALLS, are_clearing, enter, leave
+from pmll_async.loop.jobs import Jobs
+from pmll_async.loop.lifecycle import Abandonable
+from pmll_async.loop.workers import are_clearing
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.records.blocks import Block
 from pmll_async.records.encoder import Encoder
@@ -39,8 +39,6 @@ from pmll_async.values.lines import Limits, build_models
 
 _CLEARING_SECONDS: Final = 0.2
 """So long the last to close waits for the shared threads to end."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +102,11 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         store.close()
         raise
     return Loaded(header, ledger, store, index, hasher, place)
+
+
+def loading(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Abandonable[Loaded]:
+    """`load` in a worker thread; given up, the store is closed again."""
+    return Abandonable(partial(load, store, index, shape, hasher), store.close)
 
 
 def _take_in(store: Store, ledger: Ledger, blocks: Iterator[Block]) -> None:
@@ -174,6 +177,19 @@ class Opened:
             )
         raise WrongEventLoopError
 
+    def announce_end(self) -> None:
+        """Somebody sees to its end."""
+        self.holding.is_being_closed = True
+
+    def end_orphaned(self) -> None:
+        """`end` where its loop is closed; blocks."""
+        self.holding.end()
+
+    @property
+    def forget(self) -> Callable[[], None]:
+        """What is to be done when the lattice is collected, by what does not know it."""
+        return self.holding.forget
+
     async def end(self) -> None:
         """Answer what was accepted, then close everything."""
         try:
@@ -232,77 +248,3 @@ def follow(lock: threading.Lock, store: SupportsFollow, ledger: Ledger) -> None:
     with lock:
         for block in store.follow():
             ledger.extend(block)
-
-
-class Abandonable(Generic[Result]):
-    """A blocking job whose caller may go away; then its result is undone as soon as it is there."""
-
-    def __init__(self, job: Callable[[], Result], undo: Callable[[], None]) -> None:
-        self._job, self._undo = job, undo
-        self._loop = running_loop()
-        self._lock = threading.Lock()
-        self._done = self._abandoned = False
-        self._settled = threading.Event()
-
-    async def run(self) -> Result:
-        """The job's result, from a worker thread."""
-        enter(self)
-        try:
-            running = begin(CALLS, self._work)
-        # No thread can be started: nothing will come of it, and nobody may wait for that.
-        except BaseException:
-            self._ended()
-            raise
-        try:
-            return await asyncio.shield(running)
-        # The second is thrown in by the collector where a loop has ended without a word.
-        except (asyncio.CancelledError, GeneratorExit):
-            with self._lock:
-                self._abandoned = True
-                undo_now = self._done
-                if undo_now:
-                    self._settled.clear()
-            if undo_now:
-                # Not through the workers: the collector may have come within their lock.
-                _thread.start_new_thread(self._undone, ())
-            raise
-
-    async def settled(self) -> None:
-        """Wait until the job has ended, and is undone if it was abandoned."""
-        if not self._settled.is_set():
-            await asyncio.shield(begin(CALLS, self._settled.wait))
-
-    def _work(self) -> Result:
-        try:
-            result = self._begun()
-        # Whatever stopped it goes on to the caller, and who waits for the end must not wait on.
-        except BaseException:
-            self._ended()
-            raise
-        with self._lock:
-            self._done = True
-            undo_now = self._abandoned or self._loop.is_closed()
-            if not undo_now:
-                self._settled.set()
-        if undo_now:
-            self._undone()
-        leave(self)
-        return result
-
-    def _begun(self) -> Result:
-        if self._abandoned:
-            raise LatticeClosedError("opening was cancelled before it began")
-        return self._job()
-
-    def _undone(self) -> None:
-        try:
-            self._undo()
-        # Nobody waits for this.
-        except Exception as exc:  # noqa: BLE001
-            logger("pmll.opening").error("opening.undo_failed", error=repr(exc))
-        finally:
-            self._ended()
-
-    def _ended(self) -> None:
-        self._settled.set()
-        leave(self)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from pmll_async.engine.assembly import Abandonable, Loaded, Opened, Shape, assemble, load
+from pmll_async.engine.assembly import Loaded, Opened, Shape, assemble, load
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.errors import InvalidInputError, LatticeClosedError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.loop.jobs import begin
+from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
 from pmll_async.records.proposals import (

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from pmll_async.engine.ledger.snapshot import Point
@@ -23,6 +22,7 @@ from pmll_async.errors import (
 )
 from pmll_async.lattice import Lattice
 from pmll_async.loop.jobs import begin
+from pmll_async.loop.lifecycle import Openable
 from pmll_async.loop.workers import READS
 from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.text.batcher import EmbeddingBatcher
@@ -51,7 +51,7 @@ _YIELD_EVERY: Final = 16
 """Texts checked between two turns of the event loop."""
 
 
-class TextMemory(Recalling):
+class TextMemory(Openable, Recalling):
     """Sentences in a lattice, found again by what they say.
 
     Over a lattice that the caller opens and closes, or by `TextMemory.open` over one of its own.
@@ -116,21 +116,6 @@ class TextMemory(Recalling):
         return self._embedder
 
     # --- opening and closing ---------------------------------------------------------------------
-
-    def __await__(self) -> Generator[object, None, Self]:
-        """Open; again on an open memory is nothing."""
-        return self._opened().__await__()
-
-    async def __aenter__(self) -> Self:
-        return await self._opened()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Keep the text index for the next opening; close the lattice if it is the memory's own."""

@@ -116,6 +116,12 @@ def floors(graph: Graph) -> int:
     return max(map(height, graph)) if not circles(graph) else -1
 
 
+def within(graph: Graph, package: str) -> Graph:
+    """The rooms of one package, and how they import each other."""
+    ours = {room for room in graph if room.startswith(f"{package}.")}
+    return {room: graph[room] & ours for room in ours}
+
+
 def code_lines(path: Path) -> int:
     """Lines with code on them: no comment, no docstring, no blank."""
     spoken: set[int] = set()
@@ -208,7 +214,8 @@ def main() -> None:
     figures: dict[str, object] = {
         "rooms": len(graph),
         "arrows": sum(map(len, graph.values())),
-        "floors": floors(graph),
+        "floors of both packages": floors(graph),
+        **{f"floors of {package}": floors(within(graph, package)) for package in PACKAGES},
         "circles": circles(graph),
         "modules": len(paths),
         "modules in -ing": (len(verbs), verbs),

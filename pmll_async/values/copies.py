@@ -50,6 +50,8 @@ def _items(values: list[Any], depth: int) -> list[Any]:
 
 
 def _nested(value: Any, depth: int) -> Any:
+    if not value and depth <= MAX_NESTING:
+        return FrozenList() if type(value) in ARRAYS else FrozenDict()
     if type(value) in ARRAYS:
         return FrozenList(_items(list(value), depth))
     return FrozenDict(_members(value, depth))

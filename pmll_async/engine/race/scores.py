@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic
 
 import numpy as np
 
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.services import Services
-from pmll_async.engine.race.race import CandidateFunction, Judge, RaceRun, judge_all, run_race
+from pmll_async.engine.race.race import (
+    CandidateFunction,
+    Judge,
+    RaceRun,
+    ViewT,
+    judge_all,
+    run_race,
+)
 from pmll_async.errors import ConflictError, InvalidInputError
 from pmll_async.records.encoder import Encoder
 from pmll_async.records.proposals import PutProposal, RaceEntry, RaceProposal
@@ -25,27 +32,26 @@ from pmll_async.values.concert import (
     novelty_of,
 )
 from pmll_async.values.lines import Candidate, RaceOutcome
-from pmll_async.views import LatticeView
 
 _YIELD_EVERY: Final = 16
 """Candidates encoded between two turns of the event loop: about half a millisecond."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RaceScoring:
+class RaceScoring(Generic[ViewT]):
     """Where one race is run: the view that all candidates see, and how they are scored."""
 
     services: Services
     encoder: Encoder
     concert: Concert
-    view: LatticeView
+    view: ViewT
     snapshot: Snapshot
     query: Float32 | None
-    judge: Judge[LatticeView] | None
+    judge: Judge[ViewT] | None
 
     async def run(
         self,
-        candidates: Sequence[CandidateFunction[LatticeView]],
+        candidates: Sequence[CandidateFunction[ViewT]],
         decay: float,
         seconds: float | None,
     ) -> RaceProposal:

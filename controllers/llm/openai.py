@@ -169,7 +169,7 @@ def _new_client(url: str, key: str, settings: dict[str, Any], trust_env: bool) -
     if not trust_env:
         client.organization = client.project = client.admin_api_key = None
         # Nothing public takes out the headers that it finds in a variable.
-        client._custom_headers = {}  # noqa: SLF001
+        client._custom_headers = {}  # noqa: SLF001  # no public way
     return client
 
 

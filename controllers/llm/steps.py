@@ -118,7 +118,7 @@ def llm_plan(
         return Plan(said.text, getattr(said, "data", None), goals=tuple(said.goals))
 
     # From the annotation the journal knows what to make of the data after a restart.
-    plan.__annotations__["return"] = Plan if data is None else Plan[data]  # type: ignore[valid-type]
+    plan.__annotations__["return"] = Plan if data is None else Plan[data]  # type: ignore[valid-type]  # made at run time
     return plan
 
 

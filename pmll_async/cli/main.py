@@ -36,7 +36,3 @@ def _run() -> None:
 def _missing() -> int:
     sys.stderr.write("pmll: its terminal parts are missing: pip install 'pmll-async[cli]'\n")
     return _CALLED_WRONGLY
-
-
-if __name__ == "__main__":
-    main()

@@ -26,12 +26,8 @@ from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchor
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.loop.lifecycle import Lifecycle, Openable
 from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.records.proposals import (
-    DecayProposal,
-    ForgetProposal,
-    PutProposal,
-    RollbackProposal,
-)
+from pmll_async.records.proposals import ChangeProposal, PutProposal
+from pmll_async.records.record import PENDING, DecayRecord, ForgetRecord, RollbackRecord
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
@@ -184,9 +180,9 @@ class Lattice(Openable, Readable):
             min_novelty=None
             if min_novelty is None
             else checks.fraction(min_novelty, "min_novelty"),
-            key=checks.idempotency_key(idempotency_key),
+            idempotency_key=checks.idempotency_key(idempotency_key),
         )
-        return str(await opened.trace.commit(proposal))
+        return await opened.trace.commit(proposal)
 
     async def note(
         self,
@@ -200,9 +196,9 @@ class Lattice(Openable, Readable):
         proposal = PutProposal(
             await opened.encoder.note(context),
             prev_anchor=checks.prev_anchor(prev_anchor),
-            key=checks.idempotency_key(idempotency_key),
+            idempotency_key=checks.idempotency_key(idempotency_key),
         )
-        return str(await opened.trace.commit(proposal))
+        return await opened.trace.commit(proposal)
 
     async def put_many(
         self,
@@ -268,7 +264,8 @@ class Lattice(Openable, Readable):
         by = checks.number(factor, "factor")
         if by < 0:
             raise InvalidInputError(f"factor must not be negative: {factor!r}")
-        await opened.trace.commit(DecayProposal(checks.anchor(anchor), by))
+        record = DecayRecord(t=PENDING, anchor=checks.anchor(anchor), factor=by)
+        await opened.trace.commit(ChangeProposal(record))
 
     async def forget(self, anchor: str) -> None:
         """Take a line out of every later query; it stays on the chain and `get` finds it.
@@ -276,7 +273,8 @@ class Lattice(Openable, Readable):
         Its idempotency key is free: the same call as once made it makes it anew.
         """
         opened = self._writable()
-        await opened.trace.commit(ForgetProposal(checks.anchor(anchor)))
+        record = ForgetRecord(t=PENDING, anchor=checks.anchor(anchor))
+        await opened.trace.commit(ChangeProposal(record))
 
     async def rollback(self, point: Point) -> None:
         """Make the state at `point` the lattice's again, as a new record.
@@ -285,7 +283,7 @@ class Lattice(Openable, Readable):
         """
         opened = self._writable()
         revision = self._snapshot().revision_at(point)
-        await opened.trace.commit(RollbackProposal(revision))
+        await opened.trace.commit(ChangeProposal(RollbackRecord(t=PENDING, revision=revision)))
 
     async def pin(self, name: str, value: str) -> None:
         """Fix a fact about this lattice for ever, such as what its key vectors were made with.

@@ -32,7 +32,7 @@ from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import are_clearing
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
 from pmll_async.records.blocks import Block
-from pmll_async.records.encoder import Encoder
+from pmll_async.records.proposals import Encoder
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits, build_models

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -19,25 +20,9 @@ from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
-from pmll_async.records.proposals import (
-    DecayProposal,
-    ForgetProposal,
-    Proposal,
-    PutProposal,
-    RaceEntry,
-    RaceProposal,
-    RollbackProposal,
-)
-from pmll_async.records.record import (
-    DecayRecord,
-    ForgetRecord,
-    LineContent,
-    LineRecord,
-    PutRecord,
-    RaceRecord,
-    Record,
-    RollbackRecord,
-)
+from pmll_async.records.content import LineContent, LineRecord
+from pmll_async.records.proposals import ChangeProposal, PutProposal, RaceEntry, RaceProposal
+from pmll_async.records.record import LineChange, PutRecord, RaceRecord, Record
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.index.rows import said_in, told
 from pmll_async.text.memory import EMBEDDER_PIN
@@ -139,21 +124,28 @@ class _Copy:
         return await self._desk.embed([_text_of(line) for line in lines])
 
     async def _put(self, records: Sequence[PutRecord], keys: Iterator[Float32]) -> None:
-        proposals = [self._proposal(record, keys) for record in records]
+        proposals = [self._put_proposal(record, keys) for record in records]
         self._times = iter([record.t for record in records])
         anchors = await asyncio.gather(*map(self._trace.commit, proposals))
         for record, anchor in zip(records, anchors, strict=True):
-            self.anchors[record.line.anchor] = str(anchor)
+            self.anchors[record.line.anchor] = anchor
 
     async def _commit(self, record: Record, keys: Iterator[Float32]) -> None:
         self._times = iter([record.t])
-        answer = await self._trace.commit(self._proposal(record, keys))
-        if isinstance(record, PutRecord):
-            self.anchors[record.line.anchor] = str(answer)
-        elif isinstance(record, RaceRecord):
-            _, made = answer
-            for old, new in zip(record.lines, made.lines, strict=True):
-                self.anchors[old.anchor] = new.anchor
+        match record:
+            case PutRecord():
+                anchor = await self._trace.commit(self._put_proposal(record, keys))
+                self.anchors[record.line.anchor] = anchor
+            case RaceRecord():
+                _, made = await self._trace.commit(self._race_proposal(record, keys))
+                # A new store has no race of before, so that each has its record.
+                for old, new in zip(record.lines, made.lines if made else (), strict=True):
+                    self.anchors[old.anchor] = new.anchor
+            case LineChange():
+                here = replace(record, anchor=self.anchors[record.anchor])
+                await self._trace.commit(ChangeProposal(here))
+            case _:
+                await self._trace.commit(ChangeProposal(record))
 
     @property
     def _trace(self) -> Trace:
@@ -163,23 +155,15 @@ class _Copy:
 
     # --- records as proposals ------------------------------------------------------------------
 
-    def _proposal(self, record: Record, keys: Iterator[Float32]) -> Proposal:
-        match record:
-            case PutRecord():
-                content = self._content(record.line, keys)
-                revises = self._named(record.revises)
-                return PutProposal(content, record.line.timestamp, revises=revises, key=record.key)
-            case RaceRecord():
-                return self._race(record, keys)
-            case DecayRecord():
-                return DecayProposal(self.anchors[record.anchor], record.factor)
-            case ForgetRecord():
-                return ForgetProposal(self.anchors[record.anchor])
-            case RollbackRecord():
-                return RollbackProposal(record.revision)
-        raise TypeError(f"a {type(record).__name__} cannot be made anew")
+    def _put_proposal(self, put: PutRecord, keys: Iterator[Float32]) -> PutProposal:
+        return PutProposal(
+            self._content(put.line, keys),
+            put.line.timestamp,
+            revises=self._named(put.revises),
+            idempotency_key=put.idempotency_key,
+        )
 
-    def _race(self, race: RaceRecord, keys: Iterator[Float32]) -> RaceProposal:
+    def _race_proposal(self, race: RaceRecord, keys: Iterator[Float32]) -> RaceProposal:
         places = {line.anchor: place for place, line in enumerate(race.lines)}
         return RaceProposal(
             tuple(RaceEntry(self._content(line, keys), line.timestamp) for line in race.lines),
@@ -188,7 +172,7 @@ class _Copy:
             failures=race.failures,
             unfinished=race.unfinished,
             revises=self._named(race.revises),
-            key=race.key,
+            idempotency_key=race.idempotency_key,
         )
 
     def _named(self, anchors: Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pmll_async.errors import (
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.parser import UnknownOperationError, decode_record, parse_object
+from pmll_async.records.parser import UnknownOperationError, parse_object, parse_record
 from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
@@ -281,7 +281,7 @@ class _Intake:
             fields = parse_object(text)
             if not isinstance(fields.get("op"), str):
                 raise TypeError("it names no operation")
-            record = decode_record(fields, self._hasher)
+            record = parse_record(fields, self._hasher)
             # Refuses whatever only parses to the same: repeated keys, other spellings or orders.
             same = _encode(record, n) == text.rstrip("\r\n") + "\n"
         except UnknownOperationError as exc:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import LineRecord, Record, RollbackRecord, anchors_hold
+from pmll_async.records.content import LineRecord
+from pmll_async.records.record import Record, RollbackRecord, anchors_hold
 from pmll_async.values.anchors import Hasher, is_anchor
 
 _UNKNOWN: Final = 2**64 - 1

@@ -1,28 +1,89 @@
-"""Proposals: what callers ask the trace to commit, checked and encoded in the caller's task."""
+"""Proposals: what callers ask the trace to commit, checked and encoded in the caller's own task.
+
+A proposal is generic in what its caller is told, so that a commit has that type.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from pmll_async.records.record import LineContent
-from pmll_async.values.lines import CandidateFailure
+from numpy.typing import ArrayLike
+
+from pmll_async.errors import InvalidInputError
+from pmll_async.records.content import LineContent
+from pmll_async.records.record import Company, RaceRecord, Record
+from pmll_async.values import checks
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.contexts import encode_in_steps
+from pmll_async.values.lines import Candidate, CandidateFailure, Limits
+from pmll_async.values.vectors import EMPTY, finite_norm, to_key, to_vector
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+AnswerT = TypeVar("AnswerT", covariant=True)  # noqa: PLC0105  # both a proposal's and its caller's
+
+
+class Decider(Protocol):
+    """Turns proposals into records, one by one; the contents before a proposal's are `place`."""
+
+    def put(self, put: PutProposal, place: int) -> str:
+        """The line's anchor."""
+
+    def group(self, group: GroupProposal, place: int) -> int:
+        """How many of the puts were new."""
+
+    def race(self, race: RaceProposal, place: int) -> tuple[int, RaceRecord | None]:
+        """The number of the race's record, and the record unless it was there before."""
+
+    def change(self, change: ChangeProposal) -> None:
+        """Nothing but that it is done."""
+
+
+class Proposal(Protocol[AnswerT]):
+    """One call's wish."""
+
+    @property
+    def company(self) -> Company:
+        """What it shares a batch with."""
+
+    @property
+    def contents(self) -> tuple[LineContent, ...]:
+        """What is to be stored, in order."""
+
+    def decide(self, decider: Decider, place: int) -> AnswerT:
+        """What its caller is told once the records are durable."""
 
 
 class PutProposal(NamedTuple):
-    """One line or note. `timestamp` None stands for the commit's time."""
+    """One line or note. `timestamp` None stands for the commit's time.
+
+    A named tuple, which is made in a third of a frozen dataclass's time.
+    """
 
     content: LineContent
     timestamp: float | None = None
     prev_anchor: str | None = None
     revises: tuple[str, ...] = ()
     min_novelty: float | None = None
-    key: str | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def company(self) -> Company:
+        """What it shares a batch with."""
+        return "any"
 
     @property
     def contents(self) -> tuple[LineContent, ...]:
         """What is to be stored, in order."""
         return (self.content,)
+
+    def decide(self, decider: Decider, place: int) -> str:
+        """Its anchor."""
+        return decider.put(self, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +91,16 @@ class GroupProposal:
     """Puts that are stored all or none."""
 
     puts: tuple[PutProposal, ...]
+    company: Company = "any"
 
     @property
     def contents(self) -> tuple[LineContent, ...]:
         """What is to be stored, in order."""
-        return tuple(put.content for put in self.puts)
+        return tuple([put.content for put in self.puts])
+
+    def decide(self, decider: Decider, place: int) -> int:
+        """How many were new."""
+        return decider.group(self, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,46 +122,95 @@ class RaceProposal:
     unfinished: tuple[str, ...]
     revises: tuple[str, ...] = ()
     prev_anchor: str | None = None
-    key: str | None = None
+    idempotency_key: str | None = None
+    company: Company = "any"
 
     @property
     def contents(self) -> tuple[LineContent, ...]:
         """What is to be stored, the winner first."""
         return tuple(entry.content for entry in self.entries)
 
-    def under(self, prev_anchor: str | None, key: str | None) -> RaceProposal:
+    def under(self, prev_anchor: str | None, idempotency_key: str | None) -> RaceProposal:
         """The same, to be committed only on that head, and found again by that key."""
-        return replace(self, prev_anchor=prev_anchor, key=key)
+        return replace(self, prev_anchor=prev_anchor, idempotency_key=idempotency_key)
+
+    def decide(self, decider: Decider, place: int) -> tuple[int, RaceRecord | None]:
+        """The number of its record, and the record unless it was there before."""
+        return decider.race(self, place)
 
 
 @dataclass(frozen=True, slots=True)
-class DecayProposal:
-    """Strength × factor for one line."""
+class ChangeProposal:
+    """What adds no line: the record itself, whose time is the commit's."""
 
-    anchor: str
-    factor: float
-
+    record: Record
     contents: tuple[LineContent, ...] = ()
 
+    @property
+    def company(self) -> Company:
+        """What it shares a batch with."""
+        return self.record.company
 
-@dataclass(frozen=True, slots=True)
-class ForgetProposal:
-    """One line out of every later query."""
-
-    anchor: str
-
-    contents: tuple[LineContent, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RollbackProposal:
-    """Back to the state after `revision` records."""
-
-    revision: int
-
-    contents: tuple[LineContent, ...] = ()
+    def decide(self, decider: Decider, place: int) -> None:  # noqa: ARG002  # it has no contents
+        """Nothing but that it is done."""
+        decider.change(self)
 
 
-Proposal = (
-    PutProposal | GroupProposal | RaceProposal | DecayProposal | ForgetProposal | RollbackProposal
-)
+async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
+    """The canonical bytes of a context; waits only if it is large."""
+    steps = encode_in_steps(context, max_bytes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bytes(end.value)
+        await asyncio.sleep(0)
+
+
+class Encoder:
+    """Makes contents for one lattice: its dimensions, its hashes, its limits."""
+
+    def __init__(self, dim: int, value_dim: int, hasher: Hasher, limits: Limits) -> None:
+        self.dim, self.value_dim = dim, value_dim
+        self._hasher, self._limits = hasher, limits
+
+    async def line(
+        self,
+        key: ArrayLike,
+        value: ArrayLike | None,
+        context: Mapping[str, JsonValue] | None,
+    ) -> LineContent:
+        """The content of a line; refuses what can be none. Waits only if the context is large."""
+        vector, norm = to_key(key, "key", self.dim)
+        key_bytes = vector.tobytes()
+        value_bytes = self._value(value, key_bytes)
+        encoded = await encode_in_turns(context, self._limits.context_bytes)
+        return LineContent.of(self._hasher, key_bytes, value_bytes, encoded, norm)
+
+    async def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
+        """The content of a note; waits only if the context is large."""
+        encoded = await encode_in_turns(context, self._limits.context_bytes)
+        return LineContent.of(self._hasher, b"", b"", encoded, 0.0)
+
+    async def put(self, candidate: Candidate) -> PutProposal:
+        """A candidate as a put; waits only if the context is large."""
+        return PutProposal(
+            await self.line(candidate.key, candidate.value, candidate.context),
+            timestamp=checks.optional_seconds(candidate.timestamp, "timestamp"),
+            revises=checks.anchors(candidate.revises, "revises"),
+            idempotency_key=checks.idempotency_key(candidate.idempotency_key),
+        )
+
+    def _value(self, value: ArrayLike | None, key: bytes) -> bytes:
+        if value is None:
+            if self.value_dim not in (0, self.dim):
+                raise InvalidInputError(
+                    f"value cannot be left out: keys have {self.dim} dimensions, "
+                    f"values {self.value_dim}"
+                )
+            return key if self.value_dim else EMPTY.tobytes()
+        vector = to_vector(value, "value", self.value_dim)
+        finite_norm(vector, "value")
+        encoded = vector.tobytes()
+        # One object for equal bytes saves hashing and base64 of the second.
+        return key if encoded == key else encoded

@@ -1,63 +1,42 @@
-"""Records: the atomic entries of the log, as JSON lines and as digests (design, sections 4, 7).
+"""Records, the atomic entries of the log: one class an operation, in one table.
 
-A record is written twice from one list of fields: with its content in full for the log, and with
-key, value and context replaced by their digests for `L_n`.
+A class says all that is particular to its operation: what it adds and changes, its JSON in both
+directions, and which other proposals it may be decided with.
 """
 
 from __future__ import annotations
 
-import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, Self
 
-from pmll_async.values.anchors import Hasher, encode_bytes, encode_vector, leaf_digest
+from pmll_async.records.content import (
+    Fields,
+    LineRecord,
+    WriteContent,
+    base64_text,
+    content_fields,
+    digest_fields,
+    joined,
+    json_array,
+    json_object,
+    json_strings,
+    line_fields,
+    parse_line,
+)
+from pmll_async.values.anchors import Hasher, leaf_digest
 from pmll_async.values.contexts import canonical_json, canonical_number, canonical_string
-from pmll_async.values.lines import CandidateFailure, CandidateScore, Kind
+from pmll_async.values.lines import CandidateFailure, CandidateScore
 
-Fields = dict[str, str]
 EffectKind = Literal["decay", "revise", "forget"]
+Company = Literal["any", "forgets", "none"]
+"""Proposals of one company share a batch; those of "none" have one each."""
 
+PENDING: Final = 0.0
+"""The time of a record that is not committed yet."""
 
-class LineContent(NamedTuple):
-    """What an anchor names: float32 little-endian bytes, canonical JSON, and D of each, joined.
-
-    `norm` is the length of the key, 0 in a note.
-    """
-
-    key: bytes
-    value: bytes
-    context: bytes
-    digests: bytes
-    norm: float
-
-    @classmethod
-    def of(
-        cls, hasher: Hasher, key: bytes, value: bytes, context: bytes, norm: float
-    ) -> LineContent:
-        """The content with its digests."""
-        key_digest = hasher.digest(encode_vector(key))
-        value_digest = key_digest if value == key else hasher.digest(encode_vector(value))
-        context_digest = hasher.digest(encode_bytes(context))
-        return cls(key, value, context, key_digest + value_digest + context_digest, norm)
-
-    @property
-    def size(self) -> int:
-        """About the bytes that it takes in a log."""
-        return (len(self.key) + len(self.value)) * 4 // 3 + len(self.context) + 256
-
-
-class LineRecord(NamedTuple):
-    """One line within a record; `timestamp` None stands for the record's time."""
-
-    content: LineContent
-    anchor: str
-    prev_anchor: str
-    kind: Kind
-    similarity: float
-    novelty: float
-    timestamp: float | None = None
-    strength: float = 1.0
+REVISION_FACTOR: Final = 0.5
+"""What a line keeps of its strength when another replaces it (design, section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +54,14 @@ class LineEffect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The base of the five operations; `t` is the commit time in seconds.
+    """The base of the operations; `t` is the commit time in seconds.
 
     `following` counts the records after this one that belong to the same atomic group; like `n`,
     `d` and `c` it belongs to the writing and not to what was written, so no digest has it.
     """
 
     op: ClassVar[str]
+    company: ClassVar[Company] = "any"
     t: float
     following: int = 0
 
@@ -100,22 +80,37 @@ class Record:
         """The key under which it is found again."""
         return None
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:  # noqa: ARG002  # a race's
-        """Its JSON fields in the log's order as RFC 8785 text; `contents` writes contents.
+    # --- its JSON ------------------------------------------------------------------------------
 
-        Puts, nearly all of a log, are written directly instead: see `_put_json`.
-        """
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> Self:
+        """The record of parsed fields; any of several errors where they are none."""
+        raise NotImplementedError
+
+    def fields(self, write_content: WriteContent) -> Fields:  # noqa: ARG002  # where it has lines
+        """Its fields in the log's order."""
         return {"op": f'"{self.op}"', "t": canonical_number(self.t)}
+
+    def log_text(self) -> str:
+        """Its fields as the log has them, without braces."""
+        return joined(self.fields(content_fields))
+
+    def leaf_text(self) -> str:
+        """The canonical JSON that `L_n` is the digest of."""
+        return json_object(self.fields(digest_fields), sort=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutRecord(Record):
-    """One line or note on the chain."""
+    """One line or note on the chain.
+
+    Puts, nearly all of a log, are written without a dict of fields: half the time, at every put.
+    """
 
     op: ClassVar[str] = "put"
     line: LineRecord
     revises: tuple[str, ...] = ()
-    key: str | None = None
+    idempotency_key: str | None = None
 
     @property
     def lines(self) -> tuple[LineRecord, ...]:
@@ -127,15 +122,63 @@ class PutRecord(Record):
         """The revised lines fade by half."""
         return _revisions(self.revises)
 
-    @property
-    def idempotency_key(self) -> str | None:
-        """The caller's key."""
-        return self.key
+    @classmethod
+    def parse(
+        cls, fields: Mapping[str, Any], hasher: Hasher, context: bytes | None = None
+    ) -> PutRecord:
+        """As `Record.parse`; `context` are its bytes where the caller has them."""
+        return cls(
+            **_parse_frame(fields),
+            line=parse_line(fields, hasher, None, context),
+            revises=tuple(fields.get("revises", ())),
+            idempotency_key=_parse_key(fields),
+        )
+
+    def log_text(self) -> str:
+        """Key and context first, for whoever reads a log."""
+        line, content = self.line, self.line.content
+        t, similarity, novelty, timestamp, revises, key = self._texts()
+        value = "" if content.value == content.key else f'"value":"{base64_text(content.value)}",'
+        tail = f"{similarity}{novelty}{timestamp}{revises}{key}"[:-1]
+        comma = "," if tail else ""
+        return (
+            f'"op":"put","t":{t},"key":"{base64_text(content.key)}",{value}'
+            f'"ctx":{content.context.decode()},"anchor":"{line.anchor}","prev":"{line.prev_anchor}"'
+            f"{comma}{tail}"
+        )
+
+    def leaf_text(self) -> str:
+        """What sorting its fields would give."""
+        line, digests = self.line, self.line.content.digests.hex()
+        t, similarity, novelty, timestamp, revises, key = self._texts()
+        return (
+            f'{{"anchor":"{line.anchor}","ctx":"{digests[128:]}",{key}"key":"{digests[:64]}",'
+            f'{novelty}"op":"put","prev":"{line.prev_anchor}",{revises}{similarity}'
+            f'"t":{t},{timestamp}"value":"{digests[64:128]}"}}'
+        )
+
+    def _texts(self) -> tuple[str, str, str, str, str, str]:
+        """The time, and the fields that a put may lack, each with a comma behind it."""
+        line = self.line
+        similarity = novelty = timestamp = revises = key = ""
+        if line.kind != "note":
+            similarity = f'"similarity":{canonical_number(line.similarity)},'
+            novelty = f'"novelty":{canonical_number(line.novelty)},'
+        if line.timestamp is not None:
+            timestamp = f'"timestamp":{canonical_number(line.timestamp)},'
+        if self.revises:
+            revises = f'"revises":{json_strings(self.revises)},'
+        if self.idempotency_key is not None:
+            key = f'"idempotency_key":{canonical_string(self.idempotency_key)},'
+        return canonical_number(self.t), similarity, novelty, timestamp, revises, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceRecord(Record):
-    """A winner on the chain, the losers as branches with strength `decay`, and the scores."""
+    """A winner on the chain, the losers as branches with strength `decay`, and the scores.
+
+    `entries` are the winner, then the losers, best first.
+    """
 
     op: ClassVar[str] = "race"
     entries: tuple[LineRecord, ...]
@@ -144,11 +187,11 @@ class RaceRecord(Record):
     failures: tuple[CandidateFailure, ...] = ()
     unfinished: tuple[str, ...] = ()
     revises: tuple[str, ...] = ()
-    key: str | None = None
+    idempotency_key: str | None = None
 
     @property
     def lines(self) -> tuple[LineRecord, ...]:
-        """The winner, then the losers, best first."""
+        """The entries."""
         return self.entries
 
     @property
@@ -156,65 +199,115 @@ class RaceRecord(Record):
         """The lines that the winner revises fade by half."""
         return _revisions(self.revises)
 
-    @property
-    def idempotency_key(self) -> str | None:
-        """The race's key."""
-        return self.key
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> RaceRecord:
+        """A loser's strength is the race's decay."""
+        decay = float(fields["decay"])
+        winner, *losers = fields["lines"]
+        entries = [
+            parse_line(winner, hasher),
+            *(parse_line(loser, hasher, decay) for loser in losers),
+        ]
+        return cls(
+            **_parse_frame(fields),
+            entries=tuple(entries),
+            decay=decay,
+            scores=tuple(
+                CandidateScore(name=name, score=score, anchor=anchor)
+                for name, score, anchor in fields["scores"]
+            ),
+            failures=tuple(
+                CandidateFailure(name=name, error=error, message=message)
+                for name, error, message in fields.get("failures", ())
+            ),
+            unfinished=tuple(map(_parse_text, fields.get("unfinished", ()))),
+            revises=tuple(fields.get("revises", ())),
+            idempotency_key=_parse_key(fields),
+        )
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """See `Record.fields`."""
-        fields = Record.fields(self, contents)
-        lines = (_line_fields(line, contents) for line in self.entries)
-        fields["lines"] = _array(_object(line, sort=False) for line in lines)
+    def fields(self, write_content: WriteContent, *, sort: bool = False) -> Fields:
+        """As `Record.fields`; the lines within sorted, too, where wanted."""
+        fields = Record.fields(self, write_content)
+        fields["lines"] = json_array(
+            json_object(line_fields(line, write_content), sort=sort) for line in self.entries
+        )
         fields["decay"] = canonical_number(self.decay)
-        fields["scores"] = _array(
+        fields["scores"] = json_array(
             f'[{canonical_string(score.name)},{canonical_number(score.score)},"{score.anchor}"]'
             for score in self.scores
         )
         if self.failures:
-            fields["failures"] = _array(
+            fields["failures"] = json_array(
                 canonical_json([failure.name, failure.error, failure.message]).decode()
                 for failure in self.failures
             )
         if self.unfinished:
-            fields["unfinished"] = _strings(self.unfinished)
-        return _common_fields(fields, self.revises, self.key)
+            fields["unfinished"] = json_strings(self.unfinished)
+        if self.revises:
+            fields["revises"] = json_strings(self.revises)
+        if self.idempotency_key is not None:
+            fields["idempotency_key"] = canonical_string(self.idempotency_key)
+        return fields
+
+    def leaf_text(self) -> str:
+        """Canonical also within its lines."""
+        return json_object(self.fields(digest_fields, sort=True), sort=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayRecord(Record):
-    """Strength × factor for one line."""
+class LineChange(Record):
+    """The base of operations on one older line."""
+
+    anchor: str
+
+    def fields(self, write_content: WriteContent) -> Fields:
+        """The line's anchor."""
+        return Record.fields(self, write_content) | {"anchor": f'"{self.anchor}"'}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecayRecord(LineChange):
+    """Strength × factor for one line; above 1 it strengthens."""
 
     op: ClassVar[str] = "decay"
-    anchor: str
     factor: float
 
     @property
     def effects(self) -> tuple[LineEffect, ...]:
-        """The fading, or with a factor above 1 the strengthening."""
+        """The fading."""
         return (LineEffect("decay", self.anchor, self.factor),)
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """See `Record.fields`."""
-        fields = Record.fields(self, contents)
-        return fields | {"anchor": f'"{self.anchor}"', "factor": canonical_number(self.factor)}
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
+        """An anchor and a factor."""
+        anchor, factor = fields["anchor"], float(fields["factor"])
+        return cls(**_parse_frame(fields), anchor=anchor, factor=factor)
+
+    def fields(self, write_content: WriteContent) -> Fields:
+        """An anchor and a factor."""
+        fields = LineChange.fields(self, write_content)
+        return fields | {"factor": canonical_number(self.factor)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetRecord(Record):
-    """One line leaves every later query."""
+class ForgetRecord(LineChange):
+    """One line leaves every later query.
+
+    Novelty looks at what is not forgotten, so that forgets are decided among themselves.
+    """
 
     op: ClassVar[str] = "forget"
-    anchor: str
+    company: ClassVar[Company] = "forgets"
 
     @property
     def effects(self) -> tuple[LineEffect, ...]:
         """The forgetting."""
         return (LineEffect("forget", self.anchor),)
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """See `Record.fields`."""
-        return Record.fields(self, contents) | {"anchor": f'"{self.anchor}"'}
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
+        """An anchor."""
+        return cls(**_parse_frame(fields), anchor=fields["anchor"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,78 +315,28 @@ class RollbackRecord(Record):
     """The state after `revision` records is the lattice's again."""
 
     op: ClassVar[str] = "rollback"
+    company: ClassVar[Company] = "none"
     revision: int
 
-    def fields(self, contents: Callable[[LineContent], Fields]) -> Fields:
-        """See `Record.fields`."""
-        return Record.fields(self, contents) | {"revision": str(self.revision)}
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines
+        """A revision."""
+        return cls(**_parse_frame(fields), revision=int(fields["revision"]))
+
+    def fields(self, write_content: WriteContent) -> Fields:
+        """A revision."""
+        return Record.fields(self, write_content) | {"revision": str(self.revision)}
 
 
-REVISION_FACTOR: Final = 0.5
-
-
-def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:
-    return tuple(LineEffect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
-
-
-# --- writing -----------------------------------------------------------------------------------
+OPERATIONS: Final[Mapping[str, type[Record]]] = {
+    kind.op: kind for kind in (PutRecord, RaceRecord, DecayRecord, ForgetRecord, RollbackRecord)
+}
+"""Every operation by its name in the log. A new one is a class above and its row here."""
 
 
 def leaf(record: Record) -> bytes:
     """L_n: the digest of the record's canonical JSON with content replaced by D of it."""
-    return leaf_digest(_leaf_json(record).encode())
-
-
-def _leaf_json(record: Record) -> str:
-    if isinstance(record, PutRecord):
-        return _put_leaf_json(record)
-    if isinstance(record, RaceRecord):
-        fields = record.fields(_digests)
-        lines = (_line_fields(line, _digests) for line in record.entries)
-        fields["lines"] = _array(_object(line, sort=True) for line in lines)
-        return _object(fields, sort=True)
-    return _object(record.fields(_digests), sort=True)
-
-
-def _put_leaf_json(put: PutRecord) -> str:
-    """What sorting the fields of a put gives; half the time of it, on every put's way."""
-    line, digests = put.line, put.line.content.digests.hex()
-    t, similarity, novelty, timestamp, revises, key = _put_texts(put)
-    return (
-        f'{{"anchor":"{line.anchor}","ctx":"{digests[128:]}",{key}"key":"{digests[:64]}",{novelty}'
-        f'"op":"put","prev":"{line.prev_anchor}",{revises}{similarity}'
-        f'"t":{t},{timestamp}"value":"{digests[64:128]}"}}'
-    )
-
-
-def _put_json(put: PutRecord) -> str:
-    """What joining the fields of a put gives, likewise."""
-    line, content = put.line, put.line.content
-    t, similarity, novelty, timestamp, revises, key = _put_texts(put)
-    value = "" if content.value == content.key else f'"value":"{_base64(content.value)}",'
-    tail = f"{similarity}{novelty}{timestamp}{revises}{key}"[:-1]
-    comma = "," if tail else ""
-    return (
-        f'"op":"put","t":{t},"key":"{_base64(content.key)}",{value}'
-        f'"ctx":{content.context.decode()},"anchor":"{line.anchor}","prev":"{line.prev_anchor}"'
-        f"{comma}{tail}"
-    )
-
-
-def _put_texts(put: PutRecord) -> tuple[str, str, str, str, str, str]:
-    """The time, and the fields that a put may lack, each with a comma behind it."""
-    line = put.line
-    similarity = novelty = timestamp = revises = key = ""
-    if line.kind != "note":
-        similarity = f'"similarity":{canonical_number(line.similarity)},'
-        novelty = f'"novelty":{canonical_number(line.novelty)},'
-    if line.timestamp is not None:
-        timestamp = f'"timestamp":{canonical_number(line.timestamp)},'
-    if put.revises:
-        revises = f'"revises":{_strings(put.revises)},'
-    if put.key is not None:
-        key = f'"idempotency_key":{canonical_string(put.key)},'
-    return canonical_number(put.t), similarity, novelty, timestamp, revises, key
+    return leaf_digest(record.leaf_text().encode())
 
 
 def encode_record(record: Record, frame: str) -> str:
@@ -302,63 +345,7 @@ def encode_record(record: Record, frame: str) -> str:
     The closing brace is left to the caller, who may add a checksum.
     """
     group = f'"g":{record.following},' if record.following else ""
-    if isinstance(record, PutRecord):
-        return f"{{{frame}{group}{_put_json(record)}"
-    return f"{{{frame}{group}{_joined(record.fields(_contents))}"
-
-
-def _contents(content: LineContent) -> Fields:
-    fields = {"key": f'"{_base64(content.key)}"'}
-    # A value that is the key is left out: it would double the bytes of most records.
-    if content.value != content.key:
-        fields["value"] = f'"{_base64(content.value)}"'
-    fields["ctx"] = content.context.decode()
-    return fields
-
-
-def _digests(content: LineContent) -> Fields:
-    text = content.digests.hex()
-    return {"key": f'"{text[:64]}"', "value": f'"{text[64:128]}"', "ctx": f'"{text[128:]}"'}
-
-
-def _base64(raw: bytes) -> str:
-    return binascii.b2a_base64(raw, newline=False).decode("ascii")
-
-
-def _line_fields(line: LineRecord, contents: Callable[[LineContent], Fields]) -> Fields:
-    fields = contents(line.content)
-    fields["anchor"] = f'"{line.anchor}"'
-    fields["prev"] = f'"{line.prev_anchor}"'
-    if line.kind != "note":
-        fields["similarity"] = canonical_number(line.similarity)
-        fields["novelty"] = canonical_number(line.novelty)
-    if line.timestamp is not None:
-        fields["timestamp"] = canonical_number(line.timestamp)
-    return fields
-
-
-def _common_fields(fields: Fields, revises: tuple[str, ...], key: str | None) -> Fields:
-    if revises:
-        fields["revises"] = _strings(revises)
-    if key is not None:
-        fields["idempotency_key"] = canonical_string(key)
-    return fields
-
-
-def _joined(fields: Fields) -> str:
-    return ",".join([f'"{name}":{text}' for name, text in fields.items()])
-
-
-def _object(fields: Fields, *, sort: bool) -> str:
-    return "{" + _joined(dict(sorted(fields.items())) if sort else fields) + "}"
-
-
-def _array(parts: Iterator[str]) -> str:
-    return "[" + ",".join(parts) + "]"
-
-
-def _strings(texts: Sequence[str]) -> str:
-    return _array(canonical_string(text) for text in texts)
+    return f"{{{frame}{group}{record.log_text()}"
 
 
 def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:
@@ -367,3 +354,22 @@ def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:
         line.prev_anchor == head and hasher.anchor(head, line.content.digests) == line.anchor
         for line in record.lines
     )
+
+
+def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:
+    return tuple(LineEffect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
+
+
+def _parse_frame(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"t": float(fields["t"]), "following": int(fields.get("g", 0))}
+
+
+def _parse_key(fields: Mapping[str, Any]) -> str | None:
+    key = fields.get("idempotency_key")
+    return None if key is None else _parse_text(key)
+
+
+def _parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is wanted, not {type(value).__name__}")
+    return value

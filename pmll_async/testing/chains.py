@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.record import (
     DecayRecord,
     ForgetRecord,
-    LineContent,
-    LineRecord,
     PutRecord,
     RaceRecord,
     Record,
@@ -101,7 +100,7 @@ class ChainBuilder:
             t=self._now(),
             line=self._line(content, "line", timestamp=timestamp),
             revises=tuple(revises),
-            key=idempotency_key,
+            idempotency_key=idempotency_key,
         )
         return self._append(record, record.line.anchor)
 
@@ -110,7 +109,9 @@ class ChainBuilder:
     ) -> PutRecord:
         """A note on the chain."""
         content = LineContent.of(self.hasher, b"", b"", encode_context(context), 0.0)
-        record = PutRecord(t=self._now(), line=self._line(content, "note"), key=idempotency_key)
+        record = PutRecord(
+            t=self._now(), line=self._line(content, "note"), idempotency_key=idempotency_key
+        )
         return self._append(record, record.line.anchor)
 
     def race(
@@ -141,7 +142,7 @@ class ChainBuilder:
             failures=(CandidateFailure(name="broken", error="ValueError", message='no "luck" 🎲'),),
             unfinished=("late",),
             revises=tuple(revises),
-            key=idempotency_key,
+            idempotency_key=idempotency_key,
         )
         return self._append(record, entries[0].anchor)
 

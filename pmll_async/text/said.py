@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from pmll_async.errors import InvalidContextError, InvalidInputError
-from pmll_async.records.encoder import encode_in_turns
+from pmll_async.records.proposals import encode_in_turns
 from pmll_async.text.results import Utterance
 from pmll_async.text.views import text_of
 from pmll_async.values import checks

@@ -9,7 +9,7 @@ from controller_support import done, journal, proposing, steps
 
 from controllers import Plan, RTMController, StepContext, Usage
 from pmll_async import Candidate, Lattice
-from pmll_async.records import encoder as encoding
+from pmll_async.records import proposals as encoding
 from pmll_async.values import contexts as canonical
 
 ENCODERS = {"candidate": (canonical, "encode_in_steps"), "commit": (encoding, "encode_in_steps")}

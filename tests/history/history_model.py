@@ -11,7 +11,7 @@ import numpy as np
 
 from pmll_async import Concert, ConflictError, LineNotFoundError, StaleAnchorError
 from pmll_async.engine.ledger.snapshot import DORMANT_BELOW
-from pmll_async.records.record import LineContent
+from pmll_async.records.content import LineContent
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 from pmll_async.values.concert import (
     Float32,

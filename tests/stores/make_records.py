@@ -10,11 +10,10 @@ import numpy as np
 
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.record import (
     DecayRecord,
     ForgetRecord,
-    LineContent,
-    LineRecord,
     PutRecord,
     RaceRecord,
     Record,
@@ -64,7 +63,7 @@ class Chain:
                 scores=scores,
                 failures=(CandidateFailure(name="f", error="ValueError", message="no"),),
                 unfinished=("late",),
-                key="race-key",
+                idempotency_key="race-key",
             )
         )
 
@@ -144,7 +143,7 @@ def small_history(chain: Chain, store: JsonlStore) -> None:
     chain.append(store, chain.race)
     chain.append(store, lambda: chain.group(3))
     chain.append(store, chain.decay)
-    chain.append(store, lambda: chain.put(key="idem", revises=(chain.heads[1],)))
+    chain.append(store, lambda: chain.put(idempotency_key="idem", revises=(chain.heads[1],)))
     chain.append(store, lambda: chain.rollback(4))
     chain.append(store, lambda: [chain.put(), chain.put()])
     chain.append(store, chain.forget)

@@ -12,7 +12,8 @@ from jsonl_tools import LOG, contents, load, opened
 from make_records import Chain, small_history
 
 from pmll_async.errors import CorruptionError, FormatError
-from pmll_async.records.record import LineContent, LineRecord, PutRecord
+from pmll_async.records.content import LineContent, LineRecord
+from pmll_async.records.record import PutRecord
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.frames import (
     BadFrameError,
@@ -65,7 +66,7 @@ def test_a_log_line(path: Path, chain: Chain) -> None:
     content = LineContent.of(chain.hasher, key, value, context, norm=14**0.5)
     anchor = chain.hasher.anchor(ROOT_ANCHOR, content.digests)
     line = LineRecord(content, anchor, ROOT_ANCHOR, "line", similarity=0.75, novelty=0.25)
-    record = PutRecord(t=1763816281.125, line=line, revises=(ROOT_ANCHOR,), key="k")
+    record = PutRecord(t=1763816281.125, line=line, revises=(ROOT_ANCHOR,), idempotency_key="k")
     with opened(path, chain) as store:
         chain.append(store, lambda: chain.add(record))
         chain.append(store, lambda: chain.group(2))

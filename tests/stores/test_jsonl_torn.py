@@ -233,7 +233,7 @@ def closed_store() -> Iterator[tuple[Path, Chain]]:
     with quick_folder() as folder:
         chain = Chain(dim=1)
         with opened(folder / "store", chain) as store:
-            chain.append(store, lambda: chain.put({"é": 1}, key="k"))
+            chain.append(store, lambda: chain.put({"é": 1}, idempotency_key="k"))
             chain.append(store, lambda: chain.race(1))
             chain.append(store, chain.decay)
             chain.append(store, lambda: chain.rollback(1))

@@ -13,7 +13,7 @@ import pytest
 
 from pmll_async import Candidate, InvalidVectorError, Lattice
 from pmll_async.protocols import Store
-from pmll_async.records.record import LineContent
+from pmll_async.records.content import LineContent
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher, encode_bytes, encode_vector

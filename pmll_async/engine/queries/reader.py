@@ -19,7 +19,8 @@ from pmll_async.engine.queries.context_index import ContextIndex
 from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
-from pmll_async.records.record import LineRecord, RaceRecord, Record
+from pmll_async.records.content import LineRecord
+from pmll_async.records.record import RaceRecord, Record
 from pmll_async.values.concert import Concert, Float32, exact_norm
 from pmll_async.values.contexts import FrozenDict, decode_context
 from pmll_async.values.filters import Filter

@@ -20,8 +20,7 @@ from pmll_async.engine.race.race import (
     run_race,
 )
 from pmll_async.errors import ConflictError, InvalidInputError
-from pmll_async.records.encoder import Encoder
-from pmll_async.records.proposals import PutProposal, RaceEntry, RaceProposal
+from pmll_async.records.proposals import Encoder, PutProposal, RaceEntry, RaceProposal
 from pmll_async.records.record import Record
 from pmll_async.values.concert import (
     Concert,

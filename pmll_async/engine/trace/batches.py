@@ -9,8 +9,7 @@ from typing import Final
 
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.errors import InvalidInputError, PmllError
-from pmll_async.records.encoder import Encoder
-from pmll_async.records.proposals import GroupProposal, PutProposal
+from pmll_async.records.proposals import Encoder, GroupProposal, PutProposal
 from pmll_async.values.lines import Candidate
 
 _YIELD_EVERY: Final = 16

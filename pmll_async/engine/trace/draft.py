@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.trace.novelty import BatchNovelty, Nearest
@@ -17,31 +17,45 @@ from pmll_async.errors import (
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Clock, Index
 from pmll_async.records.blocks import KeyUse
+from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.proposals import (
-    DecayProposal,
-    ForgetProposal,
+    AnswerT,
+    ChangeProposal,
     GroupProposal,
     Proposal,
     PutProposal,
     RaceProposal,
-    RollbackProposal,
 )
-from pmll_async.records.record import (
-    DecayRecord,
-    ForgetRecord,
-    LineContent,
-    LineRecord,
-    PutRecord,
-    RaceRecord,
-    Record,
-    RollbackRecord,
-)
+from pmll_async.records.record import PutRecord, RaceRecord, Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import novelty_of
 from pmll_async.values.lines import CandidateScore, Kind
 
-Answer = str | int | tuple[int, RaceRecord | None] | None
-"""What a caller is told: an anchor, how many of a group were new, a race's number and record."""
+
+@dataclass(slots=True)
+class _Overlay:
+    """What a batch has so far, on top of the newest state; its copy undoes a refused group.
+
+    `anchors` are those of its lines on the chain, by their content's place in the batch.
+    """
+
+    head: str
+    records: list[Record] = field(default_factory=list)
+    anchors: dict[int, str] = field(default_factory=dict)
+    lines: set[str] = field(default_factory=set)
+    keys: dict[str, KeyUse] = field(default_factory=dict)
+    revised: set[str] = field(default_factory=set)
+
+    def copy(self) -> _Overlay:
+        """Another that grows apart from this one."""
+        return _Overlay(
+            self.head,
+            self.records.copy(),
+            self.anchors.copy(),
+            self.lines.copy(),
+            self.keys.copy(),
+            self.revised.copy(),
+        )
 
 
 class Draft:
@@ -56,67 +70,63 @@ class Draft:
         contents: Sequence[LineContent],
         dim: int,
     ) -> None:
-        self.records: list[Record] = []
         self._ledger, self._hasher, self._clock = ledger, hasher, clock
         self._snapshot = ledger.snapshot
-        self._head = self._snapshot.head
-        self._vectors = [content for content in contents if content.key]
-        self._novelty = BatchNovelty(index, self._snapshot.columns, self._vectors, dim)
+        self._new = _Overlay(self._snapshot.head)
+        vectors = [content for content in contents if content.key]
+        self._novelty = BatchNovelty(index, self._snapshot.columns, vectors, dim)
         self._place = 0
-        self._anchors: dict[int, str] = {}
-        self._lines: dict[str, Kind] = {}
-        self._keys: dict[str, KeyUse] = {}
-        self._revised: set[str] = set()
 
-    def decide(self, proposal: Proposal) -> Answer:
+    @property
+    def records(self) -> list[Record]:
+        """What was decided so far."""
+        return self._new.records
+
+    def decide(self, proposal: Proposal[AnswerT]) -> AnswerT:
         """Turn one proposal into records."""
         place = self._place
-        self._place += sum(1 for content in proposal.contents if content.key)
-        match proposal:
-            case PutProposal():
-                return self._put(proposal, place)
-            case GroupProposal():
-                return self._group(proposal, place)
-            case RaceProposal():
-                return self._race(proposal, place)
-            case DecayProposal(anchor=anchor, factor=factor):
-                self._check_present(anchor)
-                self._append(DecayRecord(t=self._clock(), anchor=anchor, factor=factor))
-            case ForgetProposal(anchor=anchor):
-                self._check_present(anchor)
-                self._append(ForgetRecord(t=self._clock(), anchor=anchor))
-            case RollbackProposal(revision=revision):
-                self._append(RollbackRecord(t=self._clock(), revision=revision))
-        return None
+        self._place += sum([1 for content in proposal.contents if content.key])
+        return proposal.decide(self, place)
 
-    # --- puts ----------------------------------------------------------------------------------
+    # --- what a proposal may ask for -------------------------------------------------------------
 
-    def _put(self, put: PutProposal, place: int) -> str:
-        known = self._known_key(put.key, put.content.digests)
+    def put(self, put: PutProposal, place: int) -> str:
+        """The line's anchor."""
+        known = self._known_key(put.idempotency_key)
         if known is not None:
+            if known.content != put.content.digests:
+                raise ConflictError(known.key, known.anchor)
             return known.anchor
         self._check_head(put.prev_anchor)
         self._check_revisable(put.revises)
-        kind: Kind = "line" if put.content.key else "note"
-        nearest = self._novelty.nearest(place) if kind == "line" else Nearest()
+        is_note = not put.content.key
+        nearest = Nearest() if is_note else self._novelty.nearest(place)
         self._check_novel(put.min_novelty, nearest)
-        line = self._line(put.content, kind, nearest, put.timestamp)
-        record = PutRecord(t=self._clock(), line=line, revises=put.revises, key=put.key)
-        self._append(record)
-        self._chain(line, place if kind == "line" else None)
+        line = self._line(put.content, "note" if is_note else "line", nearest, put.timestamp)
+        self._append(
+            PutRecord(
+                t=self._clock(),
+                line=line,
+                revises=put.revises,
+                idempotency_key=put.idempotency_key,
+            )
+        )
+        self._chain(line, None if is_note else place)
         return line.anchor
 
-    def _group(self, group: GroupProposal, place: int) -> int:
-        saved = self._save()
+    def group(self, group: GroupProposal, place: int) -> int:
+        """How many of the puts were new."""
+        before, joined = self._new.copy(), self._novelty.count
         first = len(self.records)
         try:
             breathe = Breather()
             for put in group.puts:
                 breathe()
-                self._put(put, place)
+                self.put(put, place)
                 place += 1 if put.content.key else 0
         except PmllError:
-            self._restore(saved)
+            self._new = before
+            self._novelty.keep(joined)
             raise
         new = self.records[first:]
         self.records[first:] = [
@@ -124,33 +134,9 @@ class Draft:
         ]
         return len(new)
 
-    def _line(
-        self, content: LineContent, kind: Kind, nearest: Nearest, timestamp: float | None
-    ) -> LineRecord:
-        return LineRecord(
-            content=content,
-            anchor=self._hasher.anchor(self._head, content.digests),
-            prev_anchor=self._head,
-            kind=kind,
-            similarity=nearest.similarity,
-            novelty=novelty_of(nearest.similarity) if kind != "note" else 0.0,
-            timestamp=timestamp,
-        )
-
-    def _check_novel(self, min_novelty: float | None, nearest: Nearest) -> None:
-        novelty = novelty_of(nearest.similarity)
-        if min_novelty is None or novelty >= min_novelty:
-            return
-        if nearest.row is not None:
-            anchor = self._snapshot.anchor(int(self._snapshot.ranked_lines[nearest.row]))
-        else:
-            anchor = self._anchors[nearest.place or 0]
-        raise NotNovelError(novelty, min_novelty, anchor)
-
-    # --- races ---------------------------------------------------------------------------------
-
-    def _race(self, race: RaceProposal, place: int) -> tuple[int, RaceRecord | None]:
-        known = self._keys.get(race.key) or self._snapshot.keys.get(race.key) if race.key else None
+    def race(self, race: RaceProposal, place: int) -> tuple[int, RaceRecord | None]:
+        """The number of its record, and the record unless it was there before."""
+        known = self._known_key(race.idempotency_key)
         if known is not None:
             if not known.race:
                 raise ConflictError(known.key, known.anchor)
@@ -174,30 +160,74 @@ class Draft:
             failures=race.failures,
             unfinished=race.unfinished,
             revises=race.revises,
-            key=race.key,
+            idempotency_key=race.idempotency_key,
         )
-        self._append(record)
-        self._lines |= {line.anchor: line.kind for line in losers}
+        number = self._append(record)
+        self._new.lines |= {line.anchor for line in losers}
         self._chain(winner, place)
-        return self._snapshot.revision + len(self.records) - 1, record
+        return number, record
 
-    # --- checks --------------------------------------------------------------------------------
+    def change(self, change: ChangeProposal) -> None:
+        """Nothing but that it is done."""
+        for effect in change.record.effects:
+            self._check_present(effect.anchor)
+        self._append(replace(change.record, t=self._clock()))
+
+    # --- lines -----------------------------------------------------------------------------------
+
+    def _line(
+        self, content: LineContent, kind: Kind, nearest: Nearest, timestamp: float | None
+    ) -> LineRecord:
+        head = self._new.head
+        return LineRecord(
+            content=content,
+            anchor=self._hasher.anchor(head, content.digests),
+            prev_anchor=head,
+            kind=kind,
+            similarity=nearest.similarity,
+            novelty=novelty_of(nearest.similarity) if kind != "note" else 0.0,
+            timestamp=timestamp,
+        )
+
+    def _check_novel(self, min_novelty: float | None, nearest: Nearest) -> None:
+        novelty = novelty_of(nearest.similarity)
+        if min_novelty is None or novelty >= min_novelty:
+            return
+        if nearest.row is not None:
+            anchor = self._snapshot.anchor(int(self._snapshot.ranked_lines[nearest.row]))
+        else:
+            anchor = self._new.anchors[nearest.place or 0]
+        raise NotNovelError(novelty, min_novelty, anchor)
+
+    def _append(self, record: Record) -> int:
+        """The record's number."""
+        key, number = record.idempotency_key, self._snapshot.revision + len(self.records)
+        if key is not None:
+            line, is_race = record.lines[0], isinstance(record, RaceRecord)
+            self._new.keys[key] = KeyUse(number, key, line.anchor, line.content.digests, is_race)
+        self._new.revised |= {each.anchor for each in record.effects if each.kind == "revise"}
+        self.records.append(record)
+        return number
+
+    def _chain(self, line: LineRecord, place: int | None) -> None:
+        self._new.head = line.anchor
+        self._new.lines.add(line.anchor)
+        if place is not None:
+            self._new.anchors[place] = line.anchor
+            self._novelty.joined(place)
+
+    # --- checks ----------------------------------------------------------------------------------
 
     def _check_head(self, prev_anchor: str | None) -> None:
-        if prev_anchor is not None and prev_anchor != self._head:
-            raise StaleAnchorError(prev_anchor, self._head)
+        if prev_anchor is not None and prev_anchor != self._new.head:
+            raise StaleAnchorError(prev_anchor, self._new.head)
 
-    def _known_key(self, key: str | None, digests: bytes) -> KeyUse | None:
-        if key is None:
-            return None
-        known = self._keys.get(key) or self._snapshot.keys.get(key)
-        if known is not None and known.content != digests:
-            raise ConflictError(key, known.anchor)
-        return known
+    def _known_key(self, key: str | None) -> KeyUse | None:
+        return None if key is None else self._new.keys.get(key) or self._snapshot.keys.get(key)
 
     def _check_present(self, anchor: str) -> int | None:
         """The line that the anchor names in this state, None if this batch made it."""
-        if anchor in self._lines:
+        if anchor in self._new.lines:
             return None
         line = self._snapshot.find(anchor)
         if not self._ledger.is_present(line):
@@ -205,56 +235,10 @@ class Draft:
         return line
 
     def _check_revisable(self, revises: tuple[str, ...]) -> None:
+        head, revised = self._new.head, self._new.revised
         for anchor in revises:
             line = self._check_present(anchor)
-            if anchor in self._revised or (line is not None and self._ledger.is_revised(line)):
-                raise StaleAnchorError(anchor, self._head, "is already revised")
+            if anchor in revised or (line is not None and self._ledger.is_revised(line)):
+                raise StaleAnchorError(anchor, head, "is already revised")
             if line is not None and not self._snapshot.alive[line]:
-                raise StaleAnchorError(anchor, self._head, "is forgotten")
-
-    # --- what the batch has so far ---------------------------------------------------------------
-
-    def _append(self, record: Record) -> None:
-        key = record.idempotency_key
-        if key is not None:
-            line = record.lines[0]
-            number = self._snapshot.revision + len(self.records)
-            is_race = isinstance(record, RaceRecord)
-            self._keys[key] = KeyUse(number, key, line.anchor, line.content.digests, is_race)
-        self._revised |= {effect.anchor for effect in record.effects if effect.kind == "revise"}
-        self.records.append(record)
-
-    def _chain(self, line: LineRecord, place: int | None) -> None:
-        self._head = line.anchor
-        self._lines[line.anchor] = line.kind
-        if place is not None:
-            self._anchors[place] = line.anchor
-            self._novelty.joined(place)
-
-    def _save(self) -> _Saved:
-        return _Saved(
-            len(self.records),
-            self._head,
-            dict(self._lines),
-            dict(self._keys),
-            set(self._revised),
-            self._novelty.count,
-        )
-
-    def _restore(self, saved: _Saved) -> None:
-        del self.records[saved.records :]
-        self._head, self._lines, self._keys = saved.head, saved.lines, saved.keys
-        self._revised = saved.revised
-        self._novelty.keep(saved.joined)
-
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    """The draft before a group, to return to when one of its puts is refused."""
-
-    records: int
-    head: str
-    lines: dict[str, Kind]
-    keys: dict[str, KeyUse]
-    revised: set[str]
-    joined: int
+                raise StaleAnchorError(anchor, head, "is forgotten")

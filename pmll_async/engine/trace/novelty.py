@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pmll_async.protocols import Columns, Index
-from pmll_async.records.record import LineContent
+from pmll_async.records.content import LineContent
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 
 _MARGIN: Final = 2e-5

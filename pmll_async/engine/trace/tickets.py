@@ -1,27 +1,27 @@
-"""Tickets: what callers hand to the trace, and which of them may be committed together."""
+"""Tickets: what callers hand to the trace and wait for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Generic, TypeVar
 
-from pmll_async.engine.trace.draft import Answer
-from pmll_async.records.proposals import ForgetProposal, Proposal, RollbackProposal
+from pmll_async.engine.trace.draft import Draft
+from pmll_async.records.proposals import Proposal
+
+ResultT = TypeVar("ResultT")
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A proposal or a job on its way, and where its caller waits; without either it is to close."""
+class Ticket(Generic[ResultT]):
+    """The base of the three kinds: what its caller is told, and where that caller waits."""
 
-    proposal: Proposal | None
-    future: asyncio.Future[Any]
-    job: Callable[[], None] | None = None
-    answer: Answer = None
-    error: BaseException | None = None
-    since: float = field(default_factory=perf_counter)
+    __slots__ = ("error", "future", "result")
+    result: ResultT
+
+    def __init__(self, future: asyncio.Future[ResultT]) -> None:
+        self.future = future
+        self.error: BaseException | None = None
 
     def settle(self) -> None:
         """Wake the caller, if it still waits. On its loop."""
@@ -30,24 +30,36 @@ class Ticket:
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
-            self.future.set_result(self.answer)
+            self.future.set_result(self.result)
 
 
-def is_alone(ticket: Ticket) -> bool:
-    """Whether it is done by itself: a job, closing, or what changes the state altogether."""
-    return ticket.proposal is None or isinstance(ticket.proposal, RollbackProposal)
+class CommitTicket(Ticket[ResultT]):
+    """A proposal on its way; `records` and `size` are about what it brings, in bytes."""
+
+    __slots__ = ("proposal", "records", "since", "size")
+
+    def __init__(self, proposal: Proposal[ResultT], future: asyncio.Future[ResultT]) -> None:
+        super().__init__(future)
+        contents = proposal.contents
+        self.proposal, self.since = proposal, perf_counter()
+        self.records, self.size = max(1, len(contents)), sum([each.size for each in contents])
+
+    def decide(self, draft: Draft) -> None:
+        """Have the proposal decided."""
+        self.result = draft.decide(self.proposal)
 
 
-def fits(ticket: Ticket, first: Ticket) -> bool:
-    """Whether both may be of one batch.
+class JobTicket(Ticket[None]):
+    """A job that writes to the store, between two batches."""
 
-    Novelty looks at what is not forgotten, so that a batch is made of forgets, or has none.
-    """
-    forgets = [isinstance(each.proposal, ForgetProposal) for each in (ticket, first)]
-    return not is_alone(ticket) and forgets[0] == forgets[1]
+    __slots__ = ("job",)
+
+    def __init__(self, job: Callable[[], None], future: asyncio.Future[None]) -> None:
+        super().__init__(future)
+        self.job, self.result = job, None
 
 
-def measure(ticket: Ticket) -> tuple[int, int]:
-    """About how many records and bytes the ticket brings."""
-    contents = ticket.proposal.contents if ticket.proposal is not None else ()
-    return max(1, len(contents)), sum(content.size for content in contents)
+class CloseTicket(JobTicket):
+    """The last job: closing the store."""
+
+    __slots__ = ()

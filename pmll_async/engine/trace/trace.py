@@ -21,7 +21,7 @@ from weakref import WeakMethod
 from pmll_async.engine.events.stats import CommitBatch, CommitSums, anchors_of
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.trace.draft import Draft
-from pmll_async.engine.trace.tickets import Ticket, fits, is_alone, measure
+from pmll_async.engine.trace.tickets import CloseTicket, CommitTicket, JobTicket, Ticket
 from pmll_async.errors import (
     DurabilityUnknownError,
     LatticeClosedError,
@@ -36,7 +36,7 @@ from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import COMMITS, Job
 from pmll_async.protocols import Clock, Index, Store, SupportsSync
 from pmll_async.records.blocks import Block
-from pmll_async.records.proposals import Proposal
+from pmll_async.records.proposals import AnswerT, Proposal
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.lines import Limits
@@ -71,12 +71,12 @@ class Trace:
         self._hasher, self._clock, self._limits, self._dim = hasher, clock, limits, dim
         self._committed = WeakMethod(committed)
         self.loop = running_loop()
-        self._queue: SimpleQueue[Ticket] = SimpleQueue()
-        self._held: Ticket | None = None
+        self._queue: SimpleQueue[Ticket[Any]] = SimpleQueue()
+        self._held: Ticket[Any] | None = None
         self._gate = threading.Lock()
         self._has_turn = False
         """Whether a turn waits or runs; changed behind the gate."""
-        self._closing: asyncio.Future[Any] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._ended = threading.Event()
         self._broken: BaseException | None = None
         self._sums = CommitSums()
@@ -91,16 +91,16 @@ class Trace:
         """What it did so far, as of the last batch; in any thread."""
         return self._sums
 
-    async def commit(self, proposal: Proposal) -> Any:
+    async def commit(self, proposal: Proposal[AnswerT]) -> AnswerT:
         """Hand over a proposal and wait until its records are durable.
 
         Cancelling the wait before the ticket is taken withdraws it.
         """
-        return await self._answer(Ticket(proposal, self.loop.create_future()))
+        return await self._answer(CommitTicket(proposal, self.loop.create_future()))
 
     async def run(self, job: Callable[[], None]) -> None:
         """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
-        await self._answer(Ticket(None, self.loop.create_future(), job))
+        await self._answer(JobTicket(job, self.loop.create_future()))
 
     async def close(self) -> None:
         """Finish accepted tickets and close the store; later calls wait for it."""
@@ -124,21 +124,21 @@ class Trace:
         self._begin_closing()
         self._ended.wait()
 
-    def _begin_closing(self) -> asyncio.Future[Any]:
+    def _begin_closing(self) -> asyncio.Future[None]:
         if self._closing is None:
             closing = self.loop.create_future()
-            self._submit(Ticket(None, closing))
+            self._submit(CloseTicket(self._store.close, closing))
             self._closing = closing
         return self._closing
 
-    async def _answer(self, ticket: Ticket) -> Any:
+    async def _answer(self, ticket: Ticket[AnswerT]) -> AnswerT:
         running_loop(self.loop)
         if self._closing is not None:
             raise LatticeClosedError
         self._submit(ticket)
         return await ticket.future
 
-    def _submit(self, ticket: Ticket) -> None:
+    def _submit(self, ticket: Ticket[Any]) -> None:
         self._queue.put(ticket)
         try:
             self._ask_for_a_turn()
@@ -156,44 +156,54 @@ class Trace:
     # --- in a commit thread --------------------------------------------------------------------
 
     def _turn(self) -> Job | None:
-        tickets: list[Ticket] = []
+        taken: list[Ticket[Any]] = []
         try:
-            self._take(tickets)
-            wanted = [ticket for ticket in tickets if not ticket.future.cancelled()]
-            if wanted and wanted[0].proposal is None:
-                self._do(wanted[0])
-            elif wanted:
-                self._commit(wanted)
+            self._take(taken)
             self._sync_later()
         # Whatever went wrong, the callers must learn it and later turns must come.
         except BaseException as exc:  # noqa: BLE001
             logger("pmll.trace").error("trace.turn_failed", error=repr(exc))
-            for ticket in tickets:
+            for ticket in taken:
                 ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
                 self._call(ticket.settle)
         with self._gate:
             self._has_turn = self._held is not None or not self._queue.empty()
             return self._turn if self._has_turn else None
 
-    def _take(self, batch: list[Ticket]) -> None:
-        """What waits and belongs together, up to the limits."""
+    def _take(self, taken: list[Ticket[Any]]) -> None:
+        """Do what waits longest, with what fits beside it."""
         first = self._next()
         if first is None:
             return
-        batch.append(first)
-        count, size = measure(first)
-        while not is_alone(first) and count < self._limits.batch_records:
+        taken.append(first)
+        if isinstance(first, JobTicket):
+            if not first.future.cancelled():
+                self._do(first)
+        elif isinstance(first, CommitTicket):
+            self._fill(taken, first)
+            commits = [ticket for ticket in taken if isinstance(ticket, CommitTicket)]
+            wanted = [ticket for ticket in commits if not ticket.future.cancelled()]
+            if wanted:
+                self._commit(wanted)
+
+    def _fill(self, taken: list[Ticket[Any]], first: CommitTicket[Any]) -> None:
+        """Take the commits that follow the first one and fit, up to the limits."""
+        records, size = first.records, first.size
+        while records < self._limits.batch_records and first.proposal.company != "none":
             ticket = self._next()
             if ticket is None:
-                break
-            more, bytes_more = measure(ticket)
-            if not fits(ticket, first) or size + bytes_more > self._limits.batch_bytes:
+                return
+            if (
+                not isinstance(ticket, CommitTicket)
+                or ticket.proposal.company != first.proposal.company
+                or size + ticket.size > self._limits.batch_bytes
+            ):
                 self._held = ticket
-                break
-            batch.append(ticket)
-            count, size = count + more, size + bytes_more
+                return
+            taken.append(ticket)
+            records, size = records + ticket.records, size + ticket.size
 
-    def _next(self) -> Ticket | None:
+    def _next(self) -> Ticket[Any] | None:
         if self._held is not None:
             held, self._held = self._held, None
             return held
@@ -202,7 +212,7 @@ class Trace:
         except Empty:
             return None
 
-    def _commit(self, tickets: list[Ticket]) -> None:
+    def _commit(self, tickets: list[CommitTicket[Any]]) -> None:
         records: list[Record] = []
         first = self._ledger.snapshot.revision
         began = decided = perf_counter()
@@ -227,7 +237,7 @@ class Trace:
 
     def _tally(
         self,
-        tickets: list[Ticket],
+        tickets: list[CommitTicket[Any]],
         first: int,
         records: list[Record],
         times: tuple[float, float, float],
@@ -248,19 +258,17 @@ class Trace:
         self._sums = self._sums.with_batch(batch, records, waiting)
         return batch
 
-    def _decide(self, tickets: list[Ticket]) -> list[Record]:
+    def _decide(self, tickets: list[CommitTicket[Any]]) -> list[Record]:
         self._check()
-        contents = [c for t in tickets if t.proposal is not None for c in t.proposal.contents]
+        contents = [content for ticket in tickets for content in ticket.proposal.contents]
         draft = Draft(
             self._ledger, self._index, self._hasher, self._checked_clock, contents, self._dim
         )
         breathe = Breather()
         for ticket in tickets:
             breathe()
-            if ticket.proposal is None:
-                continue
             try:
-                ticket.answer = draft.decide(ticket.proposal)
+                ticket.decide(draft)
             except PmllError as exc:
                 ticket.error = exc
         return draft.records
@@ -320,18 +328,15 @@ class Trace:
     def _until_sync(self) -> float:
         return self._synced_at + SYNC_SECONDS - time.monotonic()
 
-    def _do(self, ticket: Ticket) -> None:
-        """The job, or closing the store."""
+    def _do(self, ticket: JobTicket) -> None:
         try:
-            if ticket.job is None:
-                self._store.close()
-            else:
+            if not isinstance(ticket, CloseTicket):
                 self._check()
-                ticket.job()
+            ticket.job()
         # Whatever went wrong, the caller must learn it.
         except BaseException as exc:  # noqa: BLE001
             ticket.error = exc
-        if ticket.job is None:
+        if isinstance(ticket, CloseTicket):
             self._ended.set()
         self._call(ticket.settle)
 
@@ -345,7 +350,11 @@ class Trace:
             logger("pmll.trace").warning("trace.loop_closed")
 
     def _settle(
-        self, tickets: list[Ticket], first: int, records: list[Record], batch: CommitBatch | None
+        self,
+        tickets: list[CommitTicket[Any]],
+        first: int,
+        records: list[Record],
+        batch: CommitBatch | None,
     ) -> None:
         committed = self._committed()
         try:
@@ -372,7 +381,7 @@ class Trace:
         else:
             self._ask_for_a_turn()
 
-    def _wake(self, tickets: list[Ticket]) -> None:
+    def _wake(self, tickets: list[CommitTicket[Any]]) -> None:
         for ticket in tickets[:WAKE_AT_ONCE]:
             ticket.settle()
             self._waking -= 1

@@ -18,9 +18,9 @@ from pmll_async.records.parser import (
     PUT_HEAD,
     RecordFormatError,
     UnknownOperationError,
-    decode_put,
-    decode_record,
     parse_object,
+    parse_put,
+    parse_record,
 )
 from pmll_async.records.record import Record, encode_record
 from pmll_async.values.anchors import Hasher
@@ -104,7 +104,7 @@ def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
     head = check_frame(line)
     if head.n != n:
         raise BadFrameError(f"record {head.n} is in its place")
-    record = _decode_put(line, hasher) or _decode(line, hasher)
+    record = _parse_put(line, hasher) or _decode(line, hasher)
     for entry in record.lines:
         if hasher.anchor(entry.prev_anchor, entry.content.digests) != entry.anchor:
             raise BadFrameError(f"its content is not that of its anchor {entry.anchor}")
@@ -127,19 +127,19 @@ def decode_exactly(line: bytes, head: FrameHead, hasher: Hasher) -> Record:
     return record
 
 
-def _decode_put(line: bytes, hasher: Hasher) -> Record | None:
+def _parse_put(line: bytes, hasher: Hasher) -> Record | None:
     head = PUT_HEAD.match(line)
     if head is None:
         return None
     try:
-        return decode_put(head, line, hasher)
+        return parse_put(head, line, hasher)
     except NOT_OURS as exc:
         raise BadFrameError(f"not a put: {type(exc).__name__}: {exc}") from exc
 
 
 def _decode(line: bytes, hasher: Hasher) -> Record:
     try:
-        return decode_record(parse_object(line.decode()), hasher)
+        return parse_record(parse_object(line.decode()), hasher)
     except (RecordFormatError, UnicodeDecodeError) as exc:
         raise BadFrameError(str(exc)) from exc
     except UnknownOperationError:

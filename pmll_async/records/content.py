@@ -1,0 +1,160 @@
+"""Lines as a record carries them, and their JSON in both directions.
+
+A line is written with its content in full for the log, and with key, value and context replaced by
+their digests for `L_n` (design, sections 4 and 7).
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pmll_async.values.anchors import Hasher, encode_bytes, encode_vector, is_anchor
+from pmll_async.values.concert import exact_norm
+from pmll_async.values.contexts import canonical_number, canonical_string, reencode_context
+from pmll_async.values.lines import Kind
+
+Fields = dict[str, str]
+"""JSON fields in the log's order, each as RFC 8785 text."""
+
+
+class LineContent(NamedTuple):
+    """What an anchor names: float32 little-endian bytes, canonical JSON, and D of each, joined.
+
+    `norm` is the length of the key, 0 in a note.
+    """
+
+    key: bytes
+    value: bytes
+    context: bytes
+    digests: bytes
+    norm: float
+
+    @classmethod
+    def of(
+        cls, hasher: Hasher, key: bytes, value: bytes, context: bytes, norm: float
+    ) -> LineContent:
+        """The content with its digests."""
+        key_digest = hasher.digest(encode_vector(key))
+        value_digest = key_digest if value == key else hasher.digest(encode_vector(value))
+        context_digest = hasher.digest(encode_bytes(context))
+        return cls(key, value, context, key_digest + value_digest + context_digest, norm)
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes in a log."""
+        return (len(self.key) + len(self.value)) * 4 // 3 + len(self.context) + 256
+
+
+class LineRecord(NamedTuple):
+    """One line within a record; `timestamp` None stands for the record's time."""
+
+    content: LineContent
+    anchor: str
+    prev_anchor: str
+    kind: Kind
+    similarity: float
+    novelty: float
+    timestamp: float | None = None
+    strength: float = 1.0
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+WriteContent = Callable[[LineContent], Fields]
+
+
+def content_fields(content: LineContent) -> Fields:
+    """The content in full, as the log has it."""
+    fields = {"key": f'"{base64_text(content.key)}"'}
+    # A value that is the key is left out: it would double the bytes of most records.
+    if content.value != content.key:
+        fields["value"] = f'"{base64_text(content.value)}"'
+    fields["ctx"] = content.context.decode()
+    return fields
+
+
+def digest_fields(content: LineContent) -> Fields:
+    """The digests in the content's place, as `L_n` has them."""
+    text = content.digests.hex()
+    return {"key": f'"{text[:64]}"', "value": f'"{text[64:128]}"', "ctx": f'"{text[128:]}"'}
+
+
+def line_fields(line: LineRecord, write_content: WriteContent) -> Fields:
+    """A line's fields."""
+    fields = write_content(line.content)
+    fields["anchor"] = f'"{line.anchor}"'
+    fields["prev"] = f'"{line.prev_anchor}"'
+    if line.kind != "note":
+        fields["similarity"] = canonical_number(line.similarity)
+        fields["novelty"] = canonical_number(line.novelty)
+    if line.timestamp is not None:
+        fields["timestamp"] = canonical_number(line.timestamp)
+    return fields
+
+
+def base64_text(raw: bytes) -> str:
+    """Base64 in one line."""
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
+
+
+def joined(fields: Fields) -> str:
+    """The inside of a JSON object."""
+    return ",".join([f'"{name}":{text}' for name, text in fields.items()])
+
+
+def json_object(fields: Fields, *, sort: bool) -> str:
+    """A JSON object; sorted it is canonical."""
+    return "{" + joined(dict(sorted(fields.items())) if sort else fields) + "}"
+
+
+def json_array(parts: Iterable[str]) -> str:
+    """A JSON array of JSON texts."""
+    return "[" + ",".join(parts) + "]"
+
+
+def json_strings(texts: Iterable[str]) -> str:
+    """A JSON array of strings."""
+    return json_array(map(canonical_string, texts))
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def parse_line(
+    fields: Mapping[str, Any],
+    hasher: Hasher,
+    branch_strength: float | None = None,
+    context: bytes | None = None,
+) -> LineRecord:
+    """The line of parsed fields; `context` are its bytes where the caller has them."""
+    key = _unbase64(fields["key"])
+    value = _unbase64(fields["value"]) if "value" in fields else key
+    if value == key and "value" in fields:
+        raise ValueError("a value that equals its key is left out")
+    if context is None:
+        context = reencode_context(fields["ctx"])
+    anchor, prev = fields["anchor"], fields["prev"]
+    if not (is_anchor(anchor) and is_anchor(prev)):
+        raise ValueError("anchors are 16 lower-case hex digits")
+    norm = exact_norm(np.frombuffer(key, dtype="<f4"))
+    return LineRecord(
+        content=LineContent.of(hasher, key, value, context, norm),
+        anchor=anchor,
+        prev_anchor=prev,
+        kind="branch" if branch_strength is not None else "line" if key else "note",
+        similarity=float(fields.get("similarity", 0.0)),
+        novelty=float(fields.get("novelty", 0.0)),
+        timestamp=None if "timestamp" not in fields else float(fields["timestamp"]),
+        strength=1.0 if branch_strength is None else branch_strength,
+    )
+
+
+def _unbase64(text: str) -> bytes:
+    raw = binascii.a2b_base64(text, strict_mode=True)
+    if len(raw) % 4:
+        raise ValueError("a vector is whole float32 numbers")
+    return raw

@@ -47,7 +47,7 @@ class PmllError(Exception):
     stored: int | None = None
 
 
-def twin(error: Exception) -> Exception:
+def copy_error(error: Exception) -> Exception:
     """An equal error for another caller, so that notes and tracebacks are each one's own."""
     copy = type(error).__new__(type(error), *error.args)
     copy.args = error.args

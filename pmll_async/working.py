@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
-from pmll_async.errors import InvalidInputError, ReentrantError, twin
+from pmll_async.errors import InvalidInputError, ReentrantError, copy_error
 from pmll_async.values import checks
 
 Item = TypeVar("Item")
@@ -282,7 +282,7 @@ def _needs(pending: _Pending, own: _Pending) -> bool:
 
 def _outcome(pending: _Pending) -> Any:
     if pending.error is not None:
-        raise twin(pending.error)
+        raise copy_error(pending.error)
     if pending.kept is None:
         raise RuntimeError("nothing was made")
     return pending.kept.item

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,23 +12,12 @@ from pmll_async.records.proposals import PutProposal
 from pmll_async.records.record import LineContent
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
-from pmll_async.values.contexts import encode_in_steps
+from pmll_async.values.contexts import encode_in_turns
 from pmll_async.values.lines import Candidate, Limits
 from pmll_async.values.vectors import EMPTY, finite_norm, to_key, to_vector
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
-
-
-async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
-    """The canonical bytes of a context; waits only if it is large."""
-    steps = encode_in_steps(context, max_bytes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return bytes(end.value)
-        await asyncio.sleep(0)
 
 
 class Encoder:

@@ -359,11 +359,3 @@ def _array(parts: Iterator[str]) -> str:
 
 def _strings(texts: Sequence[str]) -> str:
     return _array(canonical_string(text) for text in texts)
-
-
-def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:
-    """Whether each line's anchor follows from `head` and the line's content."""
-    return all(
-        line.prev_anchor == head and hasher.anchor(head, line.content.digests) == line.anchor
-        for line in record.lines
-    )

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmll_async.records.blocks import Block
+from pmll_async.records.chain import anchors_hold
 from pmll_async.records.parser import (
     RecordFormatError,
     UnknownOperationError,
@@ -30,7 +31,6 @@ from pmll_async.records.record import (
     RaceRecord,
     Record,
     RollbackRecord,
-    anchors_hold,
     encode_record,
     leaf,
 )

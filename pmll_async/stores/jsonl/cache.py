@@ -26,10 +26,11 @@ import numpy as np
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
-from pmll_async.stores.jsonl.frames import NOT_OURS, crc32c
+from pmll_async.stores.jsonl.frames import crc32c
 from pmll_async.stores.jsonl.pieces import (
     Piece,
     Sizes,
@@ -284,9 +285,14 @@ class Cache:
         if not self._writes:
             return
         try:
-            if self._is_full(piece):
+            pending = self._pending
+            if pending and piece.block.first - pending[0].block.first >= self._block_records:
                 self._flush(durable)
-            self._take(piece)
+            self._pending.append(piece)
+            self._loose += 1
+            if self._loose == _TOGETHER:
+                joined = join(self._pending[-_TOGETHER:])
+                self._pending, self._loose = [*self._pending[:-_TOGETHER], joined], 0
         # The record is written by now: whatever is wrong with the cache, nobody must be told that
         # the record was not.
         except Exception as exc:  # noqa: BLE001
@@ -321,18 +327,6 @@ class Cache:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _is_full(self, piece: Piece) -> bool:
-        pending = self._pending
-        return bool(pending) and (piece.block.first - pending[0].block.first >= self._block_records)
-
-    def _take(self, piece: Piece) -> None:
-        self._pending.append(piece)
-        self._loose += 1
-        if self._loose == _TOGETHER:
-            joined = join(self._pending[-_TOGETHER:])
-            self._pending = [*self._pending[:-_TOGETHER], joined]
-            self._loose = 0
 
     def _flush(self, durable: int) -> None:
         count = sum(piece.block.stop <= durable for piece in self._pending)

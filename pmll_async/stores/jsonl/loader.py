@@ -12,7 +12,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.stores.jsonl.cache import Cache, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, checksum_text
+from pmll_async.stores.jsonl.frames import CHECKSUM, BadFrameError, FrameHead, check_frame
 from pmll_async.stores.jsonl.lock import read_holder
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.scan import Scan, scan_frames, settle
@@ -132,7 +132,7 @@ class Loader:
             head = check_frame(line)
         except BadFrameError:
             return None
-        same = head.n == header.stop - 1 and checksum_text(line) == header.checksum
+        same = head.n == header.stop - 1 and line[CHECKSUM] == header.checksum
         return head if same else None
 
     def _usable(self, plan: LoadPlan) -> int:

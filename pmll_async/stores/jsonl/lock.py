@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pmll_async.errors import StoreLockedError, StoreMovedError
+from pmll_async.loop.logs import logger
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import LOCK
 from pmll_async.stores.jsonl.frames import BadFrameError, close_line, decode_object
@@ -100,7 +101,12 @@ class WriterLock:
     def announce(self, durable: int) -> None:
         """Tell readers how many records are durable; the text has always the same length."""
         self._before = b""
-        self._write(durable)
+        try:
+            self._write(durable)
+        # Readers see less than there is: nothing that a writer should fail for.
+        except OSError as exc:
+            path = str(self._folder.path)
+            logger("pmll.jsonl").warning("store.lock.unwritable", path=path, error=str(exc))
 
     def check(self) -> None:
         """Raise `StoreMovedError` unless LOCK is the one that is held, in the folder at the path.

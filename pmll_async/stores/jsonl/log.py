@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from pmll_async.errors import CorruptionError, FormatError, StoreError
@@ -18,8 +18,14 @@ from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
-from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, decode_exactly, decode_frame
-from pmll_async.stores.jsonl.pieces import Piece, piece_of
+from pmll_async.stores.jsonl.frames import (
+    CHECKSUM,
+    BadFrameError,
+    check_frame,
+    decode_exact_frame,
+    decode_frame,
+)
+from pmll_async.stores.jsonl.pieces import Piece
 from pmll_async.stores.jsonl.segments import Segment, Table
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
@@ -44,22 +50,15 @@ class Log:
         self._folder, self._files = folder, files
         self._header = header
         self._hasher, self._relocate = hasher, relocate
-        # The place of record n is entry n; the array only grows, at its end, in one step.
+        # The place of record n is entry n; the array only grows, at its end, in one step, for other
+        # threads read it meanwhile.
         self._places = array("q", [0])
+        self.records = self.stop = 0
+        """How many records are there, and the place behind the last."""
         self.table = Table(())
         self.digest = ROOT_DIGEST
         self.digests = {0: ROOT_DIGEST}
         self.chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
-
-    @property
-    def records(self) -> int:
-        """How many records are there."""
-        return len(self._places) - 1
-
-    @property
-    def stop(self) -> int:
-        """The place behind the last record."""
-        return self._places[-1]
 
     def place_of(self, n: int) -> int:
         """Where record `n`, or the end, is."""
@@ -68,6 +67,7 @@ class Log:
     def extend(self, ends: array[int]) -> None:
         """More records are there, which end at these places."""
         self._places.extend(ends)
+        self.records, self.stop = len(self._places) - 1, self._places[-1]
 
     def bytes_at(self, place: int, stop: int) -> bytes:
         """The bytes between two places of one segment; fewer where the file ends."""
@@ -136,10 +136,9 @@ class Log:
 
     def _checked(self, line: bytes, n: int) -> Record:
         frame = check_frame(line)
-        record = decode_exactly(line, frame, self._hasher)
+        record = decode_exact_frame(line, frame, self._hasher)
         reason = "" if frame.n == n else f"record {frame.n} is in its place"
-        reason = reason or self.chain.shape_flaw(record) or self.chain.place_flaw(record)
-        if reason:
+        if reason := reason or self.chain.flaw(record):
             raise BadFrameError(reason)
         return record
 
@@ -171,3 +170,11 @@ class Log:
             raise CorruptionError(file, place - segment.base, str(exc), n) from exc
         except UnknownOperationError as exc:
             raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc
+
+
+def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
+    """The piece of records that are written as these lines from a place in the log on."""
+    ends = array("q", accumulate(map(len, lines), initial=place))[1:]
+    contexts = [line.content.context for record in records for line in record.lines]
+    last = ends[-1] - len(lines[-1])
+    return Piece(block, ends, contexts, last, lines[-1][CHECKSUM])

@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from pmll_async.errors import CorruptionError
+from pmll_async.records.chain import group_flaw
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame
@@ -92,9 +93,7 @@ def out_of_order(head: FrameHead, due: int, following: int) -> str:
         return f"record {head.n} stands where record {due} is due"
     if head.d > head.n:
         return f"it says that {head.d} records before it are durable"
-    if following and head.g != following - 1:
-        return "it breaks into a group of records that belong together"
-    return ""
+    return group_flaw(head.g, following)
 
 
 def settle(scan: Scan, folder: Directory, table: Table, manifest: Manifest) -> None:

@@ -13,12 +13,12 @@ from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import Cache
-from pmll_async.stores.jsonl.directory import Directory, write_all
-from pmll_async.stores.jsonl.folder import is_full, nothing_written, write_manifest, write_pins
+from pmll_async.stores.jsonl.directory import FULL, Directory, translated, write_all
+from pmll_async.stores.jsonl.folder import write_manifest, write_pins
 from pmll_async.stores.jsonl.frames import encode_frame
 from pmll_async.stores.jsonl.lock import WriterLock
-from pmll_async.stores.jsonl.log import Log
-from pmll_async.stores.jsonl.pieces import Piece, piece_of
+from pmll_async.stores.jsonl.log import Log, piece_of
+from pmll_async.stores.jsonl.pieces import Piece
 from pmll_async.stores.jsonl.segments import next_number, segment_name
 
 Sync = Literal["group", "os"]
@@ -40,21 +40,22 @@ class Writer:
         segment_bytes: int,
     ) -> None:
         self._folder, self._log, self._cache, self._lock = folder, log, cache, lock
+        self._path = str(folder.path)
         self._store, self._mode, self._segment_bytes = store_id, sync, segment_bytes
+        # What the manifest has: so many records, and so many blocks that the cache had written.
         self._listed = log.records, 0
         self._durable = log.records
         self._stopped = False
         self._synced_at = time.monotonic()
         name = log.table.segments[-1].file
         self._fd = folder.open(name, os.O_WRONLY | os.O_APPEND)
-        self._announce()
+        lock.announce(self._durable)
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         """See `Store.append`."""
-        self._check()
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
-        with nothing_written(str(self._folder.path)):
+        with translated(self._path, before_writing=True):
             self._make_room()
             piece, data = self._encoded(records, block)
         # Stopped, whatever should come out of this, until it is known to be done or undone.
@@ -63,8 +64,7 @@ class Writer:
         self._log.extend(piece.ends)
         self._log.digest = block.digest
         if self._mode == "group" or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
-            self._fdatasync()
-            self._confirm()
+            self._make_durable()
         self._lock.check()
         self._cache.add(piece, self._durable)
         self._list_cache()
@@ -83,8 +83,7 @@ class Writer:
             return
         self._check()
         self._stopped = True
-        self._fdatasync()
-        self._confirm()
+        self._make_durable()
         self._list_cache()
         self._stopped = False
 
@@ -111,23 +110,22 @@ class Writer:
     def _refuse_removed(self) -> None:
         """A folder that was moved is whole where it is now; one that was removed is told of."""
         if not os.fstat(self._folder.fd).st_nlink:
-            raise StoreMovedError(str(self._folder.path), "its folder was removed")
+            raise StoreMovedError(self._path, "its folder was removed")
 
     def _check(self) -> None:
         if self._stopped:
-            raise DurabilityUnknownError(str(self._folder.path))
+            raise DurabilityUnknownError(self._path)
 
     def _make_room(self) -> None:
         """Begin a new segment where the last one is full, or shared with a copy of the folder.
 
         Whatever fails, nothing is written yet. About 1 µs where there is nothing to do.
         """
+        self._check()
         facts, size = os.fstat(self._fd), self._log.stop - self._log.table.segments[-1].base
         if facts.st_size != size:
             self._stopped = True
-            raise StoreMovedError(
-                str(self._folder.path), "somebody else wrote into its log, or cut it off,"
-            )
+            raise StoreMovedError(self._path, "somebody else wrote into its log, or cut it off,")
         if size >= self._segment_bytes or facts.st_nlink > 1:
             self._rotate()
 
@@ -135,37 +133,27 @@ class Writer:
         try:
             write_all(self._fd, data)
         except OSError as exc:
-            if not is_full(exc):
-                raise DurabilityUnknownError(str(self._folder.path)) from exc
+            if exc.errno not in FULL:
+                raise DurabilityUnknownError(self._path) from exc
             self._undo()
-            raise StoreFullError(str(self._folder.path)) from exc
+            raise StoreFullError(self._path) from exc
 
     def _undo(self) -> None:
         try:
             os.ftruncate(self._fd, self._log.stop - self._log.table.segments[-1].base)
         except OSError as exc:
-            raise DurabilityUnknownError(str(self._folder.path)) from exc
+            raise DurabilityUnknownError(self._path) from exc
         self._stopped = False
 
-    def _fdatasync(self) -> None:
+    def _make_durable(self) -> None:
         try:
             os.fdatasync(self._fd)
         except OSError as exc:
             # Never again: the next fdatasync would say that all is well.
-            raise DurabilityUnknownError(str(self._folder.path)) from exc
-
-    def _confirm(self) -> None:
+            raise DurabilityUnknownError(self._path) from exc
         self._durable = self._log.records
         self._synced_at = time.monotonic()
-        self._announce()
-
-    def _announce(self) -> None:
-        try:
-            self._lock.announce(self._durable)
-        except OSError as exc:
-            logger("pmll.jsonl").warning(
-                "store.lock.unwritable", path=str(self._folder.path), error=str(exc)
-            )
+        self._lock.announce(self._durable)
 
     def _rotate(self) -> None:
         """Go on in a new segment; whatever fails, the log is as it was."""
@@ -177,7 +165,7 @@ class Writer:
             self._folder.sync()
         except OSError as exc:
             os.close(fd)
-            raise DurabilityUnknownError(str(self._folder.path)) from exc
+            raise DurabilityUnknownError(self._path) from exc
         os.close(self._fd)
         self._fd, self._stopped = fd, False
         self._list()
@@ -199,7 +187,7 @@ class Writer:
         # are written: nobody must be told that they are not.
         except Exception as exc:  # noqa: BLE001
             logger("pmll.jsonl").warning(
-                "store.manifest.unwritten", path=str(self._folder.path), error=repr(exc)
+                "store.manifest.unwritten", path=self._path, error=repr(exc)
             )
         else:
             self._listed = state

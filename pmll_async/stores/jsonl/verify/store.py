@@ -12,7 +12,7 @@ from typing import Final
 
 from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
 from pmll_async.protocols import StoreHeader
-from pmll_async.stores.jsonl.directory import Directory, NotPlainError
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError, translated
 from pmll_async.stores.jsonl.folder import (
     LOCK,
     MANIFEST,
@@ -20,7 +20,6 @@ from pmll_async.stores.jsonl.folder import (
     Manifest,
     read_manifest,
     read_store,
-    translated,
 )
 from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_files
@@ -49,7 +48,7 @@ def verify(
     damage as opening does it. Raises `WrongKeyError` for another key than the store's,
     `FormatError` for a store of a later version, and `StoreError` where there is none.
     """
-    with translated(Path(path)), closing(_opened(Path(path))) as folder:
+    with translated(str(path)), closing(_opened(Path(path))) as folder:
         if folder.stat(STORE) is None and not segment_files(folder):
             raise StoreError(f"{path} is not a store")
         for _ in range(_ATTEMPTS):

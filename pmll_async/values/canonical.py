@@ -217,12 +217,17 @@ def _check_kinds(kinds: set[type]) -> None:
         raise UnusualError
 
 
-def _writes_numbers(level: list[Any], kinds: set[type]) -> bool:
-    """Whether the C encoder writes all numbers among them as RFC 8785 does."""
+def check_whole(values: list[Any], kinds: set[type]) -> None:
+    """`UnusualError` where one of the whole numbers loses digits in JSON."""
     if int in kinds:
-        whole = [v for v in level if type(v) is int]
+        whole = [value for value in values if type(value) is int]
         if max(whole) >= MAX_INTEGER or min(whole) <= -MAX_INTEGER:
             raise UnusualError
+
+
+def _writes_numbers(level: list[Any], kinds: set[type]) -> bool:
+    """Whether the C encoder writes all numbers among them as RFC 8785 does."""
+    check_whole(level, kinds)
     if kinds.isdisjoint(FLOATS):
         return True
     floats = [v for v in level if type(v) in FLOATS]

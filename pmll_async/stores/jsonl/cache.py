@@ -300,10 +300,9 @@ class Cache:
 
     def flush(self, durable: int) -> None:
         """Write a block of what is pending and known durable."""
-        if not self._writes:
-            return
         try:
-            self._flush(durable)
+            if self._writes:
+                self._flush(durable)
         # The log is whole without it, and is to be closed.
         except Exception as exc:  # noqa: BLE001
             self._drop(exc)

@@ -38,10 +38,9 @@ from pmll_async.stores.jsonl.folder import (
 )
 from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
-from pmll_async.stores.jsonl.log import Log
+from pmll_async.stores.jsonl.log import Log, Sync, Writer
 from pmll_async.stores.jsonl.recovery import mend
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_name
-from pmll_async.stores.jsonl.writer import Sync, Writer
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024

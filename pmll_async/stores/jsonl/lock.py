@@ -117,7 +117,7 @@ class WriterLock:
         with suppress(OSError):
             # Straight to the system: this is on every commit's way.
             lock = os.stat(LOCK, dir_fd=folder.fd, follow_symlinks=False)
-            home = os.stat(folder.place)  # noqa: PTH116  # as said
+            home = os.stat(folder.place)  # noqa: PTH116  # nor through pathlib
             if ((lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)) == self._files:
                 return
         if not self._is_ours(folder.stat(LOCK), folder):

@@ -142,8 +142,8 @@ class JsonlStore:
             session.loaded = True
 
     def follow(self) -> Iterator[Block]:
-        """See `SupportsFollow.follow`; a writer knows everything already."""
         session = self._opened()
+        # A writer knows everything already.
         if session.lock is None and session.loaded:
             with translated(self.path):
                 yield from session.loader.blocks(self._plan(session))

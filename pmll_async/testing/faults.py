@@ -143,6 +143,7 @@ class FailingStore(GatedStore):
                 gc.enable()
 
     def _enter(self, frame: FrameType, *_: object) -> TraceFunction | None:
+        # Lines of other packages, such as numpy's, are not for a store to survive.
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         return self._step if package == self._package else None
 

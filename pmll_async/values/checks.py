@@ -22,8 +22,10 @@ _RESERVED_KEYS: Final = "pmll://"
 _KEY_LENGTH: Final = 512
 # A run, the way to its goal, a step and an effect, each as long as it may be.
 _JOURNAL_KEY_LENGTH: Final = 1024
+# Pins are in `store.json`, which is read whole and replaced whole.
 _PIN_NAME_LENGTH: Final = 128
 _PIN_LENGTH: Final = 4096
+# A message is for one line of a log.
 _SHOWN: Final = 80
 
 
@@ -72,6 +74,7 @@ def time_by(clock: Callable[[], float]) -> float:
 def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
     """A whole number from `least` to `most`."""
     try:
+        # An array's or numpy's whole number has an index; True has one too, and is none.
         checked = -1 if isinstance(value, bool) else operator.index(value)
     # It may be anybody's class: whatever that raises, it is not what is wanted.
     except Exception:  # noqa: BLE001
@@ -118,6 +121,7 @@ def prev_anchor(value: Any) -> str | None:
 
 def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
     """Different anchors, in the order given."""
+    # It would pass for a sequence of one-letter anchors.
     if isinstance(values, str):
         raise InvalidInputError(f"{what} is a sequence of anchors, not one string")
     try:

@@ -48,8 +48,10 @@ __all__ = [
     "thaw",
 ]
 
+# A context is kept in a record and read with its line; what is larger belongs in a file.
 MAX_BYTES: Final = 256 * 1024
 RESERVED_KEY: Final = "pmll"
+# 2^53 has 16 digits. Python refuses to parse an integer of more than a few thousand.
 _SURELY_FLOAT: Final = 20
 # To find sixteen digits in a row takes a hundredth of the time of a regular expression for them.
 _DIGITS: Final = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
@@ -129,6 +131,7 @@ def encode_in_steps(context: Mapping[str, JsonValue] | None, max_bytes: int = MA
     if encoded is None:
         encoded = yield from _encode(context)
         if isinstance(context, FrozenDict) and hasattr(context, "canonical"):
+            # Nothing in it can change: whoever encodes it next need not.
             context.canonical = encoded
     if len(encoded) > max_bytes:
         raise InvalidContextError("", f"{len(encoded)} bytes are over the limit of {max_bytes}")
@@ -141,6 +144,7 @@ def check_context(context: Mapping[str, JsonValue] | None) -> FrozenDict:
     What takes more than a step to encode is encoded by who commits it, in turns with others.
     """
     steps = encode_in_steps(context, sys.maxsize)
+    # One step is what a constructor may take of a loop's turn.
     encoded, frozen = _one_step(steps), None
     if encoded is None and context is not None:
         frozen = frozen_copy(context)

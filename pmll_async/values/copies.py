@@ -17,6 +17,7 @@ from pmll_async.values.canonical import (
 )
 from pmll_async.values.frozen import ARRAYS, NESTED, OBJECTS, FrozenDict, FrozenList
 
+# Fewer are faster one by one than as an array.
 _MANY: Final = 32
 
 
@@ -44,6 +45,7 @@ def _items(values: list[Any], depth: int) -> list[Any]:
     if depth > MAX_NESTING or not kinds <= KINDS:
         raise UnusualError
     if str in kinds:
+        # Encoding refuses half a surrogate pair; joined, it does so for all texts at once.
         "".join([item for item in values if type(item) is str]).encode()
     check_whole(values, kinds)
     if not kinds.isdisjoint(FLOATS):

@@ -200,6 +200,7 @@ class Test(Filter):
     def __post_init__(self) -> None:
         members = self.operand if self.op in ("$in", "$nin") else (self.operand,)
         keys = frozenset(map(equality_key, cast(Sequence[JsonValue], members)))
+        # Filters are compared and hashed by them: an operand that is an object has no hash.
         object.__setattr__(self, "keys", keys)
 
     @property
@@ -227,6 +228,7 @@ class Test(Filter):
         return self.accepts_missing if value is MISSING else self.accepts(value)
 
     def mask(self, columns: Columns, rows: int) -> Mask:
+        # Per distinct value and not per row: a field has few values and many rows.
         column = columns(self.path)
         codes = column.codes[:rows]
         match self.op:

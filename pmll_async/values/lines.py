@@ -109,6 +109,7 @@ def _part_bytes(part: Any) -> bytes:
 
 
 def _joined(parts: Iterable[Any]) -> bytes:
+    # With their lengths before them, no two sequences of parts are the same bytes.
     encoded = [_part_bytes(part) for part in parts]
     return b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
 

@@ -34,6 +34,7 @@ def to_vector(values: ArrayLike, what: str, dim: int | None) -> Float32:
         # A number that float32 cannot hold becomes an infinity, which is refused by its name later.
         with np.errstate(over="ignore"):
             vector = array.astype(_LITTLE)
+    # -0.0 equals 0.0 and has other bytes, so that equal vectors would have two anchors.
     vector += _ZERO
     vector.flags.writeable = False
     return vector

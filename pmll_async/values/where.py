@@ -58,6 +58,7 @@ def parse(where: Mapping[str, JsonValue] | None) -> Filter | None:
     Raises `InvalidFilterError` with the path of the offence.
     """
     try:
+        # Equal to what `{}` and `$and: []` come to.
         parsed = And(()) if where is None else _filter(where, _Place())
     except InvalidFilterError:
         raise
@@ -120,6 +121,7 @@ def _test(path: FieldPath, op: str, operand: object, place: _Place) -> Test:
 
 def _literal(value: object, place: _Place) -> JsonValue:
     """A value compared without `$eq`: an operator somewhere in it was surely meant to act."""
+    # A mistake that would silently match nothing.
     if _has_operators(value):
         raise place.error("an operator inside a value; join the keys with dots, or use $eq")
     return _json(value, place, _literal)

@@ -105,6 +105,7 @@ class BlockFile:
             header = self.parse_header(raw, position, found[-1].root if found else ROOT_DIGEST)
             if header is None or header.first != first or not header.sizes.records:
                 return found
+            # An array of the header's size is made before the bytes are read into it.
             if header.lengths[1] != header.sizes.vectors * self._dim * 4:
                 return found
             found.append(header)
@@ -328,6 +329,7 @@ class Cache:
             self._fd = -1
 
     def _flush(self, durable: int) -> None:
+        # A record that is not durable may be gone after a crash; the cache must not know more.
         count = sum(piece.block.stop <= durable for piece in self._pending)
         if count:
             self._write(join(self._pending[:count]))
@@ -359,6 +361,7 @@ class Cache:
             self._fd = self._opened(position)
         os.ftruncate(self._fd, position)
         size = sum(memoryview(part).nbytes for part in parts)
+        # A disk that fills up takes less than it is given, and says nothing.
         if os.pwritev(self._fd, parts, position) != size:
             os.ftruncate(self._fd, position)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

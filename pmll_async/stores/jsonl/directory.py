@@ -27,6 +27,7 @@ from pmll_async.errors import (
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 """A memory is its owner's alone, whatever the umask lets through."""
+# Sixteen reads a segment, and little memory for it.
 _CHUNK: Final = 1 << 22
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
@@ -134,6 +135,7 @@ class Directory:
 
         An error leaves the old bytes, but for `DurabilityUnknownError`.
         """
+        # A crash leaves it behind; the next writer removes it.
         temporary = f"{name}.tmp"
         try:
             self.write_synced(temporary, data)
@@ -222,6 +224,14 @@ class Directory:
             yield fd, last
         finally:
             os.close(fd)
+
+
+def store_folder(path: Path) -> Directory:
+    """The folder of a store that must be there."""
+    try:
+        return Directory(path)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise StoreError(f"{path} is not a store") from exc
 
 
 @contextmanager

@@ -96,6 +96,7 @@ def write_store(folder: Directory, header: StoreHeader) -> None:
 
 def write_pins(folder: Directory, pins: dict[str, str]) -> None:
     """Replace `store.json` by one that differs in its pins alone, whatever else it says."""
+    # Fields that a later version added stay as they are.
     folder.replace(STORE, encode_object(_read_object(folder, STORE) | {"pins": pins}))
 
 

@@ -58,6 +58,7 @@ def close_line(body: bytes) -> bytes:
 
 def checked_body(line: bytes) -> bytes:
     """The bytes that the line's checksum covers; `BadFrameError` unless it holds."""
+    # A torn write is told from a damaged one by its missing end.
     if line[-1:] != b"\n":
         raise BadFrameError("the line does not end" if line else "nothing is there")
     body = line[:-_TRAILER]

@@ -60,6 +60,7 @@ class Loader:
         if not self._log.records:
             self._cache.keep_listed(manifest.cache)
             self._cache.keep(self._agreeing(manifest))
+        # Each turn trusts fewer blocks of the cache, so that it ends.
         while True:
             scan = scan_frames(self._folder, self._log.table, *self._start())
             settle(scan, self._folder, self._log.table, manifest)
@@ -108,6 +109,7 @@ class Loader:
         headers = self._cache.headers
         if not headers or headers[-1].stop <= self._log.records:
             return self._log.stop, self._log.records, 0
+        # It may prove more durable records than the manifest, and is not scanned again.
         head = self._last_head(headers[-1])
         return headers[-1].place, headers[-1].stop, head.d if head else 0
 

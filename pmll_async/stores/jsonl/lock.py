@@ -26,10 +26,12 @@ from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import LOCK
 from pmll_async.stores.jsonl.frames import BadFrameError, close_line, decode_object
 
+# `flock` can wait for ever or not at all: a wait with an end has to ask again and again.
 _POLL: Final = 0.01
 # `verify` asks whether there is a writer by holding a shared lock for a moment; an opener that
 # meets it must not take it for one. A holder that has just locked also says who it is by then.
 _GRACE: Final = 0.03
+# The holder's line has some 200 bytes; whatever else is in the file need not fit in memory.
 _LARGEST: Final = 4096
 _NO_FOLDER_LOCKS: Final = frozenset(
     {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -96,6 +98,7 @@ class WriterLock:
         self._files = (lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)
         # A killed holder's number stays until `load` knows a better one: readers see no step back.
         previous = _parse(self._before)
+        # Written before it is cut, so that a reader never finds it empty.
         os.ftruncate(self._fd, self._write(previous.durable if previous else 0))
 
     def announce(self, durable: int) -> None:

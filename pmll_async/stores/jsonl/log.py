@@ -46,8 +46,10 @@ from pmll_async.stores.jsonl.pieces import Piece
 from pmll_async.stores.jsonl.segments import Segment, Table, next_number, segment_name
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
+# The most bytes that are read and parsed at once: all threads wait for their turn meanwhile.
 _CHUNK: Final = 1 << 20
 Sync = Literal["group", "os"]
+# What `sync="os"` may lose to a crash of the machine.
 _SYNC_SECONDS: Final = 1.0
 
 
@@ -218,7 +220,7 @@ class Writer:
         lock.announce(self._durable)
 
     def append(self, records: Sequence[Record], block: Block) -> None:
-        """See `Store.append`."""
+        # Opening drops an unfinished group, and would drop what was acknowledged.
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
         with translated(self._path, before_writing=True):
@@ -231,6 +233,7 @@ class Writer:
         self._log.digest = block.digest
         if self._mode == "group" or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
             self._make_durable()
+        # After the write, so that what was moved before it is found out before success is told.
         self._lock.check()
         self._cache.add(piece, self._durable)
         self._list_cache()
@@ -288,6 +291,7 @@ class Writer:
         Whatever fails, nothing is written yet. About 1 µs where there is nothing to do.
         """
         self._check()
+        # Another writer, whom a broken file lock let in, would have written behind our last record.
         facts, size = os.fstat(self._fd), self._log.stop - self._log.table.segments[-1].base
         if facts.st_size != size:
             self._stopped = True

@@ -22,6 +22,7 @@ from pmll_async.stores.jsonl.folder import SEGMENT_NAME, Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, check_frame
 
 _NAME: Final = re.compile(rf"{SEGMENT_NAME.pattern}(\.torn-[0-9]+)?\Z")
+# Opening goes through many lines; with the default of 8 kB it would make as many calls.
 _BUFFER: Final = 1 << 20
 
 

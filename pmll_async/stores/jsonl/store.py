@@ -24,7 +24,12 @@ from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import BlockFile, Cache
-from pmll_async.stores.jsonl.directory import Directory, make_durable_folder, translated
+from pmll_async.stores.jsonl.directory import (
+    Directory,
+    make_durable_folder,
+    store_folder,
+    translated,
+)
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import (
     LOCK,
@@ -102,7 +107,9 @@ class JsonlStore:
         if self._session is not None:
             raise StoreLockedError(self.path, {}, same_process=True)
         with translated(self.path), ExitStack() as stack:
-            folder = self._opened_folder(header)
+            if not self.read_only:
+                _prepare_folder(self._path, header)
+            folder = store_folder(self._path)
             stack.callback(folder.close)
             lock = None if self.read_only else WriterLock(folder)
             if lock is not None:
@@ -215,14 +222,6 @@ class JsonlStore:
         if session.writer is None:
             raise StoreError(f"{self.path} is not loaded to its end; load it before writing")
         return session, session.writer
-
-    def _opened_folder(self, header: StoreHeader | None) -> Directory:
-        if not self.read_only:
-            _prepare_folder(self._path, header)
-        try:
-            return Directory(self._path)
-        except (FileNotFoundError, NotADirectoryError) as exc:
-            raise StoreError(f"{self._path} is not a store") from exc
 
     def _begin(
         self,

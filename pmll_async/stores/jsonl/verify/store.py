@@ -12,7 +12,7 @@ from typing import Final
 
 from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
 from pmll_async.protocols import StoreHeader
-from pmll_async.stores.jsonl.directory import Directory, NotPlainError, translated
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError, store_folder, translated
 from pmll_async.stores.jsonl.folder import (
     LOCK,
     MANIFEST,
@@ -28,6 +28,7 @@ from pmll_async.stores.jsonl.verify.findings import Finding, Report, Severity
 from pmll_async.stores.jsonl.verify.log import LogCheck, LogPlace
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 
+# A writer replaces a file, or its line in LOCK, in far less than this twentieth of a second.
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.01
 
@@ -48,21 +49,15 @@ def verify(
     damage as opening does it. Raises `WrongKeyError` for another key than the store's,
     `FormatError` for a store of a later version, and `StoreError` where there is none.
     """
-    with translated(str(path)), closing(_opened(Path(path))) as folder:
+    with translated(str(path)), closing(store_folder(Path(path))) as folder:
         if folder.stat(STORE) is None and not segment_files(folder):
             raise StoreError(f"{path} is not a store")
+        hasher = Hasher(integrity_key)
         for _ in range(_ATTEMPTS):
             # A writer that recovers beside us replaces segments: then look again.
             with suppress(FileNotFoundError):
-                return _Verification(folder, Hasher(integrity_key), progress).report()
-        return _Verification(folder, Hasher(integrity_key), progress).report()
-
-
-def _opened(path: Path) -> Directory:
-    try:
-        return Directory(path)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise StoreError(f"{path} is not a store") from exc
+                return _Verification(folder, hasher, progress).report()
+        return _Verification(folder, hasher, progress).report()
 
 
 class _Verification:

@@ -49,11 +49,11 @@ from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.lattice import Lattice as Lattice
 from pmll_async.protocols import Recovery as Recovery
+from pmll_async.values.checks import journal_key as journal_key
 from pmll_async.values.concert import Concert as Concert
 from pmll_async.values.contexts import FrozenDict as FrozenDict
 from pmll_async.values.contexts import FrozenList as FrozenList
 from pmll_async.values.contexts import StampedContext as StampedContext
-from pmll_async.values.contexts import journal_key as journal_key
 from pmll_async.values.contexts import stamp as stamp
 from pmll_async.values.contexts import thaw as thaw
 from pmll_async.values.lines import Candidate as Candidate

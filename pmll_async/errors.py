@@ -47,8 +47,9 @@ class PmllError(Exception):
     stored: int | None = None
 
 
-def twin(error: Exception) -> Exception:
+def copy_error(error: Exception) -> Exception:
     """An equal error for another caller, so that notes and tracebacks are each one's own."""
+    # Not by calling the class, whose parameters are not the message that `args` has.
     copy = type(error).__new__(type(error), *error.args)
     copy.args = error.args
     copy.__dict__.update(error.__dict__)
@@ -175,6 +176,7 @@ class NoWinnerError(PmllError):
 
     def __init__(self, failures: Sequence[object], unfinished: Sequence[str]) -> None:
         self.failures, self.unfinished = tuple(failures), tuple(unfinished)
+        # A race may have hundreds of candidates that all failed in one way.
         told = "; ".join(str(failure) for failure in self.failures[:3])
         super().__init__(
             f"no candidate produced a line: {len(self.failures)} failed"

@@ -17,15 +17,16 @@ from pmll_async.engine.queries.services import Rows, Services
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32, weighted_bias
-from pmll_async.values.filters import Filter, parse
+from pmll_async.values.filters import Filter
 from pmll_async.values.lines import MemoryLine, RaceOutcome
 from pmll_async.values.vectors import to_key
+from pmll_async.values.where import parse
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Where: TypeAlias = "Mapping[str, JsonValue]"
-"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.filters`."""
+"""A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.where`."""
 
 _REWIND_BATCH: Final = 32
 Result = TypeVar("Result")

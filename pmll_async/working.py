@@ -10,11 +10,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
-from pmll_async.errors import InvalidInputError, ReentrantError, twin
+from pmll_async.errors import InvalidInputError, ReentrantError, copy_error
 from pmll_async.values import checks
 
 Item = TypeVar("Item")
 
+# Enough for the context of many turns, and a bound for who never drops anything.
 _SIZE: Final = 1024
 _FOREVER: Final = float("inf")
 
@@ -54,6 +55,7 @@ class _Pending:
     error: Exception | None = None
 
 
+# What this task makes right now, outermost first; tasks that it starts inherit it.
 _MAKING: ContextVar[tuple[_Pending, ...]] = ContextVar("pmll_making", default=())
 
 
@@ -220,6 +222,7 @@ class WorkingMemory:
     async def _make(
         self, pending: _Pending, factory: Callable[[], Awaitable[Any]], ttl: float | None
     ) -> None:
+        # So that a factory that comes to wait for itself is told, instead of waiting for ever.
         token = _MAKING.set((*_MAKING.get(), pending))
         try:
             item = await factory()
@@ -282,7 +285,7 @@ def _needs(pending: _Pending, own: _Pending) -> bool:
 
 def _outcome(pending: _Pending) -> Any:
     if pending.error is not None:
-        raise twin(pending.error)
+        raise copy_error(pending.error)
     if pending.kept is None:
         raise RuntimeError("nothing was made")
     return pending.kept.item

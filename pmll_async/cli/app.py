@@ -21,8 +21,8 @@ from pmll_async.cli import evaluate, plugins
 from pmll_async.cli.embedders import EmbedderOption, embedder_named
 from pmll_async.cli.terminal import say
 from pmll_async.errors import PmllError, WrongKeyError
-from pmll_async.values import filters
 from pmll_async.values.anchors import Hasher
+from pmll_async.values.where import parse
 
 KEY_FILE_VARIABLE: Final = "PMLL_INTEGRITY_KEY_FILE"
 _LONGEST_KEY: Final = 64
@@ -313,7 +313,7 @@ def _key(file: Path | None) -> bytes | None:
 def _filter(text: str) -> Mapping[str, JsonValue]:
     try:
         where = json.loads(text)
-        filters.parse(where)
+        parse(where)
     except ValueError as exc:  # not JSON, or no filter
         raise typer.BadParameter(str(exc), param_hint="--where") from None
     except RecursionError:

@@ -20,8 +20,8 @@ from pmll_async.errors import (
 )
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
-from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.parser import UnknownOperationError, parse_object, parse_record
+from pmll_async.records.chain import NOT_OURS, Chain, Dimensions, decode_exactly, group_flaw
+from pmll_async.records.parser import UnknownOperationError, parse_object
 from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
@@ -31,15 +31,6 @@ Progress = Callable[[int, int], None]
 EXPORT_FORMAT: Final = 1
 _BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
-# Whatever a parsed object can do to code that expects one of ours.
-_NOT_OURS: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +95,22 @@ def export_records(
         checked, chain = ROOT_DIGEST, Chain(hasher, Dimensions(header.dim, header.value_dim))
         for n in range(records):
             record = store.read(n)
-            reason = chain.shape_flaw(record) or chain.place_flaw(record)
+            reason = chain.flaw(record)
             checked = fold(checked, leaf(record))
             if not reason and n + 1 == records and checked != digest:
                 reason = "it, or one before it, is not what was stored: the digest differs"
             if reason:
                 raise CorruptionError(store.path, 0, reason, n)
             chain.add(record)
-            yield _encode(record, n)
+            yield encode_record(record, _frame(n)) + "}\n"
             if progress is not None:
                 progress(n + 1, records)
     finally:
         store.close()
 
 
-def _encode(record: Record, n: int) -> str:
-    return encode_record(record, f'"n":{n},') + "}\n"
+def _frame(n: int) -> str:
+    return f'"n":{n},'
 
 
 def _load(store: Store) -> tuple[int, bytes]:
@@ -184,13 +175,13 @@ def _header(line: str | bytes) -> ExportHeader:
         fields = parse_object(line)
         if fields.get("pmll") != "export":
             raise ValueError("it does not say that it is one")
-    except _NOT_OURS as exc:
+    except NOT_OURS as exc:
         raise MalformedExportError(1, f"not the header of an export: {exc}") from exc
     if fields.get("format") != EXPORT_FORMAT:
         raise FormatError("the export", f"format {fields.get('format')}")
     try:
         return _typed_header(fields)
-    except _NOT_OURS as exc:
+    except NOT_OURS as exc:
         raise MalformedExportError(1, f"its header is incomplete: {exc!r}") from exc
 
 
@@ -278,26 +269,16 @@ class _Intake:
         try:
             # A text may hold a lone surrogate, of which no bytes can be made.
             text = (line.encode() if isinstance(line, str) else line).decode()
-            fields = parse_object(text)
-            if not isinstance(fields.get("op"), str):
-                raise TypeError("it names no operation")
-            record = parse_record(fields, self._hasher)
-            # Refuses whatever only parses to the same: repeated keys, other spellings or orders.
-            same = _encode(record, n) == text.rstrip("\r\n") + "\n"
+            return decode_exactly(text.rstrip("\r\n"), _frame(n), self._hasher)
         except UnknownOperationError as exc:
             raise FormatError("the export", f"the {exc} of line {self._line}") from exc
-        except _NOT_OURS as exc:
-            raise self._malformed(f"not a record: {exc}") from exc
-        if not same:
-            raise self._malformed(f"not record {n} as an export has it")
-        return record
+        except NOT_OURS as exc:
+            raise self._malformed(f"not record {n} as an export has it: {exc}") from exc
 
     def _flaw(self, record: Record) -> str:
         """What is wrong with a record in this place; empty when nothing is."""
         due = self._pending[-1].following if self._pending else 0
-        if due and record.following != due - 1:
-            return "it breaks into a group of records that belong together"
-        return self._chain.shape_flaw(record) or self._chain.place_flaw(record)
+        return group_flaw(record.following, due) or self._chain.flaw(record)
 
     def _compare_held(self) -> None:
         if self._digest != self._held_digest:

@@ -1,4 +1,4 @@
-"""The chain: what may follow what, in one place for opening, verifying and importing.
+"""The chain: what a record must be, and what may follow what: for opening, verifying, importing.
 
 A `Chain` takes the records of a log in order and knows, after any number of them, which line is the
 head and which lines are there; a rollback makes an older state the newest again.
@@ -17,9 +17,20 @@ from numpy.typing import NDArray
 
 from pmll_async.records.blocks import Block
 from pmll_async.records.content import LineRecord
-from pmll_async.records.record import Record, RollbackRecord, anchors_hold
+from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
+from pmll_async.records.record import Record, RollbackRecord, encode_record
 from pmll_async.values.anchors import Hasher, is_anchor
 
+NOT_OURS: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""Whatever a parsed object can do to code that expects one of ours."""
+# One of 2**64 heads is taken for it: then its anchors go unchecked, and nothing worse.
 _UNKNOWN: Final = 2**64 - 1
 
 
@@ -62,6 +73,10 @@ class Chain:
         return self._lengths[revision]
 
     # --- checking ------------------------------------------------------------------------------
+
+    def flaw(self, record: Record) -> str:
+        """Why it cannot be the next record; empty when it can."""
+        return self.shape_flaw(record) or self.place_flaw(record)
 
     def shape_flaw(self, record: Record) -> str:
         """Why no lattice of these dimensions has this as its next record; empty when it may."""
@@ -184,6 +199,38 @@ class _Lines:
                 self._known.setdefault(other, []).append(record)
         self._waiting = []
         return self._known.get(int(anchor, 16), [])
+
+
+def decode_exactly(text: str, frame: str, hasher: Hasher) -> Record:
+    """The record of a JSON object, which must be what we write for it, `frame` being before it.
+
+    That refuses whatever parses to the same values: repeated keys, other spellings of a number, a
+    string or base64 text, other orders. Raises one of `NOT_OURS`, or `UnknownOperationError`.
+    """
+    fields = parse_object(text)
+    if not isinstance(fields.get("op"), str):
+        raise RecordFormatError("it names no operation")
+    record = decode_record(fields, hasher)
+    if encode_record(record, frame) + "}" != text:
+        raise RecordFormatError("the line is not written as its record is")
+    return record
+
+
+def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:
+    """Whether each line's anchor follows from `head` and the line's content."""
+    return all(line.prev_anchor == head and anchor_holds(line, hasher) for line in record.lines)
+
+
+def anchor_holds(line: LineRecord, hasher: Hasher) -> bool:
+    """Whether it follows from the line's content and from what the line says was the head."""
+    return hasher.anchor(line.prev_anchor, line.content.digests) == line.anchor
+
+
+def group_flaw(following: int, due: int) -> str:
+    """Why a record that `following` of its group follow cannot stand where `due` are awaited."""
+    if due and following != due - 1:
+        return "it breaks into a group of records that belong together"
+    return ""
 
 
 def _line_flaw(line: LineRecord, dimensions: Dimensions) -> str:

@@ -124,7 +124,7 @@ def json_strings(texts: Iterable[str]) -> str:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def parse_line(
+def decode_line(
     fields: Mapping[str, Any],
     hasher: Hasher,
     branch_strength: float | None = None,

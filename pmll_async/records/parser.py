@@ -25,8 +25,8 @@ class UnknownOperationError(ValueError):
     """A later version wrote this operation."""
 
 
-def parse_put(head: re.Match[bytes], line: bytes, hasher: Hasher) -> Record | None:
-    """The put of a log line that begins with `PUT_HEAD`; None where only `parse_record` can tell.
+def decode_put(head: re.Match[bytes], line: bytes, hasher: Hasher) -> Record | None:
+    """The put of a log line that begins with `PUT_HEAD`; None where only `decode_record` can tell.
 
     Its context is cut out of the line, not parsed: that these are the bytes which were stored, its
     anchor says.
@@ -39,10 +39,10 @@ def parse_put(head: re.Match[bytes], line: bytes, hasher: Hasher) -> Record | No
     fields |= {"t": float(head["t"]), "g": int(head["g"] or 0), "key": head["key"].decode()}
     if head["value"] is not None:
         fields["value"] = head["value"].decode()
-    return PutRecord.parse(fields, hasher, line[head.end() : context_stop])
+    return PutRecord.decode(fields, hasher, line[head.end() : context_stop])
 
 
-def parse_record(fields: Mapping[str, Any], hasher: Hasher) -> Record:
+def decode_record(fields: Mapping[str, Any], hasher: Hasher) -> Record:
     """The record of a parsed JSON object; `n`, `d` and `c` are the caller's.
 
     `RecordFormatError` for what is none, `UnknownOperationError` for a later version's operation.
@@ -52,7 +52,7 @@ def parse_record(fields: Mapping[str, Any], hasher: Hasher) -> Record:
     if not isinstance(op, str) or op not in OPERATIONS:
         raise UnknownOperationError(f"operation {op!r}")
     try:
-        return OPERATIONS[op].parse(fields, hasher)
+        return OPERATIONS[op].decode(fields, hasher)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise RecordFormatError(f"not a {op} record: {type(exc).__name__}: {exc}") from exc
 

@@ -5,7 +5,6 @@ A proposal is generic in what its caller is told, so that a commit has that type
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
@@ -17,7 +16,7 @@ from pmll_async.records.content import LineContent
 from pmll_async.records.record import Company, RaceRecord, Record
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
-from pmll_async.values.contexts import encode_in_steps
+from pmll_async.values.contexts import encode_in_turns
 from pmll_async.values.lines import Candidate, CandidateFailure, Limits
 from pmll_async.values.vectors import EMPTY, finite_norm, to_key, to_vector
 
@@ -154,17 +153,6 @@ class ChangeProposal:
     def decide(self, decider: Decider, place: int) -> None:  # noqa: ARG002  # it has no contents
         """Nothing but that it is done."""
         decider.change(self)
-
-
-async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
-    """The canonical bytes of a context; waits only if it is large."""
-    steps = encode_in_steps(context, max_bytes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return bytes(end.value)
-        await asyncio.sleep(0)
 
 
 class Encoder:

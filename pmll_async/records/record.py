@@ -16,13 +16,13 @@ from pmll_async.records.content import (
     WriteContent,
     base64_text,
     content_fields,
+    decode_line,
     digest_fields,
     joined,
     json_array,
     json_object,
     json_strings,
     line_fields,
-    parse_line,
 )
 from pmll_async.values.anchors import Hasher, leaf_digest
 from pmll_async.values.contexts import canonical_json, canonical_number, canonical_string
@@ -83,7 +83,7 @@ class Record:
     # --- its JSON ------------------------------------------------------------------------------
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> Self:
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> Self:
         """The record of parsed fields; any of several errors where they are none."""
         raise NotImplementedError
 
@@ -123,13 +123,13 @@ class PutRecord(Record):
         return _revisions(self.revises)
 
     @classmethod
-    def parse(
+    def decode(
         cls, fields: Mapping[str, Any], hasher: Hasher, context: bytes | None = None
     ) -> PutRecord:
-        """As `Record.parse`; `context` are its bytes where the caller has them."""
+        """As `Record.decode`; `context` are its bytes where the caller has them."""
         return cls(
             **_parse_frame(fields),
-            line=parse_line(fields, hasher, None, context),
+            line=decode_line(fields, hasher, None, context),
             revises=tuple(fields.get("revises", ())),
             idempotency_key=_parse_key(fields),
         )
@@ -200,13 +200,13 @@ class RaceRecord(Record):
         return _revisions(self.revises)
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> RaceRecord:
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RaceRecord:
         """A loser's strength is the race's decay."""
         decay = float(fields["decay"])
         winner, *losers = fields["lines"]
         entries = [
-            parse_line(winner, hasher),
-            *(parse_line(loser, hasher, decay) for loser in losers),
+            decode_line(winner, hasher),
+            *(decode_line(loser, hasher, decay) for loser in losers),
         ]
         return cls(
             **_parse_frame(fields),
@@ -278,7 +278,7 @@ class DecayRecord(LineChange):
         return (LineEffect("decay", self.anchor, self.factor),)
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
         """An anchor and a factor."""
         anchor, factor = fields["anchor"], float(fields["factor"])
         return cls(**_parse_frame(fields), anchor=anchor, factor=factor)
@@ -305,7 +305,7 @@ class ForgetRecord(LineChange):
         return (LineEffect("forget", self.anchor),)
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
         """An anchor."""
         return cls(**_parse_frame(fields), anchor=fields["anchor"])
 
@@ -319,7 +319,7 @@ class RollbackRecord(Record):
     revision: int
 
     @classmethod
-    def parse(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines
         """A revision."""
         return cls(**_parse_frame(fields), revision=int(fields["revision"]))
 
@@ -346,14 +346,6 @@ def encode_record(record: Record, frame: str) -> str:
     """
     group = f'"g":{record.following},' if record.following else ""
     return f"{{{frame}{group}{record.log_text()}"
-
-
-def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:
-    """Whether each line's anchor follows from `head` and the line's content."""
-    return all(
-        line.prev_anchor == head and hasher.anchor(head, line.content.digests) == line.anchor
-        for line in record.lines
-    )
 
 
 def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:

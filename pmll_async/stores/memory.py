@@ -26,7 +26,6 @@ class MemoryStore:
         self.recovery = Recovery()
 
     def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
-        """See `Store.open`."""
         if self._open:
             raise StoreLockedError(self.path, {}, same_process=True)
         if self._header is None:
@@ -39,29 +38,24 @@ class MemoryStore:
         return self._header
 
     def load(self) -> Iterator[Block]:
-        """See `Store.load`."""
         self.recovery = Recovery(records=len(self._records))
         if self._header and self._records:
             yield Block.of(self._records, 0, ROOT_DIGEST, self._header.dim)
 
     def append(self, records: Sequence[Record], block: Block) -> None:
-        """See `Store.append`; durable as far as memory goes."""
         self._records.extend(records)
 
     def pin(self, name: str, value: str) -> None:
-        """See `Store.pin`."""
         if self._header is not None:
             self._header = self._header.with_pin(name, value)
 
     def read(self, n: int) -> Record:
-        """See `Store.read`."""
         return self._records[n]
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
-        """See `Store.contexts`."""
         for n in range(first, stop):
             yield [line.content.context for line in self._records[n].lines]
 
     def close(self) -> None:
-        """See `Store.close`; the records stay for the next opening."""
+        # The records stay for the next opening.
         self._open = False

@@ -43,13 +43,13 @@ def __getattr__(name: str) -> Any:
     """The suites, once somebody asks for them: who tests without pytest does not."""
     if name not in ("IndexSuite", "StoreSuite"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import pytest  # noqa: PLC0415  # see above
+    import pytest  # noqa: PLC0415  # who has no pytest may not
 
     # Without this a failing assertion of a suite would not show the values that it compared.
     pytest.register_assert_rewrite(
         "pmll_async.testing.stores", "pmll_async.testing.reads", "pmll_async.testing.indexes"
     )
     from pmll_async.testing.indexes import IndexSuite  # noqa: PLC0415  # after the registration
-    from pmll_async.testing.stores import StoreSuite  # noqa: PLC0415  # as above
+    from pmll_async.testing.stores import StoreSuite  # noqa: PLC0415  # after the registration
 
     return {"IndexSuite": IndexSuite, "StoreSuite": StoreSuite}[name]

@@ -187,10 +187,12 @@ class ChainBuilder:
 
     def vector(self, dim: int | None = None) -> Float32:
         """The generator's next vector, float32 (dim,)."""
+        # Never zero in practice, so that it can be a key.
         numbers = self._random.standard_normal(self.dim if dim is None else dim)
         return numbers.astype("<f4")
 
     def _now(self) -> float:
+        # Whole seconds that grow: a record's time names its place.
         return self._start + len(self.records)
 
     def _content(

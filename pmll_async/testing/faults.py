@@ -66,29 +66,23 @@ class GatedStore:
 
     @property
     def path(self) -> str:
-        """See `Store.path`."""
         return self.store.path
 
     @property
     def read_only(self) -> bool:
-        """See `Store.read_only`."""
         return self.store.read_only
 
     @property
     def recovery(self) -> Recovery:
-        """See `Store.recovery`."""
         return self.store.recovery
 
     def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
-        """See `Store.open`."""
         return self.store.open(header, hasher)
 
     def load(self) -> Iterator[Block]:
-        """See `Store.load`."""
         return self.store.load()
 
     def append(self, records: Sequence[Record], block: Block) -> None:
-        """See `Store.append`; waits and fails as told."""
         self._arrived.set()
         if not self._gate.wait(_PATIENCE):
             raise TimeoutError(f"the gate was held for {_PATIENCE} seconds")
@@ -100,19 +94,15 @@ class GatedStore:
             raise self._after.pop(0)
 
     def pin(self, name: str, value: str) -> None:
-        """See `Store.pin`."""
         self.store.pin(name, value)
 
     def read(self, n: int) -> Record:
-        """See `Store.read`."""
         return self.store.read(n)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
-        """See `Store.contexts`."""
         return self.store.contexts(first, stop)
 
     def close(self) -> None:
-        """See `Store.close`."""
         self.store.close()
 
 
@@ -137,7 +127,6 @@ class FailingStore(GatedStore):
         self._left = step
 
     def append(self, records: Sequence[Record], block: Block) -> None:
-        """See `Store.append`."""
         if self._left < 0:
             super().append(records, block)
             return
@@ -154,6 +143,7 @@ class FailingStore(GatedStore):
                 gc.enable()
 
     def _enter(self, frame: FrameType, *_: object) -> TraceFunction | None:
+        # Lines of other packages, such as numpy's, are not for a store to survive.
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         return self._step if package == self._package else None
 

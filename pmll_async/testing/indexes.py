@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -248,13 +248,6 @@ def check_cosines(index: SupportsCosines, land: Landscape, vector: Float32) -> N
 
 def first_rows(columns: Columns, count: int) -> Columns:
     """The columns as they were when there were only `count` rows."""
-    return Columns(
-        count=count,
-        timestamps=columns.timestamps[:count],
-        novelties=columns.novelties[:count],
-        strengths=columns.strengths[:count],
-        live=columns.live[:count],
-        chain=columns.chain[:count],
-        order=columns.order[:count],
-        anchors=columns.anchors[:count],
-    )
+    names = [field.name for field in fields(Columns) if field.name != "count"]
+    cut = {name: getattr(columns, name)[:count] for name in names}
+    return Columns(count=count, **cut)

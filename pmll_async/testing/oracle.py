@@ -17,6 +17,7 @@ from pmll_async.values.concert import (
     exact_norm,
 )
 
+# Several near each other: an index that selects too tightly misses one of them.
 _PER_CLUSTER = 8
 
 
@@ -42,6 +43,7 @@ def rank(keys: Float32, columns: Columns, query: RankQuery) -> list[Hit]:
         for row, similarity in zip(rows.tolist(), similarities, strict=True)
         if similarity >= query.floor
     ]
+    # Equal weights are common: duplicates, and lines that decayed to nothing.
     hits.sort(key=lambda hit: (-hit.weight, -columns.order[hit.row], columns.anchors[hit.row]))
     return hits[: query.k]
 

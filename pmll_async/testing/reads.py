@@ -20,6 +20,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.testing.chains import ChainBuilder
 
+# How a log came to be written must not show in what is read from it.
 SPLITS = [(100,), (1,) * 100, (3, 1, 5, 100)]
 
 
@@ -46,17 +47,17 @@ def columns_of(blocks: Sequence[Block]) -> dict[str, Any]:
 
 
 class ReadingSuite(ABC):
-    """See `StoreSuite`, which has the hooks."""
+    """What `StoreSuite` inherits; its hooks are explained there."""
 
     @abstractmethod
     def make_store(self, path: Path) -> Store:
-        """See `StoreSuite.make_store`."""
+        """An unopened store at `path`."""
 
     @abstractmethod
     def opened(
         self, path: Path, chain: ChainBuilder, *, header: bool = True
     ) -> AbstractContextManager[tuple[Store, list[Record]]]:
-        """See `StoreSuite.opened`."""
+        """The store for the chain, opened and loaded, and its records."""
 
     @pytest.mark.parametrize("sizes", SPLITS, ids=["one batch", "one by one", "several"])
     @pytest.mark.parametrize("key", [None, b"key"], ids=["plain", "keyed"])

@@ -75,6 +75,26 @@ class StoreSuite(ReadingSuite, ABC):
         finally:
             store.close()
 
+    def header_of(
+        self, path: Path, header: StoreHeader | None, hasher: Hasher | None = None
+    ) -> StoreHeader:
+        """What the store says of itself when it is opened with this header, loaded and closed."""
+        store = self.make_store(path)
+        found = store.open(header, hasher or Hasher())
+        list(store.load())
+        store.close()
+        return found
+
+    @contextmanager
+    def followed(self, path: Path, chain: ChainBuilder) -> Iterator[tuple[Store, int]]:
+        """A reader of the chain's store, opened and loaded, and how many records it found."""
+        reader = self.make_reader(path)
+        reader.open(None, chain.hasher)
+        try:
+            yield reader, sum(len(block.times) for block in reader.load())
+        finally:
+            reader.close()
+
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         """Where the test's store is."""
@@ -88,29 +108,18 @@ class StoreSuite(ReadingSuite, ABC):
             assert records == []
             assert store.recovery.records == 0
             assert store.recovery.clean
-        store = self.make_store(path)
-        header = store.open(None, chain.hasher)
-        store.close()
+        header = self.header_of(path, None)
         assert (header.dim, header.value_dim, header.key_check) == (3, 2, "")
         assert header.store_id
 
     def test_the_header_never_changes(self, path: Path) -> None:
-        chain = ChainBuilder(dim=3)
-        headers = []
-        for given in (chain.header, None, ChainBuilder(dim=7).header):
-            store = self.make_store(path)
-            headers.append(store.open(given, chain.hasher))
-            list(store.load())
-            store.close()
+        given = (ChainBuilder(dim=3).header, None, ChainBuilder(dim=7).header)
+        headers = [self.header_of(path, header) for header in given]
         assert headers == headers[:1] * 3
 
     def test_two_new_stores_differ_in_their_id(self, tmp_path: Path) -> None:
-        ids = set()
-        for name in "ab":
-            store = self.make_store(tmp_path / name)
-            ids.add(store.open(ChainBuilder().header, Hasher()).store_id)
-            store.close()
-        assert len(ids) == 2
+        one, other = (self.header_of(tmp_path / name, ChainBuilder().header) for name in "ab")
+        assert one.store_id != other.store_id
 
     def test_no_store_and_no_header(self, path: Path) -> None:
         with pytest.raises(DimensionMismatchError):
@@ -222,11 +231,7 @@ class StoreSuite(ReadingSuite, ABC):
 
     def pins(self, path: Path) -> dict[str, str]:
         """What is pinned, after opening the store again."""
-        store = self.make_store(path)
-        try:
-            return store.open(None, Hasher()).pins
-        finally:
-            store.close()
+        return self.header_of(path, None).pins
 
     # --- around the store ----------------------------------------------------------------------
 
@@ -302,10 +307,8 @@ class StoreSuite(ReadingSuite, ABC):
         chain.lines(3)
         with self.opened(path, chain) as (writer, _):
             append(writer, chain)
-            reader = self.make_reader(path)
-            reader.open(None, chain.hasher)
-            try:
-                assert sum(len(block.times) for block in reader.load()) == 3
+            with self.followed(path, chain) as (reader, count):
+                assert count == 3
                 assert reader.read_only
                 with pytest.raises(ReadOnlyStoreError):
                     append(reader, chain)
@@ -313,8 +316,6 @@ class StoreSuite(ReadingSuite, ABC):
                     reader.pin("embedder", "e1")
                 writer.pin("embedder", "e1")
                 assert reader.read(2) == chain.records[2]
-            finally:
-                reader.close()
             assert writer.read(2) == chain.records[2]
 
     def test_a_reader_follows(self, path: Path) -> None:
@@ -322,10 +323,7 @@ class StoreSuite(ReadingSuite, ABC):
         chain.lines(3)
         with self.opened(path, chain) as (writer, _):
             append(writer, chain, 0, 2)
-            reader = self.make_reader(path)
-            reader.open(None, chain.hasher)
-            try:
-                list(reader.load())
+            with self.followed(path, chain) as (reader, _):
                 if not isinstance(reader, SupportsFollow):
                     _lacks("following a writer")
                 assert list(reader.follow()) == []
@@ -334,8 +332,6 @@ class StoreSuite(ReadingSuite, ABC):
                 assert (block.first, block.stop) == (2, 3)
                 assert block.digest == chain.digest
                 assert reader.read(2) == chain.records[2]
-            finally:
-                reader.close()
 
 
 def _lacks(power: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pmll_async.errors import InvalidVectorError, twin
+from pmll_async.errors import InvalidVectorError, copy_error
 from pmll_async.loop.jobs import running_loop
 from pmll_async.protocols import AsyncEmbedder, Embedder, QuickEmbedder
 from pmll_async.values.concert import Float32
@@ -148,7 +148,7 @@ class EmbeddingBatcher:
         finally:
             self._leave(order)
         if order.error is not None:
-            raise twin(order.error)
+            raise copy_error(order.error)
 
     def _has_room_for(self, order: _Order, embedder: QuickEmbedder) -> bool:
         """Whether this takes less than a hop, and nothing else was embedded in this turn."""

@@ -7,11 +7,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from pmll_async.errors import InvalidContextError, InvalidInputError
-from pmll_async.records.proposals import encode_in_turns
 from pmll_async.text.results import Utterance
 from pmll_async.text.views import text_of
 from pmll_async.values import checks
-from pmll_async.values.contexts import StampedContext, stamp
+from pmll_async.values.contexts import StampedContext, encode_in_turns, stamp
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

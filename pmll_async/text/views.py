@@ -15,7 +15,7 @@ from pmll_async.text.recall import Recall, recall, recent
 from pmll_async.text.results import Recollection, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
-from pmll_async.values.filters import parse
+from pmll_async.values.where import parse
 from pmll_async.views import Readable, Where
 
 
@@ -113,10 +113,9 @@ def text_of(value: object, what: str) -> str:
     """A text that UTF-8 can carry."""
     if not isinstance(value, str):
         raise InvalidInputError(f"{what} is a text, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
+    place = checks.lone_surrogate(value)
+    if place is not None:
         raise InvalidInputError(
-            f"{what} has a lone surrogate at {exc.start}; decode it, or replace what cannot be read"
-        ) from exc
+            f"{what} has a lone surrogate at {place}; decode it, or replace what cannot be read"
+        )
     return str(value)

@@ -46,7 +46,7 @@ def leaf_digest(canonical: bytes) -> bytes:
 class Hasher:
     """The content hashes of one lattice: plain BLAKE2b, or keyed with its integrity key."""
 
-    __slots__ = ("_key", "empty_vector")
+    __slots__ = ("_key",)
 
     def __init__(self, key: bytes | None = None) -> None:
         if key is not None and not 1 <= len(key) <= blake2b.MAX_KEY_SIZE:
@@ -54,7 +54,6 @@ class Hasher:
                 f"an integrity_key has 1 to {blake2b.MAX_KEY_SIZE} bytes, not {len(key)}"
             )
         self._key = key or b""
-        self.empty_vector = self.digest(encode_vector(b""))
 
     @property
     def keyed(self) -> bool:

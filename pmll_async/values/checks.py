@@ -15,13 +15,17 @@ import numpy as np
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError, PmllError
 from pmll_async.values.anchors import is_anchor
-from pmll_async.values.contexts import RESERVED_KEYS, JournalKey
 
+# No run of a version without the namespace had a key of this kind: after its name came one slash.
+_RESERVED_KEYS: Final = "pmll://"
+# All keys in use are held in memory.
 _KEY_LENGTH: Final = 512
 # A run, the way to its goal, a step and an effect, each as long as it may be.
 _JOURNAL_KEY_LENGTH: Final = 1024
+# Pins are in `store.json`, which is read whole and replaced whole.
 _PIN_NAME_LENGTH: Final = 128
 _PIN_LENGTH: Final = 4096
+# A message is for one line of a log.
 _SHOWN: Final = 80
 
 
@@ -70,6 +74,7 @@ def time_by(clock: Callable[[], float]) -> float:
 def count(value: Any, what: str, least: int, most: int = sys.maxsize) -> int:
     """A whole number from `least` to `most`."""
     try:
+        # An array's or numpy's whole number has an index; True has one too, and is none.
         checked = -1 if isinstance(value, bool) else operator.index(value)
     # It may be anybody's class: whatever that raises, it is not what is wanted.
     except Exception:  # noqa: BLE001
@@ -116,6 +121,7 @@ def prev_anchor(value: Any) -> str | None:
 
 def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
     """Different anchors, in the order given."""
+    # It would pass for a sequence of one-letter anchors.
     if isinstance(values, str):
         raise InvalidInputError(f"{what} is a sequence of anchors, not one string")
     try:
@@ -129,14 +135,31 @@ def anchors(values: Iterable[Any], what: str) -> tuple[str, ...]:
     return checked
 
 
+class JournalKey(str):
+    """An idempotency key in the framework's own namespace, ``pmll://…``, made by `journal_key`."""
+
+    __slots__ = ()
+
+
+def journal_key(name: str) -> JournalKey:
+    """The idempotency key of a journal's entry: for code that journals on the chain.
+
+    A plain text that looks like one is refused where something is written, so that nobody puts in
+    a run's way what it would take for its own entry.
+    """
+    return JournalKey(_RESERVED_KEYS + name)
+
+
 def idempotency_key(value: Any) -> str | None:
     """A key to write under: 1 to 512 characters that UTF-8 can carry, or None."""
-    if value is None or isinstance(value, JournalKey):
+    if value is None:
+        return None
+    if isinstance(value, JournalKey):
         return lookup_key(value)
     key = _text(value, "an idempotency_key", _KEY_LENGTH)
-    if key.startswith(RESERVED_KEYS):
+    if key.startswith(_RESERVED_KEYS):
         raise InvalidInputError(
-            f"an idempotency_key does not begin with {RESERVED_KEYS!r}, as those of runs do: "
+            f"an idempotency_key does not begin with {_RESERVED_KEYS!r}, as those of runs do: "
             f"{shown(value)}"
         )
     return key
@@ -158,8 +181,20 @@ def pin(name: Any, value: Any) -> tuple[str, str]:
 def _text(value: Any, what: str, most: int, least: int = 1) -> str:
     if not isinstance(value, str) or not least <= len(value) <= most:
         raise InvalidInputError(f"{what} has {least} to {most} characters: {shown(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise InvalidInputError(f"{what} is text; it has a lone surrogate") from exc
+    if lone_surrogate(value) is not None:
+        raise InvalidInputError(f"{what} is text; it has a lone surrogate")
     return str(value)
+
+
+def lone_surrogate(text: str) -> int | None:
+    """Where half a surrogate pair stands, as of a file name that is no UTF-8; None in good text."""
+    try:
+        str.encode(text)
+    except UnicodeEncodeError as exc:
+        return exc.start
+    return None
+
+
+def without_surrogates(text: str) -> str:
+    """The text with a question mark for each: for what must be told, whatever is in it."""
+    return text.encode("utf-8", "replace").decode()

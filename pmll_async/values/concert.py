@@ -46,6 +46,7 @@ class Concert(BaseModel):
 
     def recency(self, timestamp: float, now: float) -> float:
         """r = exp(-(now - timestamp) / τ); 1 for a line from the future."""
+        # A clock that was set back must not lift a line above those of now.
         return math.exp(-max(0.0, now - timestamp) / self.tau)
 
     def weight(

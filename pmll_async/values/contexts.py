@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Generator, Mapping
@@ -18,6 +19,7 @@ from pmll_async.values.canonical import (
     canonical_parts,
     canonical_string,
 )
+from pmll_async.values.checks import lone_surrogate
 from pmll_async.values.copies import frozen_copy
 from pmll_async.values.frozen import FrozenDict, FrozenList, StampedContext, freeze, thaw
 
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "RESERVED_KEY",
-    "RESERVED_KEYS",
     "FrozenDict",
     "FrozenList",
-    "JournalKey",
     "StampedContext",
     "Steps",
     "canonical_json",
@@ -40,18 +40,18 @@ __all__ = [
     "decode_context",
     "encode_context",
     "encode_in_steps",
+    "encode_in_turns",
     "freeze",
-    "journal_key",
     "parse_json",
     "reencode_context",
     "stamp",
     "thaw",
 ]
 
+# A context is kept in a record and read with its line; what is larger belongs in a file.
 MAX_BYTES: Final = 256 * 1024
 RESERVED_KEY: Final = "pmll"
-# No run of a version without the namespace had a key of this kind: after its name came one slash.
-RESERVED_KEYS: Final = "pmll://"
+# 2^53 has 16 digits. Python refuses to parse an integer of more than a few thousand.
 _SURELY_FLOAT: Final = 20
 # To find sixteen digits in a row takes a hundredth of the time of a regular expression for them.
 _DIGITS: Final = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
@@ -66,8 +66,7 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
 
     A plain context with that key is refused, so that no agent forges a run's journal by accident.
     """
-    if _has_reserved(context):
-        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
+    _refuse_reserved(context)
     try:
         return StampedContext({**context, RESERVED_KEY: freeze(dict(facts))})
     # A mapping may be anybody's class: whatever it raises, it cannot be read.
@@ -75,27 +74,14 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
         raise _unreadable(exc) from exc
 
 
-class JournalKey(str):
-    """An idempotency key in the framework's own namespace, ``pmll://…``; see `journal_key`."""
-
-    __slots__ = ()
-
-
-def journal_key(name: str) -> JournalKey:
-    """The idempotency key of a journal's entry: for code that journals on the chain.
-
-    A plain text that looks like one is refused where something is written, so that nobody puts in
-    a run's way what it would take for its own entry.
-    """
-    return JournalKey(RESERVED_KEYS + name)
-
-
-def _has_reserved(context: Mapping[str, JsonValue]) -> bool:
+def _refuse_reserved(context: Mapping[str, JsonValue]) -> None:
     try:
-        return RESERVED_KEY in context
+        is_reserved = RESERVED_KEY in context
     # A mapping may be anybody's class: whatever it raises, it cannot be read.
     except Exception as exc:
         raise _unreadable(exc) from exc
+    if is_reserved:
+        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
 
 
 def _unreadable(error: Exception) -> InvalidContextError:
@@ -119,25 +105,33 @@ def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX
     return _finished(encode_in_steps(context, max_bytes))
 
 
+async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:
+    """What `encode_context` does; between the steps of a large one others have turns on the loop.
+
+    What has something else in it than dicts, lists and plain values of Python's or ours takes one
+    step, however large.
+    """
+    steps = encode_in_steps(context, max_bytes)
+    while (encoded := _one_step(steps)) is None:  # noqa: ASYNC110  # it works, and waits for nothing
+        await asyncio.sleep(0)
+    return encoded
+
+
 Steps = Generator[None, None, bytes]
 """Work in steps of about a millisecond at most, that ends with the canonical bytes."""
 
 
 def encode_in_steps(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX_BYTES) -> Steps:
-    """What `encode_context` does, for a loop that others have turns on.
-
-    What most contexts are takes one step, between which and its end nobody has a turn; so does
-    what has something else in it than dicts, lists and plain values of Python's or ours.
-    """
+    """`encode_context` for a caller that does something else between the steps."""
     if context is None:
         return b"{}"
-    _check_mapping(context)
-    if not isinstance(context, StampedContext) and _has_reserved(context):
-        raise InvalidContextError(RESERVED_KEY, "this key is the framework's own")
     encoded = _known(context)
+    if not isinstance(context, StampedContext):
+        _refuse_reserved(context)
     if encoded is None:
         encoded = yield from _encode(context)
         if isinstance(context, FrozenDict) and hasattr(context, "canonical"):
+            # Nothing in it can change: whoever encodes it next need not.
             context.canonical = encoded
     if len(encoded) > max_bytes:
         raise InvalidContextError("", f"{len(encoded)} bytes are over the limit of {max_bytes}")
@@ -150,6 +144,7 @@ def check_context(context: Mapping[str, JsonValue] | None) -> FrozenDict:
     What takes more than a step to encode is encoded by who commits it, in turns with others.
     """
     steps = encode_in_steps(context, sys.maxsize)
+    # One step is what a constructor may take of a loop's turn.
     encoded, frozen = _one_step(steps), None
     if encoded is None and context is not None:
         frozen = frozen_copy(context)
@@ -170,12 +165,10 @@ def _one_step(steps: Steps) -> bytes | None:
     return None
 
 
-def _check_mapping(context: object) -> None:
+def _known(context: object) -> bytes | None:
+    """The bytes that were made of it before, if any; refuses what is no mapping."""
     if not isinstance(context, Mapping):
         raise InvalidContextError("", f"a mapping is wanted, not {type(context).__name__}")
-
-
-def _known(context: Mapping[str, JsonValue]) -> bytes | None:
     return getattr(context, "canonical", None) if isinstance(context, FrozenDict) else None
 
 
@@ -208,7 +201,6 @@ def decode_context(encoded: bytes) -> FrozenDict:
 
 def reencode_context(context: Mapping[str, JsonValue]) -> bytes:
     """The canonical bytes of a context that was stored once, whatever its size and keys."""
-    _check_mapping(context)
     return _known(context) or _finished(_encode(context, stored=True))
 
 
@@ -285,12 +277,8 @@ class _Checker:
             raise InvalidContextError(path, f"nested deeper than {MAX_NESTING}")
 
     def _text(self, text: str, path: str) -> None:
-        if text.isascii():
-            return
-        try:
-            text.encode()
-        except UnicodeEncodeError as exc:
-            raise InvalidContextError(path, "a lone surrogate is not text") from exc
+        if lone_surrogate(text) is not None:
+            raise InvalidContextError(path, "a lone surrogate is not text")
 
     def _integer(self, value: int, path: str) -> int | float:
         if -MAX_INTEGER < value < MAX_INTEGER:

@@ -7,9 +7,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from pmll_async.values.canonical import FLOATS, KINDS, MAX_INTEGER, MAX_NESTING, UnusualError
+from pmll_async.values.canonical import (
+    FLOATS,
+    KINDS,
+    MAX_INTEGER,
+    MAX_NESTING,
+    UnusualError,
+    check_whole,
+)
 from pmll_async.values.frozen import ARRAYS, NESTED, OBJECTS, FrozenDict, FrozenList
 
+# Fewer are faster one by one than as an array.
 _MANY: Final = 32
 
 
@@ -37,11 +45,9 @@ def _items(values: list[Any], depth: int) -> list[Any]:
     if depth > MAX_NESTING or not kinds <= KINDS:
         raise UnusualError
     if str in kinds:
+        # Encoding refuses half a surrogate pair; joined, it does so for all texts at once.
         "".join([item for item in values if type(item) is str]).encode()
-    if int in kinds:
-        whole = [item for item in values if type(item) is int]
-        if max(whole) >= MAX_INTEGER or min(whole) <= -MAX_INTEGER:
-            raise UnusualError
+    check_whole(values, kinds)
     if not kinds.isdisjoint(FLOATS):
         values = _numbers(values, kinds)
     if not kinds.isdisjoint(NESTED):

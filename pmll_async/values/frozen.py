@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn, Self
 
 
-class FrozenDict(dict[str, Any]):
+def _refuse(self: object, *_: object, **__: object) -> NoReturn:
+    plain = "dict" if isinstance(self, dict) else "list"
+    raise TypeError(f"contexts are immutable; make a {plain}(...) of it and change that")
+
+
+class _Frozen:
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: nothing in it can change."""
+        return self
+
+
+class FrozenDict(_Frozen, dict[str, Any]):
     """A `dict` that refuses changes, so that it compares, prints and serialises as one.
 
     `canonical`, where it is set, are the bytes that were made of it, or None until they are: then
@@ -16,9 +29,6 @@ class FrozenDict(dict[str, Any]):
 
     canonical: bytes | None
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("contexts are immutable; make a dict(...) of it and change that")
-
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
@@ -26,18 +36,11 @@ class FrozenDict(dict[str, Any]):
         """Pickle by value; the default would fill an empty one item by item."""
         return type(self), (dict(self),)
 
-    def __deepcopy__(self, memo: object) -> Self:
-        """Itself: nothing in it can change."""
-        return self
 
-
-class FrozenList(list[Any]):
+class FrozenList(_Frozen, list[Any]):
     """A `list` that refuses changes."""
 
     __slots__ = ()
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("contexts are immutable; make a list(...) of it and change that")
 
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = extend = insert = pop = remove = clear = _refuse
@@ -46,10 +49,6 @@ class FrozenList(list[Any]):
     def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
         """Pickle by value."""
         return type(self), (list(self),)
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Itself: nothing in it can change."""
-        return self
 
 
 class StampedContext(FrozenDict):

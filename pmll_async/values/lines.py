@@ -51,31 +51,17 @@ def _load_context(context: Any) -> FrozenDict:
     return decode_context(reencode_context(context))
 
 
-Vector = Annotated[
-    SkipValidation[Float32],
-    BeforeValidator(_load_vector),
-    PlainSerializer(lambda vector: vector.tolist(), return_type=list[float]),
-]
-GivenKey = Annotated[
-    SkipValidation[Float32],
-    BeforeValidator(_load_key),
-    PlainSerializer(lambda vector: vector.tolist(), return_type=list[float]),
-]
+_LIST: Final = PlainSerializer(lambda vector: vector.tolist(), return_type=list[float])
+_OBJECT: Final = PlainSerializer(dict, return_type=dict[str, Any])
+Vector = Annotated[SkipValidation[Float32], BeforeValidator(_load_vector), _LIST]
+GivenKey = Annotated[SkipValidation[Float32], BeforeValidator(_load_key), _LIST]
 GivenValue = Annotated[
     SkipValidation[Float32 | None],
     BeforeValidator(_load_value),
     PlainSerializer(lambda vector: None if vector is None else vector.tolist()),
 ]
-Context = Annotated[
-    SkipValidation[Mapping[str, Any]],
-    BeforeValidator(_load_context),
-    PlainSerializer(dict, return_type=dict[str, Any]),
-]
-GivenContext = Annotated[
-    SkipValidation[Mapping[str, Any]],
-    BeforeValidator(check_context),
-    PlainSerializer(dict, return_type=dict[str, Any]),
-]
+Context = Annotated[SkipValidation[Mapping[str, Any]], BeforeValidator(_load_context), _OBJECT]
+GivenContext = Annotated[SkipValidation[Mapping[str, Any]], BeforeValidator(check_context), _OBJECT]
 
 
 class _Value(BaseModel):
@@ -123,6 +109,7 @@ def _part_bytes(part: Any) -> bytes:
 
 
 def _joined(parts: Iterable[Any]) -> bytes:
+    # With their lengths before them, no two sequences of parts are the same bytes.
     encoded = [_part_bytes(part) for part in parts]
     return b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
 

@@ -28,7 +28,13 @@ def to_vector(values: ArrayLike, what: str, dim: int | None) -> Float32:
         raise InvalidVectorError(what, f"one dimension is wanted, not shape {array.shape}")
     if dim is not None and array.shape[0] != dim:
         raise DimensionMismatchError(what, dim, array.shape[0])
-    vector = array.astype(_LITTLE) if array.dtype == _LITTLE else _narrowed(array)
+    if array.dtype == _LITTLE:
+        vector = array.astype(_LITTLE)
+    else:
+        # A number that float32 cannot hold becomes an infinity, which is refused by its name later.
+        with np.errstate(over="ignore"):
+            vector = array.astype(_LITTLE)
+    # -0.0 equals 0.0 and has other bytes, so that equal vectors would have two anchors.
     vector += _ZERO
     vector.flags.writeable = False
     return vector
@@ -57,12 +63,6 @@ def finite_norm(vector: Float32, what: str) -> float:
     if not norm < np.inf:
         raise InvalidVectorError(what, "NaN or infinity, or a number beyond float32's range")
     return norm
-
-
-def _narrowed(array: np.ndarray[Any, np.dtype[Any]]) -> Float32:
-    # A number that float32 cannot hold becomes an infinity, which is refused by its name later.
-    with np.errstate(over="ignore"):
-        return array.astype(_LITTLE)
 
 
 def _as_numbers(values: ArrayLike, what: str) -> np.ndarray[Any, np.dtype[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,26 +10,21 @@ from controller_support import done, journal, proposing, steps
 
 from controllers import Plan, RTMController, StepContext, Usage
 from pmll_async import Candidate, Lattice
-from pmll_async.records import proposals as encoding
-from pmll_async.values import contexts as canonical
-
-ENCODERS = {"candidate": (canonical, "encode_in_steps"), "commit": (encoding, "encode_in_steps")}
+from pmll_async.values import contexts
 
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What contexts are encoded for, each time that one is."""
     purposes: list[str] = []
+    encode = contexts.encode_in_steps
 
-    def counting(purpose: str, encode: Any) -> Any:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            purposes.append(purpose)
-            return encode(*arguments, **options)
+    def counted(context: Any, max_bytes: int) -> Any:
+        # Only a commit has a limit: a candidate may be for any lattice.
+        purposes.append("candidate" if max_bytes == sys.maxsize else "commit")
+        return encode(context, max_bytes)
 
-        return counted
-
-    for purpose, (module, name) in ENCODERS.items():
-        monkeypatch.setattr(module, name, counting(purpose, getattr(module, name)))
+    monkeypatch.setattr(contexts, "encode_in_steps", counted)
     return purposes
 
 

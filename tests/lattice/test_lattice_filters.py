@@ -14,7 +14,8 @@ from pmll_async import Candidate, CorruptionError, Lattice, Where
 from pmll_async.engine.queries import context_index as context_index_module
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
-from pmll_async.values.filters import Test, parse
+from pmll_async.values.filters import Test
+from pmll_async.values.where import parse
 
 LINES = 16
 Filters = Mapping[str, Where]

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmll_async.records.blocks import Block
+from pmll_async.records.chain import anchors_hold
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.parser import (
     RecordFormatError,
     UnknownOperationError,
+    decode_record,
     parse_object,
-    parse_record,
 )
 from pmll_async.records.record import (
     DecayRecord,
@@ -29,7 +30,6 @@ from pmll_async.records.record import (
     RaceRecord,
     Record,
     RollbackRecord,
-    anchors_hold,
     encode_record,
     leaf,
 )
@@ -182,7 +182,7 @@ keyed_records = st.sampled_from(KEYS).flatmap(
 def test_records_come_back(keyed: tuple[bytes | None, Record]) -> None:
     key, record = keyed
     text = encode_record(record, '"n":3,"d":2,') + "}"
-    decoded = parse_record(parse_object(text), Hasher(key))
+    decoded = decode_record(parse_object(text), Hasher(key))
     assert decoded == record
     assert encode_record(decoded, '"n":3,"d":2,') + "}" == text
 
@@ -202,7 +202,7 @@ def test_a_chain_of_every_operation(key: bytes | None) -> None:
     digest = bytes(32)
     for n, record in enumerate(chain.one_of_each()):
         text = encode_record(record, f'"n":{n},"d":{n},') + "}"
-        assert parse_record(parse_object(text), chain.hasher) == record
+        assert decode_record(parse_object(text), chain.hasher) == record
         assert leaf(record) == simple_leaf(text, key)
         digest = blake2b(digest + simple_leaf(text, key), digest_size=32).digest()
     assert digest == chain.digest == chain.block().digest
@@ -214,7 +214,7 @@ def test_how_records_are_grouped_is_in_no_digest() -> None:
     grouped = PutRecord(t=record.t, line=record.line, following=7)
     assert leaf(grouped) == leaf(record)
     text = encode_record(grouped, "") + "}"
-    assert parse_record(parse_object(text), chain.hasher) == grouped
+    assert decode_record(parse_object(text), chain.hasher) == grouped
 
 
 def test_the_context_is_written_as_it_was_hashed() -> None:
@@ -260,11 +260,11 @@ def test_what_is_no_record() -> None:
     ]
     for change in changes:
         with pytest.raises(RecordFormatError):
-            parse_record({**good, **change}, chain.hasher)
+            decode_record({**good, **change}, chain.hasher)
     for missing in ("t", "key", "ctx", "anchor", "prev"):
         fields = {name: value for name, value in good.items() if name != missing}
         with pytest.raises(RecordFormatError):
-            parse_record(fields, chain.hasher)
+            decode_record(fields, chain.hasher)
     for op in ("compact", None, 1, [], {}):
         with pytest.raises((UnknownOperationError, RecordFormatError)):
-            parse_record({**good, "op": op}, chain.hasher)
+            decode_record({**good, "op": op}, chain.hasher)

@@ -8,7 +8,7 @@ from pathlib import Path
 import google_crc32c
 
 from pmll_async.protocols import Store, StoreHeader
-from pmll_async.records.parser import parse_object, parse_record
+from pmll_async.records.parser import decode_record, parse_object
 from pmll_async.records.record import Record, encode_record
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
@@ -63,7 +63,7 @@ class TestJsonlStore(StoreSuite):
             assert found
             assert check == b'%08x"}\n' % google_crc32c.value(body)
             assert json.loads(line)["n"] == n
-        return [parse_record(parse_object(line), Hasher()) for line in lines]
+        return [decode_record(parse_object(line), Hasher()) for line in lines]
 
 
 def framed(n: int, record: Record) -> bytes:

@@ -30,8 +30,8 @@ from pmll_async.values.filters import (
     equality_key,
     kind_of,
     lookup,
-    parse,
 )
+from pmll_async.values.where import parse
 
 Context = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ from typing import Final
 from pmll_async.engine.events.stats import QueryBatch, QuerySums
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.reader import Query, Reader
-from pmll_async.errors import twin
+from pmll_async.errors import copy_error
 from pmll_async.loop.breathing import WAKE_AT_ONCE
 from pmll_async.loop.jobs import Jobs, running_loop
 from pmll_async.protocols import SMALL_PRODUCT
@@ -183,6 +183,6 @@ class QueryBatcher:
                 waiting.future.set_result(waiting.answer)
             else:
                 error = waiting.answer or RuntimeError("no answer was made")
-                waiting.future.set_exception(twin(error))
+                waiting.future.set_exception(copy_error(error))
         if len(batch) > WAKE_AT_ONCE:
             self._loop.call_soon(self._hand_out, batch[WAKE_AT_ONCE:])

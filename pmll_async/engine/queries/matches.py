@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.reader import Reader
-from pmll_async.errors import twin
+from pmll_async.errors import copy_error
 from pmll_async.loop.jobs import Jobs
 from pmll_async.values.filters import Filter
 
@@ -90,7 +90,7 @@ class FilterBatcher:
             if failure is not None:
                 waiting.future.set_exception(failure)
             elif waiting.error is not None:
-                waiting.future.set_exception(twin(waiting.error))
+                waiting.future.set_exception(copy_error(waiting.error))
             else:
                 waiting.future.set_result(waiting.answer)
         self._start()

@@ -16,6 +16,7 @@ import anyio
 
 from pmll_async.errors import InvalidInputError, NoWinnerError
 from pmll_async.loop.logs import logger
+from pmll_async.values.checks import without_surrogates
 from pmll_async.values.lines import Candidate, CandidateFailure
 
 ViewT = TypeVar("ViewT")
@@ -125,7 +126,7 @@ def _scored(
 ) -> Entry | CandidateFailure:
     if isinstance(result, Exception):
         return failure(name, result)
-    name, score = _clean(result.name) or name, next(scores)
+    name, score = without_surrogates(result.name) or name, next(scores)
     if isinstance(score, Exception):
         return failure(name, score)
     try:
@@ -142,21 +143,16 @@ def _scored(
 def failure(name: str, error: BaseException) -> CandidateFailure:
     """A failed candidate as a value that can be stored."""
     try:
-        message = _clean(str(error))[:_MESSAGE_LENGTH]
+        message = without_surrogates(str(error))[:_MESSAGE_LENGTH]
     # An exception of the user's may not even be able to say what it is.
     except Exception as exc:  # noqa: BLE001
         message = f"its message raised {type(exc).__name__}"
     return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 
-def _clean(text: str) -> str:
-    """Text that UTF-8 can carry."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _name(function: Callable[..., Any], number: int) -> str:
     name = getattr(function, "__name__", "") or type(function).__name__
-    return _clean(name if name != "<lambda>" else f"candidate-{number}")
+    return without_surrogates(name if name != "<lambda>" else f"candidate-{number}")
 
 
 class _Runners(Generic[ViewT]):

@@ -28,7 +28,7 @@ from pmll_async.errors import (
     NotStoredError,
     PmllError,
     StoreError,
-    twin,
+    copy_error,
 )
 from pmll_async.loop.breathing import WAKE_AT_ONCE, Breather
 from pmll_async.loop.jobs import running_loop
@@ -225,7 +225,7 @@ class Trace:
         except BaseException as exc:  # noqa: BLE001
             error = exc if isinstance(exc, Exception) else StoreError(f"the trace met {exc!r}")
             for ticket in tickets:
-                ticket.error = ticket.error or twin(error)
+                ticket.error = ticket.error or copy_error(error)
             records = []
         batch = None
         try:

@@ -26,10 +26,11 @@ import numpy as np
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
-from pmll_async.stores.jsonl.frames import NOT_OURS, crc32c
+from pmll_async.stores.jsonl.frames import crc32c
 from pmll_async.stores.jsonl.pieces import (
     Piece,
     Sizes,
@@ -104,6 +105,7 @@ class BlockFile:
             header = self.parse_header(raw, position, found[-1].root if found else ROOT_DIGEST)
             if header is None or header.first != first or not header.sizes.records:
                 return found
+            # An array of the header's size is made before the bytes are read into it.
             if header.lengths[1] != header.sizes.vectors * self._dim * 4:
                 return found
             found.append(header)
@@ -284,9 +286,14 @@ class Cache:
         if not self._writes:
             return
         try:
-            if self._is_full(piece):
+            pending = self._pending
+            if pending and piece.block.first - pending[0].block.first >= self._block_records:
                 self._flush(durable)
-            self._take(piece)
+            self._pending.append(piece)
+            self._loose += 1
+            if self._loose == _TOGETHER:
+                joined = join(self._pending[-_TOGETHER:])
+                self._pending, self._loose = [*self._pending[:-_TOGETHER], joined], 0
         # The record is written by now: whatever is wrong with the cache, nobody must be told that
         # the record was not.
         except Exception as exc:  # noqa: BLE001
@@ -294,10 +301,9 @@ class Cache:
 
     def flush(self, durable: int) -> None:
         """Write a block of what is pending and known durable."""
-        if not self._writes:
-            return
         try:
-            self._flush(durable)
+            if self._writes:
+                self._flush(durable)
         # The log is whole without it, and is to be closed.
         except Exception as exc:  # noqa: BLE001
             self._drop(exc)
@@ -322,19 +328,8 @@ class Cache:
             os.close(self._fd)
             self._fd = -1
 
-    def _is_full(self, piece: Piece) -> bool:
-        pending = self._pending
-        return bool(pending) and (piece.block.first - pending[0].block.first >= self._block_records)
-
-    def _take(self, piece: Piece) -> None:
-        self._pending.append(piece)
-        self._loose += 1
-        if self._loose == _TOGETHER:
-            joined = join(self._pending[-_TOGETHER:])
-            self._pending = [*self._pending[:-_TOGETHER], joined]
-            self._loose = 0
-
     def _flush(self, durable: int) -> None:
+        # A record that is not durable may be gone after a crash; the cache must not know more.
         count = sum(piece.block.stop <= durable for piece in self._pending)
         if count:
             self._write(join(self._pending[:count]))
@@ -366,6 +361,7 @@ class Cache:
             self._fd = self._opened(position)
         os.ftruncate(self._fd, position)
         size = sum(memoryview(part).nbytes for part in parts)
+        # A disk that fills up takes less than it is given, and says nothing.
         if os.pwritev(self._fd, parts, position) != size:
             os.ftruncate(self._fd, position)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,8 +1,10 @@
-"""A folder held open: the one way in which the files of a store are reached.
+"""A folder held open: the one way in which the files of a store are reached, and its errors.
 
 Its files are opened through its descriptor, so that a folder which is moved, or replaced by another
 at its path, stays the one that was opened. No link below it is followed, and nothing but a plain
 file is opened: opening a FIFO would wait for ever.
+
+Every `OSError` of a store becomes a `StoreError` in `translated`.
 """
 
 from __future__ import annotations
@@ -15,17 +17,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from pmll_async.errors import DurabilityUnknownError
+from pmll_async.errors import (
+    DurabilityUnknownError,
+    NotStoredError,
+    StoreError,
+    StoreFullError,
+)
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 """A memory is its owner's alone, whatever the umask lets through."""
+# Sixteen reads a segment, and little memory for it.
 _CHUNK: Final = 1 << 22
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 # O_NONBLOCK, which a plain file ignores, lets nobody wait for the other end of a FIFO.
 _PLAIN: Final = os.O_NOFOLLOW | os.O_NONBLOCK
 _NOT_PLAIN: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR})
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+# No room on the disk, in the quota, or under the limit of a file's size.
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class NotPlainError(OSError):
@@ -124,6 +135,7 @@ class Directory:
 
         An error leaves the old bytes, but for `DurabilityUnknownError`.
         """
+        # A crash leaves it behind; the next writer removes it.
         temporary = f"{name}.tmp"
         try:
             self.write_synced(temporary, data)
@@ -212,6 +224,46 @@ class Directory:
             yield fd, last
         finally:
             os.close(fd)
+
+
+def store_folder(path: Path) -> Directory:
+    """The folder of a store that must be there."""
+    try:
+        return Directory(path)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise StoreError(f"{path} is not a store") from exc
+
+
+@contextmanager
+def translated(path: str, *, before_writing: bool = False) -> Iterator[None]:
+    """Turns the system's errors into those of the store at `path`.
+
+    Those that come `before_writing` say that a later call may succeed.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as exc:
+        if exc.errno in FULL:
+            raise StoreFullError(path) from exc
+        if before_writing:
+            raise NotStoredError(path, _reason(exc)) from exc
+        raise StoreError(f"{path}: {_reason(exc)}") from exc
+    except MemoryError as exc:
+        if before_writing:
+            raise NotStoredError(path, "no memory is left") from exc
+        raise
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in _NO_DESCRIPTORS:
+        return (
+            "no file descriptor is left, of which an open lattice needs three; close lattices that "
+            "nobody uses, or raise the limit (ulimit -n)"
+        )
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -43,6 +43,7 @@ class Files:
         """Up to `size` bytes; fewer only where the file ends."""
         with self._using(name) as fd:
             data = os.pread(fd, size, offset)
+            # A signal, or a network file system, may cut a read short.
             while len(data) < size:
                 more = os.pread(fd, size - len(data), offset + len(data))
                 if not more:

@@ -1,30 +1,20 @@
-"""The folder of a store: its small files, and whose errors it raises.
-
-Every `OSError` of this store becomes a `StoreError` in `translated`.
-"""
+"""The small files of a store's folder, `store.json` and `MANIFEST.json`, and all their names."""
 
 from __future__ import annotations
 
-import errno
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from pmll_async.errors import (
-    CorruptionError,
-    FormatError,
-    NotStoredError,
-    StoreError,
-    StoreFullError,
-)
+from pmll_async.errors import CorruptionError, FormatError
 from pmll_async.protocols import StoreHeader
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
-from pmll_async.stores.jsonl.frames import NOT_OURS, BadFrameError, decode_object, encode_object
+from pmll_async.stores.jsonl.frames import BadFrameError, decode_object, encode_object
 from pmll_async.values.anchors import ROOT_DIGEST
 
 FORMAT: Final = 1
@@ -35,54 +25,6 @@ CACHE_FOLDER: Final = "cache"
 CACHE: Final = f"{CACHE_FOLDER}/blocks.bin"
 SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})\.jsonl")
 T = TypeVar("T")
-_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def is_full(error: OSError) -> bool:
-    """Whether there was no room: on the disk, in the quota, or under the limit of a file's size."""
-    return error.errno in _FULL
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns the system's errors into those of the store at `path`."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as exc:
-        if is_full(exc):
-            raise StoreFullError(str(path)) from exc
-        raise StoreError(f"{path}: {_reason(exc)}") from exc
-
-
-@contextmanager
-def nothing_written(path: str) -> Iterator[None]:
-    """Around what a store does before it writes: its errors say that a later call may succeed."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as exc:
-        if is_full(exc):
-            raise StoreFullError(path) from exc
-        raise NotStoredError(path, _reason(exc)) from exc
-    except MemoryError as exc:
-        raise NotStoredError(path, "no memory is left") from exc
-
-
-def _reason(error: OSError) -> str:
-    if error.errno in _NO_DESCRIPTORS:
-        return (
-            "no file descriptor is left, of which an open lattice needs three; close lattices that "
-            "nobody uses, or raise the limit (ulimit -n)"
-        )
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{where}"
-
-
-# --- the objects -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +96,7 @@ def write_store(folder: Directory, header: StoreHeader) -> None:
 
 def write_pins(folder: Directory, pins: dict[str, str]) -> None:
     """Replace `store.json` by one that differs in its pins alone, whatever else it says."""
+    # Fields that a later version added stay as they are.
     folder.replace(STORE, encode_object(_read_object(folder, STORE) | {"pins": pins}))
 
 
@@ -183,11 +126,6 @@ def write_manifest(folder: Directory, manifest: Manifest) -> None:
     folder.replace(MANIFEST, encode_object(fields))
 
 
-def is_segment_name(name: str) -> bool:
-    """Whether a segment may have this name: no manifest leads out of the folder."""
-    return SEGMENT_NAME.fullmatch(name) is not None
-
-
 def _read_object(folder: Directory, name: str) -> dict[str, Any]:
     path = folder.named(name)
     try:
@@ -207,7 +145,8 @@ def _read_object(folder: Directory, name: str) -> dict[str, Any]:
 
 def _entry(entry: dict[str, Any]) -> SegmentEntry:
     file, h = _of_kind(entry, "file", str), _of_kind(entry, "h", str)
-    if not is_segment_name(file) or len(bytes.fromhex(h)) != len(ROOT_DIGEST):
+    # No manifest leads out of the folder.
+    if not SEGMENT_NAME.fullmatch(file) or len(bytes.fromhex(h)) != len(ROOT_DIGEST):
         raise ValueError(f"{file!r} with the digest {h!r} is no segment")
     return SegmentEntry(file, _whole(entry, "records", 0), _whole(entry, "bytes", 0), h)
 

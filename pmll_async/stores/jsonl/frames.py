@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import google_crc32c
 import numpy as np
 
+from pmll_async.records.chain import NOT_OURS, anchor_holds, decode_exactly
 from pmll_async.records.parser import (
     PUT_HEAD,
     RecordFormatError,
     UnknownOperationError,
+    decode_put,
+    decode_record,
     parse_object,
-    parse_put,
-    parse_record,
 )
 from pmll_async.records.record import Record, encode_record
 from pmll_async.values.anchors import Hasher
@@ -30,15 +32,11 @@ _NUMBER: Final = rb"(0|[1-9][0-9]{0,17})"
 _HEAD: Final = re.compile(
     rb'\{"n":' + _NUMBER + rb',"d":' + _NUMBER + rb',(?:"g":([1-9][0-9]{0,17}),)?"op":"'
 )
-NOT_OURS: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""Whatever a parsed object can do to code that expects one of ours."""
+CHECKSUM: Final = slice(-11, -3)
+"""Where a line has the eight digits of its `c`."""
+
+crc32c: Final[Callable[[bytes | np.ndarray[Any, Any]], int]] = google_crc32c.value
+"""CRC-32C; an array is read in place."""
 
 
 class BadFrameError(ValueError):
@@ -53,11 +51,6 @@ class FrameHead(NamedTuple):
     g: int
 
 
-def crc32c(data: bytes | np.ndarray[Any, Any]) -> int:
-    """CRC-32C; an array is read in place."""
-    return int(google_crc32c.value(data))
-
-
 def close_line(body: bytes) -> bytes:
     """The line of an object that lacks only its checksum and closing brace."""
     return b'%b,"c":"%08x"}\n' % (body, crc32c(body))
@@ -65,17 +58,13 @@ def close_line(body: bytes) -> bytes:
 
 def checked_body(line: bytes) -> bytes:
     """The bytes that the line's checksum covers; `BadFrameError` unless it holds."""
+    # A torn write is told from a damaged one by its missing end.
     if line[-1:] != b"\n":
         raise BadFrameError("the line does not end" if line else "nothing is there")
     body = line[:-_TRAILER]
     if line[-_TRAILER:] != b',"c":"%08x"}\n' % crc32c(body):
         raise BadFrameError("the checksum does not hold")
     return body
-
-
-def checksum_text(line: bytes) -> bytes:
-    """The eight digits of `c`."""
-    return line[-11:-3]
 
 
 # --- records -----------------------------------------------------------------------------------
@@ -104,48 +93,38 @@ def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
     head = check_frame(line)
     if head.n != n:
         raise BadFrameError(f"record {head.n} is in its place")
-    record = _parse_put(line, hasher) or _decode(line, hasher)
+    put = PUT_HEAD.match(line)
+    try:
+        record = decode_put(put, line, hasher) if put else None
+        record = record or decode_record(parse_object(line.decode()), hasher)
+    except UnknownOperationError:
+        raise
+    except NOT_OURS as exc:
+        raise _bad_frame(exc) from exc
     for entry in record.lines:
-        if hasher.anchor(entry.prev_anchor, entry.content.digests) != entry.anchor:
+        if not anchor_holds(entry, hasher):
             raise BadFrameError(f"its content is not that of its anchor {entry.anchor}")
     return record
 
 
-def decode_exactly(line: bytes, head: FrameHead, hasher: Hasher) -> Record:
+def decode_exact_frame(line: bytes, head: FrameHead, hasher: Hasher) -> Record:
     """The record of a checked line, which must be byte for byte what we write for it.
 
-    That refuses whatever parses to the same values: repeated keys, other spellings of a number, a
-    string or base64 text, other orders. Raises as `decode_frame` does.
+    Raises as `decode_frame` does.
     """
-    record = _decode(line, hasher)
     try:
-        same = encode_frame(record, head.n, head.d) == line
-    except NOT_OURS as exc:
-        raise BadFrameError(f"not a record: {exc}") from exc
-    if not same:
-        raise BadFrameError("the line is not written as its record is")
-    return record
-
-
-def _parse_put(line: bytes, hasher: Hasher) -> Record | None:
-    head = PUT_HEAD.match(line)
-    if head is None:
-        return None
-    try:
-        return parse_put(head, line, hasher)
-    except NOT_OURS as exc:
-        raise BadFrameError(f"not a put: {type(exc).__name__}: {exc}") from exc
-
-
-def _decode(line: bytes, hasher: Hasher) -> Record:
-    try:
-        return parse_record(parse_object(line.decode()), hasher)
-    except (RecordFormatError, UnicodeDecodeError) as exc:
-        raise BadFrameError(str(exc)) from exc
+        text = line[:-_TRAILER].decode() + "}"
+        return decode_exactly(text, f'"n":{head.n},"d":{head.d},', hasher)
     except UnknownOperationError:
         raise
     except NOT_OURS as exc:
-        raise BadFrameError(f"not a record: {type(exc).__name__}: {exc}") from exc
+        raise _bad_frame(exc) from exc
+
+
+def _bad_frame(error: Exception) -> BadFrameError:
+    if isinstance(error, RecordFormatError | UnicodeDecodeError):
+        return BadFrameError(str(error))
+    return BadFrameError(f"not a record: {type(error).__name__}: {error}")
 
 
 # --- objects -----------------------------------------------------------------------------------
@@ -161,7 +140,6 @@ def decode_object(line: bytes) -> dict[str, Any]:
     """The fields of a one-line object, without `c`; `BadFrameError` unless its checksum holds."""
     body = checked_body(line)
     try:
-        fields = parse_object(body.decode() + "}")
+        return parse_object(body.decode() + "}")
     except NOT_OURS as exc:
         raise BadFrameError(f"not a JSON object: {exc}") from exc
-    return fields

@@ -12,7 +12,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.stores.jsonl.cache import Cache, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, checksum_text
+from pmll_async.stores.jsonl.frames import CHECKSUM, BadFrameError, FrameHead, check_frame
 from pmll_async.stores.jsonl.lock import read_holder
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.scan import Scan, scan_frames, settle
@@ -60,6 +60,7 @@ class Loader:
         if not self._log.records:
             self._cache.keep_listed(manifest.cache)
             self._cache.keep(self._agreeing(manifest))
+        # Each turn trusts fewer blocks of the cache, so that it ends.
         while True:
             scan = scan_frames(self._folder, self._log.table, *self._start())
             settle(scan, self._folder, self._log.table, manifest)
@@ -108,6 +109,7 @@ class Loader:
         headers = self._cache.headers
         if not headers or headers[-1].stop <= self._log.records:
             return self._log.stop, self._log.records, 0
+        # It may prove more durable records than the manifest, and is not scanned again.
         head = self._last_head(headers[-1])
         return headers[-1].place, headers[-1].stop, head.d if head else 0
 
@@ -132,7 +134,7 @@ class Loader:
             head = check_frame(line)
         except BadFrameError:
             return None
-        same = head.n == header.stop - 1 and checksum_text(line) == header.checksum
+        same = head.n == header.stop - 1 and line[CHECKSUM] == header.checksum
         return head if same else None
 
     def _usable(self, plan: LoadPlan) -> int:

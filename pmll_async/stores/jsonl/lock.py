@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from pmll_async.errors import StoreLockedError, StoreMovedError
+from pmll_async.loop.logs import logger
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import LOCK
 from pmll_async.stores.jsonl.frames import BadFrameError, close_line, decode_object
 
+# `flock` can wait for ever or not at all: a wait with an end has to ask again and again.
 _POLL: Final = 0.01
 # `verify` asks whether there is a writer by holding a shared lock for a moment; an opener that
 # meets it must not take it for one. A holder that has just locked also says who it is by then.
 _GRACE: Final = 0.03
+# The holder's line has some 200 bytes; whatever else is in the file need not fit in memory.
 _LARGEST: Final = 4096
 _NO_FOLDER_LOCKS: Final = frozenset(
     {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -95,12 +98,18 @@ class WriterLock:
         self._files = (lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)
         # A killed holder's number stays until `load` knows a better one: readers see no step back.
         previous = _parse(self._before)
+        # Written before it is cut, so that a reader never finds it empty.
         os.ftruncate(self._fd, self._write(previous.durable if previous else 0))
 
     def announce(self, durable: int) -> None:
         """Tell readers how many records are durable; the text has always the same length."""
         self._before = b""
-        self._write(durable)
+        try:
+            self._write(durable)
+        # Readers see less than there is: nothing that a writer should fail for.
+        except OSError as exc:
+            path = str(self._folder.path)
+            logger("pmll.jsonl").warning("store.lock.unwritable", path=path, error=str(exc))
 
     def check(self) -> None:
         """Raise `StoreMovedError` unless LOCK is the one that is held, in the folder at the path.
@@ -111,7 +120,7 @@ class WriterLock:
         with suppress(OSError):
             # Straight to the system: this is on every commit's way.
             lock = os.stat(LOCK, dir_fd=folder.fd, follow_symlinks=False)
-            home = os.stat(folder.place)  # noqa: PTH116  # as said
+            home = os.stat(folder.place)  # noqa: PTH116  # nor through pathlib
             if ((lock.st_dev, lock.st_ino), (home.st_dev, home.st_ino)) == self._files:
                 return
         if not self._is_ours(folder.stat(LOCK), folder):

@@ -1,29 +1,56 @@
-"""The log as it is known in memory: where each record lies, and reading it from there."""
+"""The log: where each record lies, reading it from there, and writing on at its end.
+
+The writer stops for good where the disk leaves in doubt what is on it.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import accumulate, pairwise
+from typing import Final, Literal
 
-from pmll_async.errors import CorruptionError, FormatError, StoreError
+from pmll_async.errors import (
+    CorruptionError,
+    DurabilityUnknownError,
+    FormatError,
+    StoreError,
+    StoreFullError,
+    StoreMovedError,
+)
+from pmll_async.loop.breathing import Breather
+from pmll_async.loop.logs import logger
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.directory import Directory
+from pmll_async.stores.jsonl.cache import Cache
+from pmll_async.stores.jsonl.directory import FULL, Directory, translated, write_all
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry
-from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, decode_exactly, decode_frame
-from pmll_async.stores.jsonl.pieces import Piece, piece_of
-from pmll_async.stores.jsonl.segments import Segment, Table
+from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry, write_manifest, write_pins
+from pmll_async.stores.jsonl.frames import (
+    CHECKSUM,
+    BadFrameError,
+    check_frame,
+    decode_exact_frame,
+    decode_frame,
+    encode_frame,
+)
+from pmll_async.stores.jsonl.lock import WriterLock
+from pmll_async.stores.jsonl.pieces import Piece
+from pmll_async.stores.jsonl.segments import Segment, Table, next_number, segment_name
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
+# The most bytes that are read and parsed at once: all threads wait for their turn meanwhile.
 _CHUNK: Final = 1 << 20
+Sync = Literal["group", "os"]
+# What `sync="os"` may lose to a crash of the machine.
+_SYNC_SECONDS: Final = 1.0
 
 
 class Log:
@@ -44,22 +71,15 @@ class Log:
         self._folder, self._files = folder, files
         self._header = header
         self._hasher, self._relocate = hasher, relocate
-        # The place of record n is entry n; the array only grows, at its end, in one step.
+        # The place of record n is entry n; the array only grows, at its end, in one step, for other
+        # threads read it meanwhile.
         self._places = array("q", [0])
+        self.records = self.stop = 0
+        """How many records are there, and the place behind the last."""
         self.table = Table(())
         self.digest = ROOT_DIGEST
         self.digests = {0: ROOT_DIGEST}
         self.chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
-
-    @property
-    def records(self) -> int:
-        """How many records are there."""
-        return len(self._places) - 1
-
-    @property
-    def stop(self) -> int:
-        """The place behind the last record."""
-        return self._places[-1]
 
     def place_of(self, n: int) -> int:
         """Where record `n`, or the end, is."""
@@ -68,6 +88,7 @@ class Log:
     def extend(self, ends: array[int]) -> None:
         """More records are there, which end at these places."""
         self._places.extend(ends)
+        self.records, self.stop = len(self._places) - 1, self._places[-1]
 
     def bytes_at(self, place: int, stop: int) -> bytes:
         """The bytes between two places of one segment; fewer where the file ends."""
@@ -136,10 +157,9 @@ class Log:
 
     def _checked(self, line: bytes, n: int) -> Record:
         frame = check_frame(line)
-        record = decode_exactly(line, frame, self._hasher)
+        record = decode_exact_frame(line, frame, self._hasher)
         reason = "" if frame.n == n else f"record {frame.n} is in its place"
-        reason = reason or self.chain.shape_flaw(record) or self.chain.place_flaw(record)
-        if reason:
+        if reason := reason or self.chain.flaw(record):
             raise BadFrameError(reason)
         return record
 
@@ -171,3 +191,179 @@ class Log:
             raise CorruptionError(file, place - segment.base, str(exc), n) from exc
         except UnknownOperationError as exc:
             raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc
+
+
+class Writer:
+    """Appends to the last segment. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        folder: Directory,
+        log: Log,
+        cache: Cache,
+        lock: WriterLock,
+        *,
+        store_id: str,
+        sync: Sync,
+        segment_bytes: int,
+    ) -> None:
+        self._folder, self._log, self._cache, self._lock = folder, log, cache, lock
+        self._path = str(folder.path)
+        self._store, self._mode, self._segment_bytes = store_id, sync, segment_bytes
+        # What the manifest has: so many records, and so many blocks that the cache had written.
+        self._listed = log.records, 0
+        self._durable = log.records
+        self._stopped = False
+        self._synced_at = time.monotonic()
+        name = log.table.segments[-1].file
+        self._fd = folder.open(name, os.O_WRONLY | os.O_APPEND)
+        lock.announce(self._durable)
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        # Opening drops an unfinished group, and would drop what was acknowledged.
+        if records[-1].following:
+            raise StoreError("a batch must not end inside a group of records")
+        with translated(self._path, before_writing=True):
+            self._make_room()
+            piece, data = self._encoded(records, block)
+        # Stopped, whatever should come out of this, until it is known to be done or undone.
+        self._stopped = True
+        self._write(data)
+        self._log.extend(piece.ends)
+        self._log.digest = block.digest
+        if self._mode == "group" or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+            self._make_durable()
+        # After the write, so that what was moved before it is found out before success is told.
+        self._lock.check()
+        self._cache.add(piece, self._durable)
+        self._list_cache()
+        self._stopped = False
+
+    def _encoded(self, records: Sequence[Record], block: Block) -> tuple[Piece, bytes]:
+        lines, breathe = list[bytes](), Breather()
+        for n, record in enumerate(records, self._log.records):
+            breathe()
+            lines.append(encode_frame(record, n, self._durable))
+        return piece_of(records, block, lines, self._log.stop), b"".join(lines)
+
+    def sync(self) -> None:
+        """Make durable what is only written; nothing is done when all is."""
+        if self._durable == self._log.records:
+            return
+        self._check()
+        self._stopped = True
+        self._make_durable()
+        self._list_cache()
+        self._stopped = False
+
+    def pin(self, pins: dict[str, str]) -> None:
+        """Let `store.json` say these pins."""
+        self._check()
+        try:
+            write_pins(self._folder, pins)
+        except DurabilityUnknownError:
+            self._stopped = True
+            raise
+
+    def close(self) -> None:
+        """Leave everything durable and listed, unless the disk is in doubt."""
+        try:
+            if not self._stopped:
+                self.sync()
+                self._cache.flush(self._durable)
+                self._list()
+                self._refuse_removed()
+        finally:
+            os.close(self._fd)
+
+    def _refuse_removed(self) -> None:
+        """A folder that was moved is whole where it is now; one that was removed is told of."""
+        if not os.fstat(self._folder.fd).st_nlink:
+            raise StoreMovedError(self._path, "its folder was removed")
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise DurabilityUnknownError(self._path)
+
+    def _make_room(self) -> None:
+        """Begin a new segment where the last one is full, or shared with a copy of the folder.
+
+        Whatever fails, nothing is written yet. About 1 µs where there is nothing to do.
+        """
+        self._check()
+        # Another writer, whom a broken file lock let in, would have written behind our last record.
+        facts, size = os.fstat(self._fd), self._log.stop - self._log.table.segments[-1].base
+        if facts.st_size != size:
+            self._stopped = True
+            raise StoreMovedError(self._path, "somebody else wrote into its log, or cut it off,")
+        if size >= self._segment_bytes or facts.st_nlink > 1:
+            self._rotate()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_all(self._fd, data)
+        except OSError as exc:
+            if exc.errno in FULL and self._is_undone():
+                raise StoreFullError(self._path) from exc
+            raise DurabilityUnknownError(self._path) from exc
+
+    def _is_undone(self) -> bool:
+        with suppress(OSError):
+            os.ftruncate(self._fd, self._log.stop - self._log.table.segments[-1].base)
+            self._stopped = False
+        return not self._stopped
+
+    def _make_durable(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as exc:
+            # Never again: the next fdatasync would say that all is well.
+            raise DurabilityUnknownError(self._path) from exc
+        self._durable = self._log.records
+        self._synced_at = time.monotonic()
+        self._lock.announce(self._durable)
+
+    def _rotate(self) -> None:
+        """Go on in a new segment; whatever fails, the log is as it was."""
+        self.sync()
+        name = segment_name(next_number(self._folder))
+        fd = self._folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        self._stopped = True
+        try:
+            self._folder.sync()
+        except OSError as exc:
+            os.close(fd)
+            raise DurabilityUnknownError(self._path) from exc
+        os.close(self._fd)
+        self._fd, self._stopped = fd, False
+        self._list()
+        self._log.begin_segment(name)
+
+    def _list_cache(self) -> None:
+        """Let the manifest vouch for a block that the cache has written, once all is durable."""
+        if self._listed[1] != self._cache.written and self._durable == self._log.records:
+            self._list()
+
+    def _list(self) -> None:
+        """Let the manifest name all segments, and what is in the cache."""
+        state = self._log.records, self._cache.written
+        if self._listed == state:
+            return
+        try:
+            write_manifest(self._folder, self._log.manifest(self._store, self._cache.roots))
+        # The log is whole without it: the manifest only proves less than it could. And the records
+        # are written: nobody must be told that they are not.
+        except Exception as exc:  # noqa: BLE001
+            logger("pmll.jsonl").warning(
+                "store.manifest.unwritten", path=self._path, error=repr(exc)
+            )
+        else:
+            self._listed = state
+
+
+def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
+    """The piece of records that are written as these lines from a place in the log on."""
+    ends = array("q", accumulate(map(len, lines), initial=place))[1:]
+    contexts = [line.content.context for record in records for line in record.lines]
+    last = ends[-1] - len(lines[-1])
+    return Piece(block, ends, contexts, last, lines[-1][CHECKSUM])

@@ -12,15 +12,13 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
-from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.frames import checksum_text
 from pmll_async.values.anchors import is_anchor
 
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
@@ -63,14 +61,6 @@ class Piece:
         start, size = first - self.block.first, stop - first
         skipped = int(counts[:start].sum())
         return list(self.contexts[skipped : skipped + int(counts[start : start + size].sum())])
-
-
-def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
-    """The piece of records that are written as these lines from a place in the log on."""
-    ends = array("q", accumulate(map(len, lines), initial=place))[1:]
-    contexts = [line.content.context for record in records for line in record.lines]
-    last = ends[-1] - len(lines[-1])
-    return Piece(block, ends, contexts, last, checksum_text(lines[-1]))
 
 
 def join(pieces: Sequence[Piece]) -> Piece:

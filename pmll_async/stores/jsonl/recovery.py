@@ -28,6 +28,7 @@ def mend(folder: Directory, log: Log, cache: Cache, plan: LoadPlan) -> Recovery:
     Returns what was torn and moved aside. Afterwards the files hold the log's records and nothing
     else, and the manifest lists them all.
     """
+    # First: the tables made below take every file as it is.
     _finish_cuts(folder, log.table)
     table, torn = plain_table(folder), Recovery()
     unproven = plan.proven < log.records

@@ -6,29 +6,20 @@ from array import array
 from dataclasses import dataclass, field
 
 from pmll_async.errors import CorruptionError
+from pmll_async.records.chain import group_flaw
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame
-from pmll_async.stores.jsonl.segments import Segment, Table
-
-
-@dataclass(frozen=True, slots=True)
-class BadPlace:
-    """Where a log stops making sense: in the log, in its file, and why."""
-
-    place: int
-    file: str
-    offset: int
-    n: int
-    reason: str
+from pmll_async.stores.jsonl.segments import Table
 
 
 @dataclass(slots=True)
 class Scan:
     """What the frames from `first`, at `place`, on say; `ends` is where each that holds ends.
 
-    `proven` is the largest number of records that any frame, also one
-    behind a bad place, says are durable. `group` is the first record of an unfinished group.
+    `proven` is the largest number of records that any frame, also one behind a bad place, says are
+    durable. `group` is the first record of an unfinished group. `bad` is the error for what is not
+    torn, of the first place where the log stops making sense.
     """
 
     first: int
@@ -37,7 +28,7 @@ class Scan:
     ends: array[int] = field(default_factory=lambda: array("q"))
     group: int | None = None
     following: int = 0
-    bad: BadPlace | None = None
+    bad: CorruptionError | None = None
 
     @property
     def stop(self) -> int:
@@ -64,26 +55,20 @@ def scan_frames(folder: Directory, table: Table, place: int, first: int, proven:
         try:
             head = check_frame(line)
         except BadFrameError as exc:
-            if scan.bad is None:
-                where = segment.base + offset
-                scan.bad = BadPlace(where, segment.file, offset, scan.stop, str(exc))
+            file = folder.named(segment.file)
+            scan.bad = scan.bad or CorruptionError(file, offset, str(exc), scan.stop)
             continue
         scan.proven = max(scan.proven, head.d)
         if scan.bad is None:
-            _follow(scan, folder, segment, offset, head)
+            if reason := out_of_order(head, scan.stop, scan.following):
+                raise CorruptionError(folder.named(segment.file), offset, reason, scan.stop)
+            if not head.g:
+                scan.group = None
+            elif scan.group is None:
+                scan.group = scan.stop
+            scan.following = head.g
             scan.ends.append(segment.base + offset + len(line))
     return scan
-
-
-def _follow(scan: Scan, folder: Directory, segment: Segment, offset: int, head: FrameHead) -> None:
-    reason = out_of_order(head, scan.stop, scan.following)
-    if reason:
-        raise CorruptionError(folder.named(segment.file), offset, reason, scan.stop)
-    if head.g and scan.group is None:
-        scan.group = scan.stop
-    elif not head.g:
-        scan.group = None
-    scan.following = head.g
 
 
 def out_of_order(head: FrameHead, due: int, following: int) -> str:
@@ -92,19 +77,17 @@ def out_of_order(head: FrameHead, due: int, following: int) -> str:
         return f"record {head.n} stands where record {due} is due"
     if head.d > head.n:
         return f"it says that {head.d} records before it are durable"
-    if following and head.g != following - 1:
-        return "it breaks into a group of records that belong together"
-    return ""
+    return group_flaw(head.g, following)
 
 
 def settle(scan: Scan, folder: Directory, table: Table, manifest: Manifest) -> None:
     """The torn rule: `CorruptionError` if what cannot be kept is proven to have been durable."""
     if max(scan.proven, manifest.records) <= scan.keep:
         return
-    bad = scan.bad
-    if bad is None:
-        segment = table.at(scan.place_of(scan.keep))
-        offset = scan.place_of(scan.keep) - segment.base
-        what = "missing" if scan.group is None else "part of an unfinished group"
-        bad = BadPlace(0, segment.file, offset, scan.keep, f"durable records are {what}")
-    raise CorruptionError(folder.named(bad.file), bad.offset, bad.reason, bad.n)
+    if scan.bad is not None:
+        raise scan.bad
+    place = scan.place_of(scan.keep)
+    segment = table.at(place)
+    what = "missing" if scan.group is None else "part of an unfinished group"
+    reason = f"durable records are {what}"
+    raise CorruptionError(folder.named(segment.file), place - segment.base, reason, scan.keep)

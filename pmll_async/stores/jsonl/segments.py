@@ -22,6 +22,7 @@ from pmll_async.stores.jsonl.folder import SEGMENT_NAME, Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, check_frame
 
 _NAME: Final = re.compile(rf"{SEGMENT_NAME.pattern}(\.torn-[0-9]+)?\Z")
+# Opening goes through many lines; with the default of 8 kB it would make as many calls.
 _BUFFER: Final = 1 << 20
 
 
@@ -47,15 +48,18 @@ def segment_name(number: int) -> str:
 
 def next_number(folder: Directory) -> int:
     """A number that no segment has or had: a reader may still hold an old one open by its name."""
-    matches = (_NAME.match(name) for name in folder.names())
-    return 1 + max((int(match[1]) for match in matches if match), default=0)
+    return 1 + max((number for number, _ in _numbered(folder, torn=True)), default=0)
 
 
 def segment_files(folder: Directory) -> list[str]:
     """The names of all segments, in order."""
-    matches = (_NAME.match(name) for name in folder.names())
-    numbered = [(int(match[1]), match[0]) for match in matches if match and not match[2]]
-    return [name for _, name in sorted(numbered)]
+    return [name for _, name in sorted(_numbered(folder))]
+
+
+def _numbered(folder: Directory, *, torn: bool = False) -> Iterator[tuple[int, str]]:
+    for match in filter(None, map(_NAME.match, folder.names())):
+        if torn or not match[2]:
+            yield int(match[1]), match[0]
 
 
 class Table:

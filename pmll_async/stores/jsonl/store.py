@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,30 +13,46 @@ from typing import Final
 
 from pmll_async.errors import (
     CorruptionError,
+    DimensionMismatchError,
     InvalidInputError,
     ReadOnlyStoreError,
     StoreError,
     StoreLockedError,
+    WrongKeyError,
 )
 from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import BlockFile, Cache
-from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.entry import find_header, prepare_folder
+from pmll_async.stores.jsonl.directory import (
+    Directory,
+    make_durable_folder,
+    store_folder,
+    translated,
+)
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import read_manifest, translated
+from pmll_async.stores.jsonl.folder import (
+    LOCK,
+    STORE,
+    Manifest,
+    SegmentEntry,
+    read_manifest,
+    read_store,
+    write_manifest,
+    write_store,
+)
 from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
-from pmll_async.stores.jsonl.log import Log
+from pmll_async.stores.jsonl.log import Log, Sync, Writer
 from pmll_async.stores.jsonl.recovery import mend
-from pmll_async.stores.jsonl.segments import Table, locate
-from pmll_async.stores.jsonl.writer import Sync, Writer
-from pmll_async.values.anchors import Hasher
+from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_name
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 CACHE_RECORDS: Final = 1024
+# So many contexts of a log at once are little memory, and few enough turns of the loop that asks.
 _RECORDS: Final = 256
+# A writer that recovers is done with what it replaces within this tenth of a second.
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.02
 
@@ -78,37 +95,27 @@ class JsonlStore:
     ) -> None:
         if sync not in ("group", "os"):
             raise InvalidInputError(f'sync is "group" or "os", not {sync!r}')
-        self._path = Path(path)
+        self._path, self.path = Path(path), str(Path(path))
         self._sync: Sync = sync
-        self._read_only = read_only
+        self.read_only = read_only
         self._lock_timeout = lock_timeout
         self._segment_bytes, self._cache_records = segment_bytes, cache_records
         self._session: _Session | None = None
-        self._recovery = Recovery()
-
-    @property
-    def path(self) -> str:
-        return str(self._path)
-
-    @property
-    def read_only(self) -> bool:
-        return self._read_only
-
-    @property
-    def recovery(self) -> Recovery:
-        return self._recovery
+        self.recovery = Recovery()
 
     def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
         if self._session is not None:
             raise StoreLockedError(self.path, {}, same_process=True)
-        with translated(self._path), ExitStack() as stack:
-            folder = self._opened_folder(header)
+        with translated(self.path), ExitStack() as stack:
+            if not self.read_only:
+                _prepare_folder(self._path, header)
+            folder = store_folder(self._path)
             stack.callback(folder.close)
-            lock = None if self._read_only else WriterLock(folder)
+            lock = None if self.read_only else WriterLock(folder)
             if lock is not None:
                 stack.callback(lock.release)
                 lock.acquire(self._lock_timeout)
-            stored = find_header(folder, header, hasher, creates=not self._read_only)
+            stored = _find_header(folder, header, hasher, creates=not self.read_only)
             files = Files(folder)
             stack.callback(files.close)
             self._session = self._begin(folder, stored, hasher, lock, files)
@@ -120,40 +127,45 @@ class JsonlStore:
         if session.loaded:
             raise StoreError(f"{self.path} is loaded already; follow it, or open it again")
         log, loader = session.log, session.loader
-        with translated(self._path):
+        with translated(self.path):
             plan = yield from loader.blocks(self._plan(session))
-            torn = (
-                Recovery()
-                if session.lock is None
-                else mend(session.folder, log, session.cache, plan)
-            )
-            self._recovery = replace(
-                torn, records=log.records, replayed=loader.parsed, clean=plan.clean
-            )
+            torn = Recovery()
             if session.lock is not None:
+                torn = mend(session.folder, log, session.cache, plan)
                 session.cache.trim()
                 log.forget_chain()
-                session.writer = self._writer(session, session.lock)
+                session.writer = Writer(
+                    session.folder,
+                    log,
+                    session.cache,
+                    session.lock,
+                    store_id=session.header.store_id,
+                    sync=self._sync,
+                    segment_bytes=self._segment_bytes,
+                )
+            self.recovery = replace(
+                torn, records=log.records, replayed=loader.parsed, clean=plan.clean
+            )
             session.loaded = True
 
     def follow(self) -> Iterator[Block]:
-        """See `SupportsFollow.follow`; a writer knows everything already."""
         session = self._opened()
+        # A writer knows everything already.
         if session.lock is None and session.loaded:
-            with translated(self._path):
+            with translated(self.path):
                 yield from session.loader.blocks(self._plan(session))
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         _, writer = self._writing()
         if records:
-            with translated(self._path):
+            with translated(self.path):
                 writer.append(records, block)
 
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()
         header = session.header.with_pin(name, value)
         if header is not session.header:
-            with translated(self._path):
+            with translated(self.path):
                 writer.pin(header.pins)
             session.header = header
 
@@ -161,17 +173,17 @@ class JsonlStore:
         """Make durable what `append` only wrote (`sync="os"`); cheap when there is nothing."""
         writer = self._opened().writer
         if writer is not None:
-            with translated(self._path):
+            with translated(self.path):
                 writer.sync()
 
     def read(self, n: int) -> Record:
         session = self._opened()
-        with translated(self._path):
+        with translated(self.path):
             return session.log.read(n)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         session = self._opened()
-        with translated(self._path):
+        with translated(self.path):
             while first < stop:
                 found = session.cache.contexts(first, stop)
                 if found is None:
@@ -183,7 +195,7 @@ class JsonlStore:
         session, self._session = self._session, None
         if session is None:
             return
-        with translated(self._path), ExitStack() as stack:
+        with translated(self.path), ExitStack() as stack:
             stack.callback(session.folder.close)
             if session.lock is not None:
                 stack.callback(session.lock.release)
@@ -204,20 +216,12 @@ class JsonlStore:
         return session
 
     def _writing(self) -> tuple[_Session, Writer]:
-        if self._read_only:
+        if self.read_only:
             raise ReadOnlyStoreError(self.path)
         session = self._opened()
         if session.writer is None:
             raise StoreError(f"{self.path} is not loaded to its end; load it before writing")
         return session, session.writer
-
-    def _opened_folder(self, header: StoreHeader | None) -> Directory:
-        if not self._read_only:
-            prepare_folder(self._path, header)
-        try:
-            return Directory(self._path)
-        except (FileNotFoundError, NotADirectoryError) as exc:
-            raise StoreError(f"{self._path} is not a store") from exc
 
     def _begin(
         self,
@@ -227,32 +231,16 @@ class JsonlStore:
         lock: WriterLock | None,
         files: Files,
     ) -> _Session:
-        writes = lock is not None
+        most, writes = self._cache_records, lock is not None
 
         def relocate() -> Table:
             return locate(folder, read_manifest(folder, header.store_id))
 
         log = Log(folder, files, header, hasher, None if writes else relocate)
-        cache = Cache(
-            folder,
-            files,
-            BlockFile(files, header, hasher),
-            block_records=self._cache_records,
-            writes=writes,
-        )
-        loader = Loader(folder, header.store_id, log, cache, self._cache_records)
+        file = BlockFile(files, header, hasher)
+        cache = Cache(folder, files, file, block_records=most, writes=writes)
+        loader = Loader(folder, header.store_id, log, cache, most)
         return _Session(os.getpid(), header, folder, lock, files, log, cache, loader)
-
-    def _writer(self, session: _Session, lock: WriterLock) -> Writer:
-        return Writer(
-            session.folder,
-            session.log,
-            session.cache,
-            lock,
-            store_id=session.header.store_id,
-            sync=self._sync,
-            segment_bytes=self._segment_bytes,
-        )
 
     def _plan(self, session: _Session) -> LoadPlan:
         if session.lock is not None:
@@ -265,3 +253,46 @@ class JsonlStore:
                 # damaged stays so.
                 time.sleep(_PAUSE)
         return session.loader.plan(whole=False)
+
+
+def _prepare_folder(path: Path, header: StoreHeader | None) -> None:
+    """The folder for a writer. Without a header, and nothing there, nothing is made."""
+    if header is not None:
+        make_durable_folder(path)
+    elif not any((path / name).exists() for name in (STORE, LOCK)):
+        raise DimensionMismatchError("the lattice", None, None)
+
+
+def _find_header(
+    folder: Directory, header: StoreHeader | None, hasher: Hasher, *, creates: bool
+) -> StoreHeader:
+    """The stored header, or the given one after making a store of it; the key is checked."""
+    if folder.stat(STORE) is None:
+        # A crash while a store is made leaves an empty log; one with records has lost its header.
+        if plain_table(folder).stop:
+            raise CorruptionError(folder.named(STORE), 0, "the file is missing beside a log")
+        if not creates:
+            raise StoreError(f"{folder.path} is not a store")
+        if header is None:
+            raise DimensionMismatchError("the lattice", None, None)
+        return _create(folder, header, hasher)
+    stored = read_store(folder)
+    if stored.key_check != hasher.check_value():
+        raise WrongKeyError(str(folder.path), bool(stored.key_check))
+    return stored
+
+
+def _create(folder: Directory, header: StoreHeader, hasher: Hasher) -> StoreHeader:
+    """Make a store; `store.json` comes last, and with it there is one."""
+    made = replace(
+        header,
+        key_check=hasher.check_value(),
+        store_id=header.store_id or uuid.uuid4().hex,
+        created=header.created or time.time(),
+    )
+    name = segment_name(1)
+    folder.write_synced(name, b"")
+    entry = SegmentEntry(name, 0, 0, ROOT_DIGEST.hex())
+    write_manifest(folder, Manifest(made.store_id, (entry,)))
+    write_store(folder, made)
+    return made

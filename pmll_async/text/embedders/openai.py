@@ -9,6 +9,7 @@ import numpy as np
 
 from pmll_async.errors import InvalidInputError, InvalidVectorError
 from pmll_async.text.embedders.packages import require
+from pmll_async.values.checks import without_surrogates
 from pmll_async.values.concert import Float32
 from pmll_async.values.vectors import refuse_one_text
 
@@ -100,4 +101,4 @@ def _new_client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
 
 def _sendable(text: str) -> str:
     """Servers refuse empty texts, and JSON half a surrogate pair."""
-    return text.encode("utf-8", "replace").decode("utf-8") or " "
+    return without_surrogates(text) or " "

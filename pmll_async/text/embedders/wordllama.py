@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.text.embedders.packages import read_data, require
+from pmll_async.values.checks import without_surrogates
 from pmll_async.values.concert import Float32
 from pmll_async.values.vectors import refuse_one_text
 
@@ -78,7 +79,7 @@ class WordLlamaEmbedder:
 
 def _vector(model: _Model, text: str) -> NDArray[np.float64]:
     # Half a surrogate pair cannot be told to the tokenizer.
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = without_surrogates(text)
     tokens = model.tokenizer.encode(text, add_special_tokens=False).ids
     total = np.add.reduce(model.table[tokens or [_SPACE]], axis=0, dtype=np.float64)
     if not total.any():

@@ -11,7 +11,8 @@ from pmll_async.stores.jsonl.cache import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE
-from pmll_async.stores.jsonl.pieces import difference, piece_of
+from pmll_async.stores.jsonl.log import piece_of
+from pmll_async.stores.jsonl.pieces import difference
 from pmll_async.stores.jsonl.verify.findings import Finding, Severity
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 

@@ -9,7 +9,7 @@ from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
-from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, decode_exactly
+from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, decode_exact_frame
 from pmll_async.stores.jsonl.scan import out_of_order
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
@@ -111,7 +111,7 @@ class LogCheck:
     def _decoded(self, head: FrameHead, line: bytes) -> Record | None:
         """The record, or None after telling why it is none; wrong anchors are told as well."""
         try:
-            record = decode_exactly(line, head, self._hasher)
+            record = decode_exact_frame(line, head, self._hasher)
         except (BadFrameError, UnknownOperationError) as exc:
             self._find(str(exc))
             return None

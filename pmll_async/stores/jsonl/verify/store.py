@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
-from pmll_async.protocols import StoreHeader
-from pmll_async.stores.jsonl.directory import Directory, NotPlainError
+from pmll_async.stores.jsonl.directory import Directory, NotPlainError, store_folder, translated
 from pmll_async.stores.jsonl.folder import (
     LOCK,
     MANIFEST,
@@ -20,17 +19,18 @@ from pmll_async.stores.jsonl.folder import (
     Manifest,
     read_manifest,
     read_store,
-    translated,
 )
 from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
-from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_files
+from pmll_async.stores.jsonl.segments import locate, plain_table, segment_files
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
 from pmll_async.stores.jsonl.verify.findings import Finding, Report, Severity
 from pmll_async.stores.jsonl.verify.log import LogCheck, LogPlace
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 
+# A writer replaces a file, or its line in LOCK, in far less than this twentieth of a second.
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.01
+T = TypeVar("T")
 
 __all__ = ["Finding", "Progress", "Report", "verify"]
 
@@ -49,21 +49,15 @@ def verify(
     damage as opening does it. Raises `WrongKeyError` for another key than the store's,
     `FormatError` for a store of a later version, and `StoreError` where there is none.
     """
-    with translated(Path(path)), closing(_opened(Path(path))) as folder:
+    with translated(str(Path(path))), closing(store_folder(Path(path))) as folder:
         if folder.stat(STORE) is None and not segment_files(folder):
             raise StoreError(f"{path} is not a store")
+        hasher = Hasher(integrity_key)
         for _ in range(_ATTEMPTS):
             # A writer that recovers beside us replaces segments: then look again.
             with suppress(FileNotFoundError):
-                return _Verification(folder, Hasher(integrity_key), progress).report()
-        return _Verification(folder, Hasher(integrity_key), progress).report()
-
-
-def _opened(path: Path) -> Directory:
-    try:
-        return Directory(path)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise StoreError(f"{path} is not a store") from exc
+                return _Verification(folder, hasher, progress).report()
+        return _Verification(folder, hasher, progress).report()
 
 
 class _Verification:
@@ -72,9 +66,12 @@ class _Verification:
         self._findings: list[Finding] = []
         self._live = self._has_writer()
         self._holder = self._read_holder()
-        self._header = self._read_header()
-        self._manifest = self._read_manifest()
-        self._table = self._locate()
+        self._header = self._or_told(read_store, folder)
+        if self._header and self._header.key_check != hasher.check_value():
+            raise WrongKeyError(str(folder.path), bool(self._header.key_check))
+        store_id = self._header.store_id if self._header else ""
+        self._manifest = self._or_told(read_manifest, folder, store_id) or Manifest(store_id)
+        self._table = self._or_told(locate, folder, self._manifest) or plain_table(folder)
 
     def report(self) -> Report:
         with closing(
@@ -141,31 +138,11 @@ class _Verification:
         self._findings.append(Finding("torn", LOCK, 0, None, "it is not what a writer writes"))
         return None
 
-    def _read_header(self) -> StoreHeader | None:
+    def _or_told(self, read: Callable[..., T], *arguments: object) -> T | None:
+        """What was read, or None after telling of the damage that kept it from being read."""
         try:
-            header = read_store(self._folder)
+            return read(*arguments)
         except CorruptionError as exc:
-            self._tell(exc)
+            name = Path(exc.file).name
+            self._findings.append(Finding("damage", name, exc.offset, exc.n, exc.reason))
             return None
-        if header.key_check != self._hasher.check_value():
-            raise WrongKeyError(str(self._folder.path), bool(header.key_check))
-        return header
-
-    def _read_manifest(self) -> Manifest:
-        store_id = self._header.store_id if self._header else ""
-        try:
-            return read_manifest(self._folder, store_id)
-        except CorruptionError as exc:
-            self._tell(exc)
-            return Manifest(store_id)
-
-    def _locate(self) -> Table:
-        try:
-            return locate(self._folder, self._manifest)
-        except CorruptionError as exc:
-            self._tell(exc)
-            return plain_table(self._folder)
-
-    def _tell(self, error: CorruptionError) -> None:
-        name = Path(error.file).name
-        self._findings.append(Finding("damage", name, error.offset, error.n, error.reason))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -31,7 +31,6 @@ from pmll_async.loop.jobs import Jobs
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import are_clearing
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
-from pmll_async.records.blocks import Block
 from pmll_async.records.encoder import Encoder
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
@@ -93,9 +92,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     try:
         shape.check(header)
         index.open(header.dim)
-        ledger = Ledger(index)
-        _take_in(store, ledger, store.load())
-        ledger.settle()
+        ledger = _read(store, index)
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
@@ -109,13 +106,12 @@ def loading(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Abandon
     return Abandonable(partial(load, store, index, shape, hasher), store.close)
 
 
-def _take_in(store: Store, ledger: Ledger, blocks: Iterator[Block]) -> None:
-    for block in blocks:
-        try:
-            ledger.extend(block)
-        except ValueError as exc:
-            # A store has checked what it loads, but its cache without a key may be anybody's.
-            raise CorruptionError(store.path, 0, str(exc)) from exc
+def _read(store: Store, index: Index) -> Ledger:
+    try:
+        return Ledger(index, store.load())
+    except ValueError as exc:
+        # A store has checked what it loads, but its cache without a key may be anybody's.
+        raise CorruptionError(store.path, 0, str(exc)) from exc
 
 
 class Pins:

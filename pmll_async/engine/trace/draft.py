@@ -200,14 +200,14 @@ class Draft:
         if anchor in self._lines:
             return None
         line = self._snapshot.find(anchor)
-        if not self._ledger.is_present(line):
+        if not self._snapshot.has(line):
             raise LineNotFoundError(anchor)
         return line
 
     def _check_revisable(self, revises: tuple[str, ...]) -> None:
         for anchor in revises:
             line = self._check_present(anchor)
-            if anchor in self._revised or (line is not None and self._ledger.is_revised(line)):
+            if anchor in self._revised or (line is not None and self._snapshot.revised[line]):
                 raise StaleAnchorError(anchor, self._head, "is already revised")
             if line is not None and not self._snapshot.alive[line]:
                 raise StaleAnchorError(anchor, self._head, "is forgotten")

@@ -18,6 +18,7 @@ from pmll_async.records.record import Record, RollbackRecord, leaf
 from pmll_async.values.anchors import fold
 from pmll_async.values.concert import Float32, Float64
 
+# The cache on disk has these numbers.
 LINE: Final = 0
 NOTE: Final = 1
 BRANCH: Final = 2
@@ -85,6 +86,7 @@ class Block:
         numbers = range(first, first + len(records))
         marks: list[Mark] = []
         key_uses: list[KeyUse] = []
+        # A digest takes some 10 µs, so that a large batch would keep the event loop waiting.
         breathe = Breather()
         for n, record in zip(numbers, records, strict=True):
             breathe()

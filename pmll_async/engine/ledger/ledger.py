@@ -117,8 +117,9 @@ class Ledger:
             digest = block.digest
         self._rollbacks = _rollbacks(self._marks)
         self._begin(*map(np.concatenate, zip(*parts, strict=True)))
-        self._state = self._rebuild(len(self._revisions) - 1)
-        self.snapshot = self._show(self._state, len(self._revisions) - 1, digest)
+        revision = len(self._revisions) - 1
+        self._state = self._rebuild(revision)
+        self.snapshot = self._show(self._state, revision, digest)
 
     def _begin(
         self,
@@ -160,10 +161,11 @@ class Ledger:
             for anchor, kind, strength in islice(lines, count):
                 self._add_line(n, anchor, kind, strength, vectors)
             self._revisions.append(time, len(self._lines))
-        # Most blocks have neither, and an empty loop costs a lone put a microsecond.
+        revision = len(self._revisions) - 1
+        # Most blocks have neither, and looking for them costs a lone put 3 µs.
         if block.key_uses or block.marks:
-            self._take_effects(block)
-        self.snapshot = self._show(self._state, block.stop, block.digest)
+            self._take_effects(block, revision)
+        self.snapshot = self._show(self._state, revision, block.digest)
 
     def _add_line(
         self,
@@ -186,13 +188,13 @@ class Ledger:
             return self.snapshot
         return self._show(self._rebuild(revision), revision, b"")
 
-    def _take_effects(self, block: Block) -> None:
+    def _take_effects(self, block: Block, revision: int) -> None:
         self._key_uses += block.key_uses
         self._marks += block.marks
         rollbacks = _rollbacks(block.marks)
         if rollbacks:
             self._rollbacks += rollbacks
-            self._state = self._rebuild(block.stop)
+            self._state = self._rebuild(revision)
         else:
             self._state.claim(block.key_uses)
             self._apply(block.marks, self._state)
@@ -235,10 +237,15 @@ class Ledger:
         return _between(self._key_uses, n, n + 1)
 
     def _show(self, state: State, revision: int, digest: bytes) -> Snapshot:
+        line_count, row_count = len(state.lines), len(state.rows)
         times, line_starts = self._revisions.view(revision + 1)
-        anchors, kinds, ranked, _ = self._lines.view(len(state.lines))
-        strengths, present, alive, revised = state.lines.view()
+        anchors, kinds, ranked, _ = self._lines.view(line_count)
+        ranked_lines, timestamps, novelties, on_chain, order, row_anchors = self._rows.view(
+            row_count
+        )
         [chain] = state.chain.view()
+        strengths, present, alive, revised = state.lines.view()
+        row_strengths, live = state.rows.view()
         return Snapshot(
             revision=revision,
             digest=digest,
@@ -254,16 +261,19 @@ class Ledger:
             alive=alive,
             revised=revised,
             chain=chain,
-            ranked_lines=self._rows.view(len(state.rows))[0],
-            columns=self._columns(state),
+            ranked_lines=ranked_lines,
+            columns=Columns(
+                count=row_count,
+                timestamps=timestamps,
+                novelties=novelties,
+                strengths=row_strengths,
+                live=live,
+                chain=on_chain,
+                order=order,
+                anchors=row_anchors,
+            ),
             keys=state.keys,
         )
-
-    def _columns(self, state: State) -> Columns:
-        count = len(state.rows)
-        _, timestamps, novelties, chain, order, anchors = self._rows.view(count)
-        strengths, live = state.rows.view()
-        return Columns(count, timestamps, novelties, strengths, live, chain, order, anchors)
 
 
 def _rollbacks(marks: Iterable[Mark]) -> list[tuple[int, int]]:

@@ -167,7 +167,7 @@ class Readable(ABC):
         checks.lookup_key(idempotency_key)
         snapshot = await self._ready()
         use = snapshot.key_use(idempotency_key)
-        line = int(snapshot.timeline.line_starts[use.n])
+        line = int(snapshot.line_starts[use.n])
         return await services.jobs.run(services.reader.line, snapshot, line)
 
     async def branches(self, anchor: str) -> list[MemoryLine]:
@@ -187,8 +187,8 @@ class Readable(ABC):
         wanted = checks.anchor(anchor)
         snapshot = await self._ready()
         line = snapshot.find(wanted)
-        record = int(snapshot.timeline.records[line])
-        if int(snapshot.timeline.line_starts[record]) != line:
+        record = snapshot.record_of(line)
+        if int(snapshot.line_starts[record]) != line:
             raise LineNotFoundError(anchor, "race that it won and the anchor")
         return await services.jobs.run(services.reader.outcome, snapshot, record)
 

@@ -39,12 +39,12 @@ class Description:
     def branches(self) -> int:
         """Branches that are part of this state, dormant ones included."""
         snapshot = self.snapshot
-        return int(np.count_nonzero((snapshot.timeline.kinds == BRANCH) & snapshot.alive))
+        return int(np.count_nonzero((snapshot.kinds == BRANCH) & snapshot.alive))
 
     @property
     def notes(self) -> int:
         """Notes on the chain."""
-        return int(np.count_nonzero(self.snapshot.timeline.kinds[self.snapshot.chain] == NOTE))
+        return int(np.count_nonzero(self.snapshot.kinds[self.snapshot.chain] == NOTE))
 
 
 def info(path: Path, hasher: Hasher, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -31,7 +31,6 @@ from pmll_async.loop.jobs import Jobs
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import are_clearing
 from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
-from pmll_async.records.blocks import Block
 from pmll_async.records.proposals import Encoder
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
@@ -51,7 +50,8 @@ class Shape:
     def __post_init__(self) -> None:
         for what, least in (("dim", 1), ("value_dim", 0)):
             value = getattr(self, what)
-            if value is not None and (isinstance(value, bool) or not _is_whole(value, least)):
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (is_whole and value >= least):
                 raise InvalidInputError(f"{what} must be a whole number from {least} on: {value!r}")
 
     def header(self, hasher: Hasher) -> StoreHeader | None:
@@ -67,10 +67,6 @@ class Shape:
             raise DimensionMismatchError("dim=", header.dim, self.dim)
         if self.value_dim is not None and self.value_dim != header.value_dim:
             raise DimensionMismatchError("value_dim=", header.value_dim, self.value_dim)
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and value >= least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +89,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     try:
         shape.check(header)
         index.open(header.dim)
-        ledger = Ledger(index)
-        _take_in(store, ledger, store.load())
-        ledger.settle()
+        ledger = _read(store, index)
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
@@ -109,13 +103,12 @@ def loading(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Abandon
     return Abandonable(partial(load, store, index, shape, hasher), store.close)
 
 
-def _take_in(store: Store, ledger: Ledger, blocks: Iterator[Block]) -> None:
-    for block in blocks:
-        try:
-            ledger.extend(block)
-        except ValueError as exc:
-            # A store has checked what it loads, but its cache without a key may be anybody's.
-            raise CorruptionError(store.path, 0, str(exc)) from exc
+def _read(store: Store, index: Index) -> Ledger:
+    try:
+        return Ledger(index, store.load())
+    except ValueError as exc:
+        # A store has checked what it loads, but its cache without a key may be anybody's.
+        raise CorruptionError(store.path, 0, str(exc)) from exc
 
 
 class Pins:
@@ -141,19 +134,20 @@ class Pins:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """What an open lattice consists of."""
+    """What an open lattice consists of.
 
+    It belongs to `loop`; where that is closed, only `aclose` is left. `forget` is what is to be
+    done when the lattice is collected, by what does not know it.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    forget: Callable[[], None]
     services: Services
     encoder: Encoder
     trace: Trace
     hub: EventHub
     pins: Pins
     holding: Holding
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that it belongs to; where that is closed, only `aclose` is left."""
-        return self.services.jobs.loop
 
     def check_process(self) -> None:
         """Refuse a forked child."""
@@ -185,11 +179,6 @@ class Opened:
         """`end` where its loop is closed; blocks."""
         self.holding.end()
 
-    @property
-    def forget(self) -> Callable[[], None]:
-        """What is to be done when the lattice is collected, by what does not know it."""
-        return self.holding.forget
-
     async def end(self) -> None:
         """Answer what was accepted, then close everything."""
         try:
@@ -201,9 +190,10 @@ class Opened:
             # Not if the loop ends meanwhile and cuts this off: then others still have to close.
             if self.trace.has_ended:
                 self.holding.let_go()
-        # A thread's end tells nobody. One that hangs is not waited for.
+        # A thread that ends tells nobody, so that looking is all one can do; and one that hangs is
+        # not waited for.
         late = time.monotonic() + _CLEARING_SECONDS
-        while are_clearing() and time.monotonic() < late:  # noqa: ASYNC110  # as said
+        while are_clearing() and time.monotonic() < late:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0)
 
 
@@ -224,7 +214,10 @@ def assemble(
         dim=header.dim,
         committed=hub.committed,
     )
+    holding = Holding(loaded.store, loaded.place, trace)
     return Opened(
+        loop=jobs.loop,
+        forget=holding.forget,
         services=Services(
             reader=reader,
             desk=QueryBatcher(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
@@ -238,7 +231,7 @@ def assemble(
         trace=trace,
         hub=hub,
         pins=Pins(loaded.store, header),
-        holding=Holding(loaded.store, loaded.place, trace),
+        holding=holding,
     )
 
 

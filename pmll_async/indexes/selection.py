@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pmll_async.indexes.keys import NO_ROWS, Rows
 from pmll_async.protocols import Columns, Hit, RankQuery
-from pmll_async.values.concert import Float32, Float64
+from pmll_async.values.concert import Concert, Float32, Float64
 
-Rows = NDArray[np.int64]
-
-NOT_A_COSINE: Final = np.float32(-2.0)
-NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
-_NO_COSINES: Final[Float32] = np.empty(0, dtype=np.float32)
 _CHUNK: Final = 64
 _MANY_TIES: Final = 256
 
@@ -115,38 +110,50 @@ def _surely_best(
     return rows[keep], cosines[keep]
 
 
-class Near:
-    """Rows that were within the margin of the largest cosine known when they were seen."""
+class Terms:
+    """weight = slope · cosine + base, for selecting rows; rows out of the question have base -inf.
 
-    def __init__(self) -> None:
-        self._owners, self._rows, self._cosines = [NO_ROWS], [NO_ROWS], [_NO_COSINES]
+    The recencies of a state are computed once, as of its latest timestamp: exp(-(now - t)/τ) is
+    exp(-(now - latest)/τ) · exp(-(latest - t)/τ), and a later `now` changes the first factor only.
+    """
 
-    def add(self, cosines: Float32, cuts: Float32, first: int) -> None:
-        """Those of one block (queries, rows) that reach their query's cut."""
-        found = np.flatnonzero(cosines >= np.maximum(cuts, NOT_A_COSINE)[:, None])
-        owners, rows = np.divmod(found, cosines.shape[1])
-        self._owners.append(owners)
-        self._rows.append(rows + first)
-        self._cosines.append(cosines.ravel()[found])
+    def __init__(self, columns: Columns, concert: Concert, *, branches: bool) -> None:
+        self._columns, self._concert, self._branches = columns, concert, branches
+        strengths = columns.strengths.astype(np.float32)
+        live = columns.live if branches else columns.live & columns.chain
+        self.slope: Float32 = strengths * np.float32(concert.beta)
+        self._latest = float(columns.timestamps.max(initial=-math.inf))
+        self._faded = strengths * np.float32(concert.alpha) * self._recencies(self._latest)
+        self._fixed = strengths * columns.novelties.astype(np.float32) * np.float32(concert.gamma)
+        if not live.all():
+            np.putmask(self._fixed, ~live, -np.inf)
 
-    def within(self, cuts: Float32) -> tuple[Rows, Rows]:
-        """Owners and rows of those that reach the final cuts."""
-        owners, rows = np.concatenate(self._owners), np.concatenate(self._rows)
-        reach = np.concatenate(self._cosines) >= cuts[owners]
-        return owners[reach], rows[reach]
+    def are_of(self, columns: Columns, query: RankQuery) -> bool:
+        """Whether they serve this query on these columns."""
+        mine = (self._columns, self._concert, self._branches)
+        return mine[0] is columns and mine[1] is query.concert and mine[2] == query.branches
 
+    def base(self, query: RankQuery, rows: Any) -> Float32:
+        """The bases of rows, a slice or an index array."""
+        if query.now < self._latest:
+            bases: Float32 = self._from_the_future(query)[rows]
+            return bases
+        scale = np.float32(math.exp((self._latest - query.now) / self._concert.tau))
+        bases = self._faded[rows] * scale
+        bases += self._fixed[rows]
+        return bases
 
-def first_largest(
-    count: int, owners: Rows, rows: Rows, cosines: Float64
-) -> list[tuple[float, int] | None]:
-    """For each owner its largest cosine and the first row that has it."""
-    answers: list[tuple[float, int] | None] = [None] * count
-    order = np.lexsort((rows, -cosines, owners))
-    heads = order[np.flatnonzero(np.diff(owners[order], prepend=-1))]
-    best = zip(owners[heads].tolist(), cosines[heads].tolist(), rows[heads].tolist(), strict=True)
-    for owner, cosine, row in best:
-        answers[owner] = (cosine, row)
-    return answers
+    def _from_the_future(self, query: RankQuery) -> Float32:
+        """The bases where some lines are later than the query's `now`: their recency is 1."""
+        strengths = self._columns.strengths.astype(np.float32)
+        recencies = self._recencies(query.now)
+        return self._fixed + strengths * np.float32(self._concert.alpha) * recencies
+
+    def _recencies(self, now: float) -> Float32:
+        # Ages of any size are fine: they end as a recency of 0.
+        with np.errstate(over="ignore"):
+            ages = np.maximum(now - self._columns.timestamps, 0.0)
+            return np.exp((ages * (-1.0 / self._concert.tau)).astype(np.float32))
 
 
 def _lower_bound(weights: Float32, k: int) -> float:

@@ -6,20 +6,19 @@ lattice grows in one way only. Everything here can be derived from the records a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.loop.breathing import Breather
-from pmll_async.records.content import LineRecord
 from pmll_async.records.record import Record, RollbackRecord, leaf
 from pmll_async.values.anchors import fold
 from pmll_async.values.concert import Float32, Float64
 
+# The cache on disk has these numbers.
 LINE: Final = 0
 NOTE: Final = 1
 BRANCH: Final = 2
@@ -84,48 +83,42 @@ class Block:
     @classmethod
     def of(cls, records: Sequence[Record], first: int, digest: bytes, dim: int) -> Block:
         """The columns of records that follow `first` others whose digest is `digest`."""
+        numbers = range(first, first + len(records))
+        marks: list[Mark] = []
+        key_uses: list[KeyUse] = []
+        # A digest takes some 10 µs, so that a large batch would keep the event loop waiting.
         breathe = Breather()
-        for record in records:
+        for n, record in zip(numbers, records, strict=True):
             breathe()
             digest = fold(digest, leaf(record))
-        lines = [(record, line) for record in records for line in record.lines]
-        vectors = [(record, line) for record, line in lines if line.kind != "note"]
+            if isinstance(record, RollbackRecord):
+                marks.append(Mark(n, "rollback", revision=record.revision))
+            marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
+            if record.idempotency_key is not None:
+                key_uses.append(_key_use(record, record.idempotency_key, n))
+        lines = [line for record in records for line in record.lines]
+        vectors = [
+            (record.t, line) for record in records for line in record.lines if line.kind != "note"
+        ]
         raw = b"".join([line.content.key for _, line in vectors])
+        times = [t if line.timestamp is None else line.timestamp for t, line in vectors]
         return cls(
             first=first,
             digest=digest,
-            times=np.array([record.t for record in records], dtype=np.float64),
-            line_counts=np.array([len(record.lines) for record in records], dtype=np.int64),
-            anchors=np.array([int(line.anchor, 16) for _, line in lines], dtype=np.uint64),
-            kinds=np.array([KIND_CODES[line.kind] for _, line in lines], dtype=np.uint8),
-            strengths=_floats(line.strength for _, line in lines),
+            times=np.array([record.t for record in records], np.float64),
+            line_counts=np.array([len(record.lines) for record in records], np.int64),
+            anchors=np.array([int(line.anchor, 16) for line in lines], np.uint64),
+            kinds=np.array([KIND_CODES[line.kind] for line in lines], np.uint8),
+            strengths=np.array([line.strength for line in lines], np.float64),
             keys=np.frombuffer(raw, dtype="<f4").reshape(len(vectors), dim),
-            norms=_floats(line.content.norm for _, line in vectors),
-            timestamps=_floats(_timestamp(record, line) for record, line in vectors),
-            novelties=_floats(line.novelty for _, line in vectors),
-            marks=tuple(chain.from_iterable(_marks(r, n) for n, r in enumerate(records, first))),
-            key_uses=tuple(
-                use for n, record in enumerate(records, first) if (use := _key_use(record, n))
-            ),
+            norms=np.array([line.content.norm for _, line in vectors], np.float64),
+            timestamps=np.array(times, np.float64),
+            novelties=np.array([line.novelty for _, line in vectors], np.float64),
+            marks=tuple(marks),
+            key_uses=tuple(key_uses),
         )
 
 
-def _floats(numbers: Iterable[float]) -> Float64:
-    return np.array(list(numbers), dtype=np.float64)
-
-
-def _timestamp(record: Record, line: LineRecord) -> float:
-    return record.t if line.timestamp is None else line.timestamp
-
-
-def _marks(record: Record, n: int) -> list[Mark]:
-    if isinstance(record, RollbackRecord):
-        return [Mark(n, "rollback", revision=record.revision)]
-    return [Mark(n, effect.kind, effect.anchor, effect.factor) for effect in record.effects]
-
-
-def _key_use(record: Record, n: int) -> KeyUse | None:
-    if record.idempotency_key is None:
-        return None
+def _key_use(record: Record, key: str, n: int) -> KeyUse:
     line = record.lines[0]
-    return KeyUse(n, record.idempotency_key, line.anchor, line.content.digests, record.op == "race")
+    return KeyUse(n, key, line.anchor, line.content.digests, record.op == "race")

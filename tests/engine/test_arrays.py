@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray
+from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray, GrowingColumns
 
 numbers = st.lists(st.integers(-(2**40), 2**40), max_size=90)
 
@@ -28,26 +30,56 @@ def test_views_stay_as_they_were(pieces: list[list[int]]) -> None:
         assert view.tolist() == then
 
 
-@given(numbers.filter(bool), numbers, st.data())
-def test_an_own_copy_leaves_views_alone(
-    first: list[int], second: list[int], data: st.DataObject
-) -> None:
-    column = GrowingArray(np.int64)
-    column.extend(np.array(first))
-    shown = column.view()
-    place = data.draw(st.integers(0, len(first) - 1))
-    column.own()[place] = 7
-    column.extend(np.array(second, dtype=np.int64))
-    assert shown.tolist() == first
-    assert column.view().tolist() == [*first[:place], 7, *first[place + 1 :], *second]
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.uint64, np.float64])
-def test_columns_keep_their_type(dtype: type) -> None:
+def test_an_array_keeps_its_type(dtype: type) -> None:
     column = GrowingArray(dtype)
     column.extend(np.ones(1000, dtype=dtype))
     assert column.view().dtype == dtype
-    assert column.own().dtype == dtype
+
+
+rows = st.lists(st.tuples(st.integers(-(2**40), 2**40), st.booleans()), max_size=40)
+
+
+def columns_of(some: list[tuple[int, bool]]) -> GrowingColumns:
+    return GrowingColumns(
+        np.array([number for number, _ in some], dtype=np.int64),
+        np.array([flag for _, flag in some], dtype=np.bool_),
+    )
+
+
+def listed(columns: list[NDArray[Any]]) -> list[tuple[int, bool]]:
+    numbers, flags = columns
+    assert (numbers.dtype, flags.dtype) == (np.int64, np.bool_)
+    return list(zip(numbers.tolist(), flags.tolist(), strict=True))
+
+
+@given(rows, rows, st.data())
+def test_columns_grow_and_views_stay(
+    first: list[tuple[int, bool]], more: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    columns, expected = columns_of(first), list(first)
+    shown = [(columns.view(), list(expected))]
+    for row in more:
+        if expected and data.draw(st.booleans()):
+            place = data.draw(st.integers(0, len(expected) - 1))
+            numbers, _ = columns.own()
+            numbers[place] = 7
+            expected[place] = 7, expected[place][1]
+        columns.append(*row)
+        expected.append(row)
+        assert len(columns) == len(expected)
+        shown.append((columns.view(), list(expected)))
+    for views, then in shown:
+        assert listed(views) == then
+    assert listed(columns.view(len(first))) == expected[: len(first)]
+
+
+def test_columns_leave_the_arrays_that_they_began_with_alone() -> None:
+    given = np.arange(3), np.ones(3, dtype=np.bool_)
+    columns = GrowingColumns(*given)
+    columns.own()[0][:] = 9
+    columns.append(4, False)
+    assert given[0].tolist() == [0, 1, 2]
 
 
 @dataclass
@@ -67,17 +99,15 @@ class Model:
 
 
 few = st.integers(0, 5) | st.just(2**64 - 1)
-pieces = st.lists(few, max_size=6) | st.builds(lambda a: [a] * 600, few)
 
 
-@given(st.lists(st.tuples(pieces, st.booleans()), max_size=6))
-def test_the_lines_of_an_anchor(steps: list[tuple[list[int], bool]]) -> None:
-    column, model = GrowingArray(np.uint64), Model()
-    known = AnchorMap(column)
-    for anchors, ask_between in steps:
-        column.extend(np.array(anchors, dtype=np.uint64))
-        known.extend(model.count, model.count + len(anchors))
-        model.extend(anchors)
+@given(st.lists(few, max_size=40), st.lists(st.tuples(few, st.booleans()), max_size=12))
+def test_the_lines_of_an_anchor(first: list[int], later: list[tuple[int, bool]]) -> None:
+    known, model = AnchorMap(np.array(first, dtype=np.uint64)), Model()
+    model.extend(first)
+    for anchor, ask_between in later:
+        known.add(anchor, model.count)
+        model.extend([anchor])
         if ask_between:
             check(known, model)
     check(known, model)
@@ -93,11 +123,9 @@ def check(known: AnchorMap, model: Model) -> None:
 def test_many_anchors_in_any_order() -> None:
     random = np.random.default_rng(0)
     anchors = random.integers(0, 2**64, 5000, dtype=np.uint64, endpoint=False)
-    column = GrowingArray(np.uint64)
-    known = AnchorMap(column)
-    for first, stop in [(0, 2000), (2000, 4000), (4000, 4003), (4003, 5000)]:
-        column.extend(anchors[first:stop])
-        known.extend(first, stop)
+    known = AnchorMap(anchors[:4000])
+    for line in range(4000, 5000):
+        known.add(int(anchors[line]), line)
     for line in range(0, 5000, 37):
         assert known.find(f"{int(anchors[line]):016x}", 5000) == [line]
         assert known.find(f"{int(anchors[line]):016x}", line) == []

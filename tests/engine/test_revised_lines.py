@@ -15,7 +15,7 @@ def revised(view: Lattice | LatticeView) -> list[int]:
     """The numbers of the revised lines, after a look at the column's shape."""
     snapshot = view._snapshot()
     assert snapshot.revised.dtype == np.bool_
-    assert len(snapshot.revised) == snapshot.timeline.line_count
+    assert len(snapshot.revised) == len(snapshot.kinds)
     return np.flatnonzero(snapshot.revised).tolist()
 
 

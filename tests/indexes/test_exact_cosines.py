@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async.indexes.exact import BLOCK_ROWS, GATHER_SHARE, ExactIndex
+from pmll_async.indexes.exact import ExactIndex
+from pmll_async.indexes.keys import BLOCK_ROWS, GATHER_SHARE
 from pmll_async.testing.oracle import cosines, norms_of
 from pmll_async.values.concert import Float32, exact_norm
 

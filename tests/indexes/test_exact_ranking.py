@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
-from pmll_async.indexes.exact import BLOCK_ROWS, ExactIndex
+from pmll_async.indexes.exact import ExactIndex
+from pmll_async.indexes.keys import BLOCK_ROWS
 from pmll_async.protocols import Hit, RankQuery
 from pmll_async.testing import oracle
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near

@@ -299,15 +299,15 @@ async def test_a_block_leads_up_to_the_state_that_it_names(
         await fill(memory, 0, 10)
         await memory.lattice.note({"last": "a note"})
         await memory.recall("heron")
-        timeline = memory.lattice._snapshot().timeline
-        ranked = (timeline.kinds != 1).cumsum()
+        snapshot = memory.lattice._snapshot()
+        ranked = (snapshot.kinds != 1).cumsum()
     with closing(sqlite3.connect(place)) as file:
         rows = list(file.execute("select stop, records, lines, time, anchor from blocks"))
     assert rows
     for stop, records, lines, time, anchor in rows:
-        assert timeline.line_starts[records] == lines
+        assert snapshot.line_starts[records] == lines
         assert ranked[lines - 1] == stop
-        assert (timeline.times[records - 1], f"{timeline.anchors[lines - 1]:016x}") == (
+        assert (snapshot.times[records], f"{snapshot.anchors[lines - 1]:016x}") == (
             time,
             anchor,
         )

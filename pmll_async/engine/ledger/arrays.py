@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -9,12 +10,18 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", bound=np.generic)
 _FIRST_ROOM: Final = 64
-_SORTED_FROM: Final = 512
-"""So many anchors at once are kept in sorted order (8 bytes each) and not in a dict (125)."""
+
+
+def _with_room(array: NDArray[Number], length: int, stop: int) -> NDArray[Number]:
+    # An eighth more than is wanted: a line is copied eight times in its life, and no more memory
+    # than that stands empty.
+    grown = np.empty(stop + stop // 8 + 16, dtype=array.dtype)
+    grown[:length] = array[:length]
+    return grown
 
 
 class GrowingArray(Generic[Number]):
-    """An append-only array; `view(n)` stays valid and unchanged while the column grows."""
+    """An append-only array; what `view` showed stays valid and unchanged while it grows."""
 
     __slots__ = ("_array", "_length")
 
@@ -25,85 +32,81 @@ class GrowingArray(Generic[Number]):
     def __len__(self) -> int:
         return self._length
 
-    def append(self, item: Any) -> None:
-        """Append one item; a fifth of what `extend` costs for it."""
-        if self._length == len(self._array):
-            self._make_room(self._length + 1)
-        self._array[self._length] = item
-        self._length += 1
-
     def extend(self, items: NDArray[Any]) -> None:
         """Append; what earlier views show does not move."""
-        stop = self._length + len(items)
+        start, stop = self._length, self._length + len(items)
         if stop > len(self._array):
-            self._make_room(stop)
-        self._array[self._length : stop] = items
+            self._array = _with_room(self._array, start, stop)
+        self._array[start:stop] = items
         self._length = stop
-
-    def _make_room(self, stop: int) -> None:
-        grown = np.empty(stop + stop // 8 + 16, dtype=self._array.dtype)
-        grown[: self._length] = self._array[: self._length]
-        self._array = grown
 
     def view(self) -> NDArray[Number]:
         """All items so far; shares memory, for reading only."""
         return self._array[: self._length]
 
-    def own(self) -> NDArray[Number]:
-        """The items in a fresh copy that may be changed before it is shown to readers."""
-        self._array = self._array.copy()
+
+class GrowingColumns:
+    """Columns of one length that begin as arrays and grow by rows.
+
+    Each is contiguous, because rankings scan single ones: through the fields of one array of rows
+    that takes several times as long.
+    """
+
+    __slots__ = ("_columns", "_length", "_room")
+
+    def __init__(self, *columns: NDArray[Any]) -> None:
+        self._length = len(columns[0])
+        self._make_room(columns)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, *row: float) -> None:
+        """Append a row; what earlier views show does not move."""
+        if self._length == self._room:
+            self._make_room(self._columns)
+        for column, value in zip(self._columns, row, strict=True):
+            column[self._length] = value
+        self._length += 1
+
+    def _make_room(self, columns: Sequence[NDArray[Any]]) -> None:
+        self._columns = [_with_room(column, self._length, self._length) for column in columns]
+        self._room = len(self._columns[0])
+
+    def view(self, length: int | None = None) -> list[NDArray[Any]]:
+        """The columns of the first rows, or all; they share memory, for reading only."""
+        stop = self._length if length is None else length
+        return [column[:stop] for column in self._columns]
+
+    def own(self) -> list[NDArray[Any]]:
+        """The columns in fresh copies, which may be changed before they are shown to readers."""
+        self._columns = [column.copy() for column in self._columns]
         return self.view()
 
 
 class AnchorMap:
-    """Finds lines by anchor. Several have the same after a rollback and the same put again.
+    """Finds lines by anchor. Several have the same after a rollback and the same put again."""
 
-    Over the column of all anchors (uint64, by line). What came in bulk, while loading, is found
-    through its sorted order, what came since through a dict.
-    """
-
-    def __init__(self, anchors: GrowingArray[np.uint64]) -> None:
-        self._anchors = anchors
-        self._order = np.empty(0, dtype=np.intp)
-        self._in_bulk = 0
+    def __init__(self, anchors: NDArray[np.uint64]) -> None:
+        # Those that were there at the beginning take 12 bytes each, in a dict it would be 125.
+        order = np.argsort(anchors, kind="stable")
+        self._sorted, self._lines = anchors[order], order.astype(np.int32)
         self._recent: dict[int, list[int] | int] = {}
 
-    def extend(self, first: int, stop: int) -> None:
-        """Lines `first` … `stop - 1` have joined the column."""
-        if stop - first >= _SORTED_FROM and not self._recent and not len(self._order):
-            self._in_bulk = stop
-            return
-        for line, anchor in enumerate(self._anchors.view()[first:stop].tolist(), first):
-            self.add(anchor, line)
-
     def add(self, anchor: int, line: int) -> None:
-        """One line has joined the column."""
+        """A further line."""
         known = self._recent.get(anchor)
         if known is None:
             self._recent[anchor] = line
         else:
+            # A new list, since a reader may be looking at the one before.
             self._recent[anchor] = [*(known if isinstance(known, list) else [known]), line]
-
-    def settle(self) -> None:
-        """Sort what came in bulk; what comes later goes to the dict."""
-        self._order = np.argsort(self._anchors.view()[: self._in_bulk], kind="stable")
 
     def find(self, anchor: str, limit: int) -> list[int]:
         """The lines below `limit` with this anchor, the newest first; nearly always one at most."""
-        number = int(anchor, 16)
-        known = self._recent.get(number, [])
-        lines = [known] if isinstance(known, int) else known
-        if not lines or self._in_bulk:
-            lines = [*self._find_in_bulk(np.uint64(number)), *lines]
+        number = np.uint64(int(anchor, 16))
+        first = np.searchsorted(self._sorted, number)
+        stop = np.searchsorted(self._sorted, number, side="right")
+        known = self._recent.get(int(number), [])
+        lines = [*self._lines[first:stop].tolist(), *([known] if isinstance(known, int) else known)]
         return [line for line in reversed(lines) if line < limit]
-
-    def _find_in_bulk(self, number: np.uint64) -> list[int]:
-        order = self._order
-        if len(order) < self._in_bulk:
-            self.settle()
-            order = self._order
-        anchors = self._anchors.view()[: len(order)]
-        first = np.searchsorted(anchors, number, sorter=order)
-        stop = np.searchsorted(anchors, number, side="right", sorter=order)
-        found: list[int] = order[first:stop].tolist()
-        return found

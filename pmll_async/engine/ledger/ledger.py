@@ -6,246 +6,281 @@ One thread extends it. What it hands out (`Snapshot`) never changes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
+from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray
-from pmll_async.engine.ledger.snapshot import Snapshot, Timeline
-from pmll_async.engine.ledger.state import RankedLines, State
-from pmll_async.protocols import Index
+from pmll_async.engine.ledger.arrays import AnchorMap, GrowingColumns
+from pmll_async.engine.ledger.snapshot import DORMANT_BELOW, Ints, Snapshot, record_of
+from pmll_async.protocols import Columns, Index
 from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark
 from pmll_async.records.chain import lineage
-from pmll_async.values.anchors import ROOT_DIGEST
+from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST
 from pmll_async.values.concert import Float64
+
+Kinds = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+Numbered = TypeVar("Numbered", Mark, KeyUse)
+_NUMBER: Final = attrgetter("n")
+_COLUMNS: Final = {
+    "times": np.float64,
+    "line_counts": np.int64,
+    "anchors": np.uint64,
+    "kinds": np.uint8,
+    "strengths": np.float64,
+    "timestamps": np.float64,
+    "novelties": np.float64,
+}
+"""What a ledger takes from blocks, in the order that `_begin` has."""
+
+
+class State:
+    """What differs between states; effects work on fresh copies, so that snapshots stay as shown.
+
+    `chain` is by position; `lines` has strength, and whether it is present, alive and revised;
+    `rows`, by index row, strength and whether it is live. `keys` are in use.
+    """
+
+    def __init__(self, kinds: Kinds, births: Float64, present: Bools) -> None:
+        """Lines as they were born; `present` is False for what a rollback took off."""
+        is_ranked = kinds != NOTE
+        row_strengths = births[is_ranked]
+        chain = np.flatnonzero(present & (kinds != BRANCH))
+        self.chain = GrowingColumns(chain.astype(np.int32))
+        self.lines = GrowingColumns(births, present, present, np.zeros_like(present))
+        # Only a branch is born weaker than a line.
+        self.rows = GrowingColumns(
+            row_strengths, present[is_ranked] & (row_strengths >= DORMANT_BELOW)
+        )
+        self.keys: dict[str, KeyUse] = {}
+
+    def add(self, line: int, kind: int, strength: float) -> None:
+        """The next line, as it was born."""
+        self.lines.append(strength, True, True, False)
+        if kind != BRANCH:
+            self.chain.append(line)
+        if kind != NOTE:
+            self.rows.append(strength, strength >= DORMANT_BELOW)
+
+    def apply(self, marks: Sequence[tuple[Mark, int]], kinds: Kinds, ranked: Ints) -> None:
+        """The effects of marks on their lines, in order; both columns are by line."""
+        strengths, _, alive, revised = self.lines.own()
+        row_strengths, live = self.rows.own()
+        for mark, line in marks:
+            if mark.kind == "forget":
+                alive[line] = False
+            else:
+                revised[line] |= mark.kind == "revise"
+                strengths[line] = min(1.0, max(0.0, float(strengths[line]) * mark.factor))
+            row = ranked[line]
+            if row >= 0:
+                dormant = kinds[line] == BRANCH and strengths[line] < DORMANT_BELOW
+                row_strengths[row], live[row] = strengths[line], alive[line] and not dormant
+
+    def claim(self, uses: Sequence[KeyUse]) -> None:
+        """Take keys into use, in order."""
+        # An older snapshot looks away from uses that are newer than itself, but would miss one of
+        # its own that a newer one took the place of.
+        if any(use.key in self.keys for use in uses):
+            self.keys = dict(self.keys)
+        self.keys.update((use.key, use) for use in uses)
+
+    def free(self, uses: Sequence[KeyUse]) -> None:
+        """End these uses of keys, unless a newer one has taken the key over."""
+        ended = {use.key for use in uses if self.keys.get(use.key) is use}
+        if ended:
+            self.keys = {key: use for key, use in self.keys.items() if key not in ended}
 
 
 class Ledger:
     """Every record's columns, the newest state, and on demand any older one.
 
-    Lines and records are numbered in 32 bits: 2^31 of them would be terabytes of log.
+    It begins with the arrays of the blocks that a store has, and grows by rows. Lines and records
+    are numbered in 32 bits: 2^31 of them would be terabytes of log.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, blocks: Iterable[Block] = ()) -> None:
         self._index = index
-        self._digest = ROOT_DIGEST
-        self._times = GrowingArray(np.float64)
-        self._line_starts = GrowingArray(np.int32)
-        self._line_starts.append(0)
-        self._anchors = GrowingArray(np.uint64)
-        self._kinds = GrowingArray(np.uint8)
-        self._births: list[tuple[int, float]] = []
-        self._records = GrowingArray(np.int32)
-        self._ranked = GrowingArray(np.int32)
-        self._ranked_lines = GrowingArray(np.int32)
-        self._timestamps = GrowingArray(np.float64)
-        self._novelties = GrowingArray(np.float64)
-        self._order = GrowingArray(np.int32)
-        self._ranked_anchors = GrowingArray(np.uint64)
-        self._on_chain = GrowingArray(np.bool_)
-        self._by_anchor = AnchorMap(self._anchors)
         self._marks: list[Mark] = []
-        self._mark_numbers: list[int] = []
-        self._rollbacks: list[Mark] = []
         self._key_uses: list[KeyUse] = []
-        self._state = State()
-        self.snapshot = self._publish()
+        digest, parts = ROOT_DIGEST, [[np.empty(0, dtype) for dtype in _COLUMNS.values()]]
+        for block in blocks:
+            # The keys are most of a block, and it need not stay for them.
+            index.add(block.keys, block.norms)
+            parts.append([getattr(block, name) for name in _COLUMNS])
+            self._marks += block.marks
+            self._key_uses += block.key_uses
+            digest = block.digest
+        self._rollbacks = _rollbacks(self._marks)
+        self._begin(*map(np.concatenate, zip(*parts, strict=True)))
+        revision = len(self._revisions) - 1
+        self._state = self._rebuild(revision)
+        self.snapshot = self._show(self._state, revision, digest)
 
-    def settle(self) -> None:
-        """Sort what loading brought, so that no later caller has to wait for it."""
-        self._by_anchor.settle()
+    def _begin(
+        self,
+        times: Float64,
+        counts: NDArray[np.int64],
+        anchors: NDArray[np.uint64],
+        kinds: Kinds,
+        births: Float64,
+        timestamps: Float64,
+        novelties: Float64,
+    ) -> None:
+        """The columns, from those of all blocks."""
+        line_starts = np.append(np.int32(0), counts.cumsum(dtype=np.int32))
+        records = np.arange(len(counts), dtype=np.int32).repeat(counts)
+        lines = np.flatnonzero(kinds != NOTE).astype(np.int32)
+        ranked = np.full(len(kinds), -1, dtype=np.int32)
+        ranked[lines] = np.arange(len(lines))
+        # By revision, by line, and by index row; all but the last of lines are in snapshots.
+        self._revisions = GrowingColumns(np.append(0.0, times), line_starts)
+        self._lines = GrowingColumns(anchors, kinds, ranked, births)
+        self._rows = GrowingColumns(
+            lines, timestamps, novelties, kinds[lines] != BRANCH, records[lines], anchors[lines]
+        )
+        self._by_anchor = AnchorMap(anchors)
 
     def time_of(self, revision: int) -> float:
         """The commit time of the record that led to the revision; 0 for the empty lattice."""
-        return float(self._times.view()[revision - 1]) if revision else 0.0
-
-    def is_revised(self, line: int) -> bool:
-        """Whether a line of the newest state has replaced this one."""
-        return bool(self._state.revised.view()[line])
-
-    def is_present(self, line: int) -> bool:
-        """Whether the newest state has the line, if only as a forgotten one."""
-        return self._state.has(line)
+        return float(self._revisions.view()[0][revision])
 
     def extend(self, block: Block) -> None:
         """Take in the records behind the newest and show the new state."""
-        self._key_uses += block.key_uses
-        if len(block.anchors) == 1 and len(block.times) == 1 and not block.marks:
-            self._append_line(block)
-        else:
-            self._append(block)
-        self._digest = block.digest
-        self.snapshot = self._publish()
+        self._index.add(block.keys, block.norms)
+        lines = zip(
+            block.anchors.tolist(), block.kinds.tolist(), block.strengths.tolist(), strict=True
+        )
+        vectors = zip(block.timestamps.tolist(), block.novelties.tolist(), strict=True)
+        records = zip(block.times.tolist(), block.line_counts.tolist(), strict=True)
+        for n, (time, count) in enumerate(records, block.first):
+            for anchor, kind, strength in islice(lines, count):
+                self._add_line(n, anchor, kind, strength, vectors)
+            self._revisions.append(time, len(self._lines))
+        revision = len(self._revisions) - 1
+        # Most blocks have neither, and looking for them costs a lone put 3 µs.
+        if block.key_uses or block.marks:
+            self._take_effects(block, revision)
+        self.snapshot = self._show(self._state, revision, block.digest)
+
+    def _add_line(
+        self,
+        n: int,
+        anchor: int,
+        kind: int,
+        strength: float,
+        vectors: Iterator[tuple[float, float]],
+    ) -> None:
+        line, row = len(self._lines), len(self._rows)
+        self._lines.append(anchor, kind, row if kind != NOTE else -1, strength)
+        self._by_anchor.add(anchor, line)
+        if kind != NOTE:
+            self._rows.append(line, *next(vectors), kind != BRANCH, n, anchor)
+        self._state.add(line, kind, strength)
 
     def at(self, revision: int) -> Snapshot:
         """The state after `revision` records, drawn from the columns."""
-        newest = self.snapshot
-        if revision == newest.revision:
-            return newest
-        return self._rebuild(revision).show(
-            self._timeline(revision), self._ranked_to(revision), b""
-        )
+        if revision == self.snapshot.revision:
+            return self.snapshot
+        return self._show(self._rebuild(revision), revision, b"")
 
-    # --- growing -------------------------------------------------------------------------------
-
-    def _append_line(self, block: Block) -> None:
-        """What `_append` does for one line on the chain; a fifth of its time, one put's latency."""
-        line, row, kind = len(self._anchors), len(self._ranked_lines), int(block.kinds[0])
-        anchor = int(block.anchors[0])
-        self._times.append(block.times[0])
-        self._line_starts.append(line + 1)
-        self._anchors.append(anchor)
-        self._by_anchor.add(anchor, line)
-        self._kinds.append(kind)
-        self._records.append(block.first)
-        self._ranked.append(row if kind != NOTE else -1)
-        if kind != NOTE:
-            self._index.add(block.keys, block.norms)
-            self._ranked_lines.append(line)
-            self._timestamps.append(block.timestamps[0])
-            self._novelties.append(block.novelties[0])
-            self._order.append(block.first)
-            self._ranked_anchors.append(anchor)
-            self._on_chain.append(True)
-        self._state.add_line(line, is_ranked=kind != NOTE)
-        self._state.claim(block.key_uses)
-
-    def _append(self, block: Block) -> None:
-        first_line, first_row = len(self._anchors), len(self._ranked_lines)
-        self._append_columns(block, first_line, first_row)
+    def _take_effects(self, block: Block, revision: int) -> None:
+        self._key_uses += block.key_uses
         self._marks += block.marks
-        self._mark_numbers += [mark.n for mark in block.marks]
-        rollbacks = [mark for mark in block.marks if mark.kind == "rollback"]
-        self._rollbacks += rollbacks
+        rollbacks = _rollbacks(block.marks)
         if rollbacks:
-            self._state = self._rebuild(block.stop)
+            self._rollbacks += rollbacks
+            self._state = self._rebuild(revision)
         else:
-            self._grow_state(block, first_line, first_row)
+            self._state.claim(block.key_uses)
+            self._apply(block.marks, self._state)
 
-    def _append_columns(self, block: Block, first_line: int, first_row: int) -> None:
-        numbers = np.arange(block.first, block.stop, dtype=np.int64)
-        records = np.repeat(numbers, block.line_counts)
-        lines = np.flatnonzero(block.kinds != NOTE)
-        ranked = np.full(len(block.kinds), -1, dtype=np.int64)
-        ranked[lines] = np.arange(first_row, first_row + len(lines))
-        self._index.add(block.keys, block.norms)
-        self._times.extend(block.times)
-        self._line_starts.extend(first_line + np.cumsum(block.line_counts))
-        self._anchors.extend(block.anchors)
-        self._by_anchor.extend(first_line, len(self._anchors))
-        self._kinds.extend(block.kinds)
-        branches = np.flatnonzero(block.kinds == BRANCH)
-        births = zip((branches + first_line).tolist(), block.strengths[branches], strict=True)
-        self._births += births
-        self._records.extend(records)
-        self._ranked.extend(ranked)
-        self._ranked_lines.extend(lines + first_line)
-        self._timestamps.extend(block.timestamps)
-        self._novelties.extend(block.novelties)
-        self._order.extend(records[lines])
-        self._ranked_anchors.extend(block.anchors[lines])
-        self._on_chain.extend(block.kinds[lines] != BRANCH)
+    def _rebuild(self, revision: int) -> State:
+        _, starts = self._revisions.view()
+        spans = lineage(self._rollbacks, revision)
+        present = np.zeros(starts[revision], dtype=np.bool_)
+        for first, stop in spans:
+            present[starts[first] : starts[stop]] = True
+        _, kinds, _, births = self._lines.view(len(present))
+        state = State(kinds, births, present)
+        state.claim([use for span in spans for use in _between(self._key_uses, *span)])
+        self._apply([mark for span in spans for mark in _between(self._marks, *span)], state)
+        return state
 
-    def _grow_state(self, block: Block, first_line: int, first_row: int) -> None:
-        state = self._state
-        state.add_lines(
-            chain=np.flatnonzero(block.kinds != BRANCH) + first_line,
-            strengths=block.strengths,
-            ranked=self._ranked_lines.view()[first_row:] - first_line,
-            kinds=block.kinds,
-            alive=np.ones(len(block.kinds), dtype=np.bool_),
-        )
-        state.claim(block.key_uses)
-        self._apply(block.marks, state, self._timeline(block.stop))
-
-    def _apply(self, marks: Iterable[Mark], state: State, timeline: Timeline) -> None:
+    def _apply(self, marks: Sequence[Mark], state: State) -> None:
         resolved = [(mark, self._line_of(mark, state)) for mark in marks if mark.kind != "rollback"]
-        state.apply(resolved, timeline)
-        forgotten = [line for mark, line in resolved if mark.kind == "forget"]
-        state.free([use for line in forgotten if (use := self._key_use_of(line))])
-
-    def _key_use_of(self, line: int) -> KeyUse | None:
-        """The idempotency key that stands for the line: its record's, unless it is a branch."""
-        n = int(self._records.view()[line])
-        place = bisect_left(self._key_uses, n, key=attrgetter("n"))
-        if self._kinds.view()[line] == BRANCH or place == len(self._key_uses):
-            return None
-        use = self._key_uses[place]
-        return use if use.n == n else None
+        if resolved:
+            _, kinds, ranked, _ = self._lines.view()
+            state.apply(resolved, kinds, ranked)
+            forgotten = [line for mark, line in resolved if mark.kind == "forget"]
+            state.free([use for line in forgotten for use in self._key_uses_of(line)])
 
     def _line_of(self, mark: Mark, state: State) -> int:
-        lines = self._by_anchor.find(mark.anchor, int(self._line_starts.view()[mark.n]))
-        for line in lines:
-            if state.has(line):
+        _, starts = self._revisions.view()
+        _, present, _, _ = state.lines.view()
+        for line in self._by_anchor.find(mark.anchor, int(starts[mark.n])):
+            if present[line]:
                 return line
         raise ValueError(f"record {mark.n} names {mark.anchor}, which no line has then")
 
-    # --- states --------------------------------------------------------------------------------
+    def _key_uses_of(self, line: int) -> list[KeyUse]:
+        """The idempotency key that stands for the line: its record's, unless it is a branch."""
+        _, starts = self._revisions.view()
+        _, kinds, _, _ = self._lines.view()
+        if kinds[line] == BRANCH:
+            return []
+        n = record_of(starts, line)
+        return _between(self._key_uses, n, n + 1)
 
-    def _rebuild(self, revision: int) -> State:
-        spans = lineage([(mark.n, mark.revision) for mark in self._rollbacks], revision)
-        timeline, ranked = self._timeline(revision), self._ranked_to(revision)
-        alive = np.zeros(timeline.line_count, dtype=np.bool_)
-        kept = np.zeros(revision, dtype=np.bool_)
-        for first, stop in spans:
-            kept[first:stop] = True
-            alive[timeline.line_starts[first] : timeline.line_starts[stop]] = True
-        state = State()
-        state.add_lines(
-            chain=np.flatnonzero(alive & (timeline.kinds != BRANCH)),
-            strengths=self._strengths_at_birth(timeline.line_count),
-            ranked=ranked.lines,
-            kinds=timeline.kinds,
-            alive=alive,
+    def _show(self, state: State, revision: int, digest: bytes) -> Snapshot:
+        line_count, row_count = len(state.lines), len(state.rows)
+        times, line_starts = self._revisions.view(revision + 1)
+        anchors, kinds, ranked, _ = self._lines.view(line_count)
+        ranked_lines, timestamps, novelties, on_chain, order, row_anchors = self._rows.view(
+            row_count
         )
-        state.claim([use for use in self._key_uses if use.n < revision and kept[use.n]])
-        marks = [mark for span in spans for mark in self._marks_within(*span)]
-        self._apply(marks, state, timeline)
-        return state
-
-    def _strengths_at_birth(self, count: int) -> Float64:
-        strengths = np.ones(count)
-        for line, strength in self._births:
-            if line < count:
-                strengths[line] = strength
-        return strengths
-
-    def _marks_within(self, first: int, stop: int) -> list[Mark]:
-        span = slice(bisect_left(self._mark_numbers, first), bisect_left(self._mark_numbers, stop))
-        return self._marks[span]
-
-    # --- showing -------------------------------------------------------------------------------
-
-    def _publish(self) -> Snapshot:
-        revision = len(self._times)
-        return self._state.show(self._timeline(revision), self._ranked_to(revision), self._digest)
-
-    def _timeline(self, revision: int) -> Timeline:
-        starts = self._line_starts.view()[: revision + 1]
-        lines = int(starts[-1])
-        return Timeline(
+        [chain] = state.chain.view()
+        strengths, present, alive, revised = state.lines.view()
+        row_strengths, live = state.rows.view()
+        return Snapshot(
             revision=revision,
-            times=self._times.view()[:revision],
-            line_starts=starts,
-            kinds=self._kinds.view()[:lines],
-            records=self._records.view()[:lines],
-            ranked=self._ranked.view()[:lines],
-            anchors=self._anchors.view()[:lines],
+            digest=digest,
+            head=f"{int(anchors[chain[-1]]):016x}" if len(chain) else ROOT_ANCHOR,
+            times=times,
+            line_starts=line_starts,
+            anchors=anchors,
             by_anchor=self._by_anchor,
+            kinds=kinds,
+            ranked=ranked,
+            strengths=strengths,
+            present=present,
+            alive=alive,
+            revised=revised,
+            chain=chain,
+            ranked_lines=ranked_lines,
+            columns=Columns(
+                count=row_count,
+                timestamps=timestamps,
+                novelties=novelties,
+                strengths=row_strengths,
+                live=live,
+                chain=on_chain,
+                order=order,
+                anchors=row_anchors,
+            ),
+            keys=state.keys,
         )
 
-    def _ranked_to(self, revision: int) -> RankedLines:
-        """The columns of the index rows that the first records filled."""
-        lines = self._ranked_lines.view()
-        count = len(lines)
-        if revision < len(self._times):
-            count = int(np.searchsorted(lines, self._line_starts.view()[revision]))
-        return RankedLines(
-            lines=lines[:count],
-            timestamps=self._timestamps.view()[:count],
-            novelties=self._novelties.view()[:count],
-            chain=self._on_chain.view()[:count],
-            order=self._order.view()[:count],
-            anchors=self._ranked_anchors.view()[:count],
-        )
+
+def _rollbacks(marks: Iterable[Mark]) -> list[tuple[int, int]]:
+    return [(mark.n, mark.revision) for mark in marks if mark.kind == "rollback"]
+
+
+def _between(items: list[Numbered], first: int, stop: int) -> list[Numbered]:
+    """Those of the records `first` … `stop - 1`."""
+    span = slice(bisect_left(items, first, key=_NUMBER), bisect_left(items, stop, key=_NUMBER))
+    return items[span]

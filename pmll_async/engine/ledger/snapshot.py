@@ -28,75 +28,46 @@ _KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Timeline:
-    """What every state up to one revision shares: the columns of the whole log.
-
-    By record: `times` float64, `line_starts` int32 (first line, one entry more than records). By
-    line: `kinds` uint8, `records` int32 (its record), `ranked` int32 (its row in the index, or -1).
-    """
-
-    revision: int
-    times: Float64
-    line_starts: Ints
-    kinds: NDArray[np.uint8]
-    records: Ints
-    ranked: Ints
-    anchors: NDArray[np.uint64]
-    by_anchor: AnchorMap
-
-    @property
-    def line_count(self) -> int:
-        """Lines so far, branches and what is off the chain included."""
-        return len(self.kinds)
-
-    def revision_by(self, moment: datetime) -> int:
-        """The revision after the newest record committed at or before the moment."""
-        if moment.tzinfo is None:
-            raise InvalidInputError(f"{moment!r} has no time zone; give one, such as timezone.utc")
-        # A datetime is whole microseconds: a time that rounds to it is of its moment.
-        by_then = np.flatnonzero(self.times <= moment.timestamp() + 5e-7)
-        return int(by_then[-1]) + 1 if len(by_then) else 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
 
-    `chain` int32: line numbers by position. By line: `strengths` float64; `present` bool, False for
-    what a rollback took off; `alive` bool, False for what was forgotten, too; `revised` bool, True
-    for what a newer line replaced. `columns` are by index row, and `ranked_lines` int32 gives each
-    row's line.
+    By revision: `times` float64, when its record was committed, and `line_starts` int32, how many
+    lines there were then. By line, branches and what is off the chain included: `anchors`; `kinds`
+    uint8; `ranked` int32, its row in the index or -1; `strengths` float64; `present` bool, False
+    for what a rollback took off; `alive` bool, False for what was forgotten, too; `revised` bool,
+    True for what a newer line replaced. `chain` int32: line numbers by position. `columns` are by
+    index row, and `ranked_lines` int32 gives each row's line.
     """
 
-    timeline: Timeline
+    revision: int
     digest: bytes
     head: str
-    chain: Ints
+    times: Float64
+    line_starts: Ints
+    anchors: NDArray[np.uint64]
+    by_anchor: AnchorMap
+    kinds: NDArray[np.uint8]
+    ranked: Ints
     strengths: Float64
     present: NDArray[np.bool_]
     alive: NDArray[np.bool_]
     revised: NDArray[np.bool_]
+    chain: Ints
     columns: Columns
     ranked_lines: Ints
     keys: Mapping[str, KeyUse]
 
     @property
-    def revision(self) -> int:
-        """The number of records."""
-        return self.timeline.revision
-
-    @property
     def committed_at(self) -> float:
         """The commit time of the newest record; 0 before the first."""
-        return float(self.timeline.times[-1]) if self.revision else 0.0
+        return float(self.times[-1])
 
     def find(self, anchor: str) -> int:
         """The line that this anchor names; `LineNotFoundError` without one.
 
         Of several the one that this state has, else the newest.
         """
-        timeline = self.timeline
-        lines = timeline.by_anchor.find(anchor, timeline.line_count) if is_anchor(anchor) else []
+        lines = self._lines_of(anchor)
         if not lines:
             raise LineNotFoundError(str(anchor))
         return next((line for line in lines if self.has(line)), lines[0])
@@ -110,9 +81,9 @@ class Snapshot:
         if isinstance(point, str):
             if point == ROOT_ANCHOR:
                 return 0
-            return int(self.timeline.records[self.find(point)]) + 1
+            return self.record_of(self.find(point)) + 1
         if isinstance(point, datetime):
-            return self.timeline.revision_by(point)
+            return self._revision_by(point)
         if isinstance(point, bool) or not isinstance(point, int):
             what = shown(point)
             raise InvalidInputError(f"a point is an anchor, a revision or a datetime, not {what}")
@@ -128,18 +99,18 @@ class Snapshot:
 
     def kind(self, line: int) -> Kind:
         """What the line is."""
-        return _KINDS[int(self.timeline.kinds[line])]
+        return _KINDS[int(self.kinds[line])]
 
     def anchor(self, line: int) -> str:
         """The line's anchor."""
-        return f"{int(self.timeline.anchors[line]):016x}"
+        return f"{int(self.anchors[line]):016x}"
 
     def holds(self, anchor: object) -> bool:
         """Whether the anchor is on the chain."""
-        if not is_anchor(anchor):
-            return False
-        lines = self.timeline.by_anchor.find(str(anchor), self.timeline.line_count)
-        return any(self.position(line) is not None for line in lines)
+        return any(self.position(line) is not None for line in self._lines_of(anchor))
+
+    def _lines_of(self, anchor: object) -> list[int]:
+        return self.by_anchor.find(str(anchor), len(self.anchors)) if is_anchor(anchor) else []
 
     def key_use(self, key: str) -> KeyUse:
         """Who holds the idempotency key in this state."""
@@ -150,6 +121,25 @@ class Snapshot:
 
     def losers(self, line: int) -> range:
         """The branches of the race that the line won; empty for any other line."""
-        record = int(self.timeline.records[line])
-        first, stop = self.timeline.line_starts[record : record + 2].tolist()
+        record = self.record_of(line)
+        first, stop = self.line_starts[record : record + 2].tolist()
         return range(line + 1, stop) if line == first else range(0)
+
+    def record_of(self, line: int) -> int:
+        """The number of the line's record."""
+        return record_of(self.line_starts, line)
+
+    def _revision_by(self, moment: datetime) -> int:
+        """The revision after the newest record committed at or before the moment."""
+        if moment.tzinfo is None:
+            raise InvalidInputError(f"{moment!r} has no time zone; give one, such as timezone.utc")
+        # A datetime is whole microseconds: a time that rounds to it is of its moment. Clocks may
+        # go back, so that the times are in no order.
+        by_then = np.flatnonzero(self.times[1:] <= moment.timestamp() + 5e-7)
+        return int(by_then[-1]) + 1 if len(by_then) else 0
+
+
+def record_of(line_starts: Ints, line: int) -> int:
+    """The number of the record that brought the line."""
+    # A number of another type would have the whole column copied to compare it.
+    return int(np.searchsorted(line_starts, np.int32(line), side="right")) - 1

@@ -100,7 +100,7 @@ class ContextIndex:
     def mask(self, snapshot: Snapshot, where: Filter) -> NDArray[np.bool_]:
         """Which lines (all kinds, by line number) the filter matches."""
         columns = self.cover(snapshot, where)
-        return where.mask(columns.__getitem__, snapshot.timeline.line_count)
+        return where.mask(columns.__getitem__, len(snapshot.kinds))
 
     def cover(self, snapshot: Snapshot, where: Filter) -> dict[FieldPath, PathColumn]:
         """The columns of the filter's paths, extended to the snapshot's revision."""
@@ -129,7 +129,7 @@ class ContextIndex:
         self, columns: dict[FieldPath, PathColumn], first: int, stop: int, snapshot: Snapshot
     ) -> None:
         """Extend columns of one length; an error leaves them with whole records."""
-        starts = snapshot.timeline.line_starts
+        starts = snapshot.line_starts
         values: dict[FieldPath, list[Any]] = {path: [] for path in columns}
         line = int(starts[first])
         breathe = Breather()

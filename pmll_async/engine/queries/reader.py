@@ -157,7 +157,7 @@ class Reader:
     def rows(self, snapshot: Snapshot, where: Filter) -> NDArray[np.int64]:
         """The index rows whose contexts the filter matches, ascending."""
         matching = np.flatnonzero(self._contexts.mask(snapshot, where))
-        rows = snapshot.timeline.ranked[matching].astype(np.int64)
+        rows = snapshot.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
 
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
@@ -198,7 +198,7 @@ class Reader:
 
     def recorded(self, snapshot: Snapshot, n: int, record: Record) -> list[MemoryLine]:
         """The lines of record `n` as they were when it was committed."""
-        first = int(snapshot.timeline.line_starts[n])
+        first = int(snapshot.line_starts[n])
         lines = []
         for line, entry in enumerate(record.lines, first):
             stored = _decoded(entry, record.t)
@@ -211,7 +211,7 @@ class Reader:
         if record is None:
             record = self._record(snapshot, n)
         if not isinstance(record, RaceRecord):
-            first = int(snapshot.timeline.line_starts[n])
+            first = int(snapshot.line_starts[n])
             raise LineNotFoundError(snapshot.anchor(first), "race behind it and the anchor")
         winner, *losers = self.recorded(snapshot, n, record)
         return RaceOutcome(
@@ -263,17 +263,16 @@ class Reader:
         return stored
 
     def _read(self, snapshot: Snapshot, line: int) -> StoredLine:
-        n = int(snapshot.timeline.records[line])
+        n = snapshot.record_of(line)
         record = self._record(snapshot, n)
-        return _decoded(record.lines[line - int(snapshot.timeline.line_starts[n])], record.t)
+        return _decoded(record.lines[line - int(snapshot.line_starts[n])], record.t)
 
     def _record(self, snapshot: Snapshot, n: int) -> Record:
         """Record `n`, which the store has held against its own anchors, held against those here."""
         record = self._store.read(n)
-        timeline = snapshot.timeline
-        first, stop = timeline.line_starts[n : n + 2].tolist()
+        first, stop = snapshot.line_starts[n : n + 2].tolist()
         anchors = [snapshot.anchor(line) for line in range(first, stop)]
-        if [line.anchor for line in record.lines] != anchors or record.t != timeline.times[n]:
+        if [line.anchor for line in record.lines] != anchors or record.t != snapshot.times[n + 1]:
             raise CorruptionError(self._store.path, 0, "holds another record than was stored", n)
         return record
 

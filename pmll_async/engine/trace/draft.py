@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.trace.novelty import BatchNovelty, Nearest
 from pmll_async.errors import (
     ConflictError,
@@ -63,18 +63,17 @@ class Draft:
 
     def __init__(
         self,
-        ledger: Ledger,
+        snapshot: Snapshot,
         index: Index,
         hasher: Hasher,
         clock: Clock,
         contents: Sequence[LineContent],
         dim: int,
     ) -> None:
-        self._ledger, self._hasher, self._clock = ledger, hasher, clock
-        self._snapshot = ledger.snapshot
-        self._new = _Overlay(self._snapshot.head)
+        self._snapshot, self._hasher, self._clock = snapshot, hasher, clock
+        self._new = _Overlay(snapshot.head)
         vectors = [content for content in contents if content.key]
-        self._novelty = BatchNovelty(index, self._snapshot.columns, vectors, dim)
+        self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim)
         self._place = 0
 
     @property
@@ -230,7 +229,7 @@ class Draft:
         if anchor in self._new.lines:
             return None
         line = self._snapshot.find(anchor)
-        if not self._ledger.is_present(line):
+        if not self._snapshot.has(line):
             raise LineNotFoundError(anchor)
         return line
 
@@ -238,7 +237,7 @@ class Draft:
         head, revised = self._new.head, self._new.revised
         for anchor in revises:
             line = self._check_present(anchor)
-            if anchor in revised or (line is not None and self._ledger.is_revised(line)):
+            if anchor in revised or (line is not None and self._snapshot.revised[line]):
                 raise StaleAnchorError(anchor, head, "is already revised")
             if line is not None and not self._snapshot.alive[line]:
                 raise StaleAnchorError(anchor, head, "is forgotten")

@@ -12,6 +12,7 @@ from pmll_async.records.content import LineContent
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 
 _MARGIN: Final = 2e-5
+"""The error of two float32 cosines of up to 1024 dimensions, with room to spare."""
 
 
 class Nearest(NamedTuple):
@@ -37,6 +38,7 @@ class BatchNovelty:
         self._norms: Float64 = np.array([c.norm for c in contents], dtype=np.float64)
         self._stored = index.nearest(columns, self._keys, self._norms) if contents else []
         self._margin = _MARGIN * max(1.0, dim / 1024)
+        # Made when first needed: a race alone never compares its candidates.
         self._cosines: Float32 | None = None
         self._highest: list[float] = []
         self._joined: list[int] = []
@@ -67,19 +69,16 @@ class BatchNovelty:
         return best or Nearest()
 
     def _among_themselves(self) -> Float32:
-        """Computed when first needed: a race alone never compares its candidates."""
-        if self._cosines is None:
-            self._cosines = self._mutual()
-            self._highest = self._cosines.max(axis=1, initial=-2.0).tolist()
-        return self._cosines
-
-    def _mutual(self) -> Float32:
         """Float32 cosines of each content with those before it, -2 elsewhere."""
-        units = (self._keys / self._norms[:, None]).astype(np.float32)
-        cosines: Float32 = units @ units.T
-        for row in range(len(units)):
-            cosines[row, row:] = -2.0
-        return cosines
+        if self._cosines is None:
+            # Float32 only selects: what is near the largest is computed again.
+            units = (self._keys / self._norms[:, None]).astype(np.float32)
+            cosines: Float32 = units @ units.T
+            for row in range(len(units)):
+                cosines[row, row:] = -2.0
+            self._cosines = cosines
+            self._highest = cosines.max(axis=1, initial=-2.0).tolist()
+        return self._cosines
 
     def _nearest_sibling(self, place: int, mutual: Float32) -> Nearest:
         joined = np.array(self._joined)

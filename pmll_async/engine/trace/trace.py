@@ -262,7 +262,12 @@ class Trace:
         self._check()
         contents = [content for ticket in tickets for content in ticket.proposal.contents]
         draft = Draft(
-            self._ledger, self._index, self._hasher, self._checked_clock, contents, self._dim
+            self._ledger.snapshot,
+            self._index,
+            self._hasher,
+            self._checked_clock,
+            contents,
+            self._dim,
         )
         breathe = Breather()
         for ticket in tickets:

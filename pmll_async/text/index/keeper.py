@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.snapshot import Snapshot, Timeline
+from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.loop.breathing import Breather
 from pmll_async.records.blocks import NOTE
@@ -82,12 +82,12 @@ class TextIndexer:
 
     def _follows(self, shelved: Shelved, snapshot: Snapshot) -> bool:
         """Whether the shelved block was made from this log, and of the lines behind the index."""
-        timeline, lines = snapshot.timeline, shelved.lines
-        if not self._records < shelved.records <= timeline.revision:
+        lines = shelved.lines
+        if not self._records < shelved.records <= snapshot.revision:
             return False
-        if timeline.line_starts[shelved.records] != lines or lines <= self._lines:
+        if snapshot.line_starts[shelved.records] != lines or lines <= self._lines:
             return False
-        rows = np.count_nonzero(timeline.kinds[self._lines : lines] != NOTE)
+        rows = np.count_nonzero(snapshot.kinds[self._lines : lines] != NOTE)
         state = shelved.time, shelved.anchor
         return rows == len(shelved.block.lengths) and state == _state(
             snapshot, shelved.records, lines
@@ -95,10 +95,10 @@ class TextIndexer:
 
     def _read(self, snapshot: Snapshot, reader: Reader, breathe: Breather) -> None:
         """Take in some records, all of them or none."""
-        stop, lines = _some(snapshot.timeline, self._records)
+        stop, lines = _some(snapshot, self._records)
         if lines > self._lines:
             first = len(self.rows)
-            kinds = snapshot.timeline.kinds[self._lines : lines].tolist()
+            kinds = snapshot.kinds[self._lines : lines].tolist()
             contexts = _ranked(kinds, reader.contexts(self._records, stop))
             timestamps = snapshot.columns.timestamps[first : first + len(contexts)].tolist()
             block = self.rows.read(_parsed(contexts, breathe), timestamps)
@@ -134,12 +134,12 @@ def _play(snapshot: Snapshot, rows: TextRows, *, branches: bool) -> Play:
 def _state(snapshot: Snapshot, records: int, lines: int) -> tuple[float, str]:
     """What tells the log at this place from another: a time and an anchor."""
     anchor = snapshot.anchor(lines - 1) if lines else ROOT_ANCHOR
-    return float(snapshot.timeline.times[records - 1]), anchor
+    return float(snapshot.times[records]), anchor
 
 
-def _some(timeline: Timeline, record: int) -> tuple[int, int]:
+def _some(snapshot: Snapshot, record: int) -> tuple[int, int]:
     """Where the next lot of records ends, at least one of them, and where their lines do."""
-    starts = timeline.line_starts
+    starts = snapshot.line_starts
     most = np.int32(min(int(starts[record]) + _LINES_AT_ONCE, int(starts[-1])))
     stop = max(record + 1, int(np.searchsorted(starts, most, side="right")) - 1)
     return stop, int(starts[stop])

@@ -66,7 +66,7 @@ class Postings:
         self._numbers: dict[str, int] = {}
         self._tokens = GrowingArray(np.int32)
         self._starts = GrowingArray(np.int64)
-        self._starts.append(0)
+        self._starts.extend(np.zeros(1))
         self._segments: tuple[PostingSegment, ...] = ()
 
     def __len__(self) -> int:

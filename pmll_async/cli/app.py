@@ -164,7 +164,7 @@ def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -
     """
     from pmll_async.cli import info as command
 
-    command.info(path, Hasher(_key(key_file)), as_json=as_json)
+    command.info(path, _key(key_file), as_json=as_json)
 
 
 @app.command(

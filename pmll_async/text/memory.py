@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
-from pmll_async.engine.ledger.snapshot import Point
+from pmll_async import Point
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -24,10 +24,9 @@ from pmll_async.lattice import Lattice
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Openable
 from pmll_async.loop.workers import READS
-from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.protocols import AsyncEmbedder, Embedder, Sidecar
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.hashing import HashingEmbedder
-from pmll_async.text.index.file import IndexFile
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.options import LatticeOptions
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
-_SHELF: Final = "text.sqlite"
 _YIELD_EVERY: Final = 16
 """Texts checked between two turns of the event loop."""
 
@@ -57,7 +55,8 @@ class TextMemory(Openable, Recalling):
     Over a lattice that the caller opens and closes, or by `TextMemory.open` over one of its own.
     `embedder` makes the key vectors, the hashing embedder by default; its id is pinned in the
     store, and another one is refused with `PinnedError`. `preset` says how recall weighs what it
-    knows. `shelf` is a file that keeps the text index between openings; without, it is made anew.
+    knows. `shelf` is a file that keeps the text index between openings. Without it the store has
+    one where it can, or the index is made anew.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class TextMemory(Openable, Recalling):
         self._lattice = lattice
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
-        self._keeper = TextIndexer(None if shelf is None else IndexFile(Path(shelf)))
+        self._keeper = TextIndexer(None if shelf is None else Sidecar(Path(shelf)))
         self._own: Callable[..., Lattice] | None = None
         self._has_failed = False
         self._opening = asyncio.Lock()
@@ -96,9 +95,7 @@ class TextMemory(Openable, Recalling):
         embedder = HashingEmbedder() if embedder is None else embedder
         options: LatticeOptions = {"dim": embedder.dim, **lattice_options}
         own = partial(Lattice.open, path, **options)
-        read_only = bool(lattice_options.get("read_only"))
         memory = cls(own(), embedder, preset=preset)
-        memory._keeper = TextIndexer(IndexFile(Path(path) / _SHELF, read_only=read_only))
         memory._own = own
         return memory
 
@@ -179,7 +176,7 @@ class TextMemory(Openable, Recalling):
         with suppress(ReadOnlyStoreError):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
-        await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
+        await survey.run(self._keeper.follow, survey)
         return RecallServices(
             embedder, self._preset, self._keeper, EmbeddingBatcher(embedder, survey.call)
         )

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import GrowingArray
+from pmll_async.text.index.columns import GrowingColumn, Numbering
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -58,33 +58,17 @@ class Posted:
     counts: Int32s
 
 
-class Postings:
+class Postings(Numbering):
     """Numbers terms and keeps their postings. One thread adds; any may read what was added."""
 
     def __init__(self) -> None:
-        self.vocabulary: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._tokens = GrowingArray(np.int32)
-        self._starts = GrowingArray(np.int64)
-        self._starts.append(0)
+        super().__init__()
+        self._tokens, self._starts = GrowingColumn(np.int32), GrowingColumn(np.int64)
+        self._starts.extend(np.zeros(1, np.int64))
         self._segments: tuple[PostingSegment, ...] = ()
 
     def __len__(self) -> int:
         return len(self._starts) - 1
-
-    def number(self, term: str) -> int | None:
-        """The term's number; None if no row holds it."""
-        return self._numbers.get(term)
-
-    def numbered(self, term: str) -> int:
-        """The term's number, a new one for a new term."""
-        number = self._numbers.get(term)
-        if number is None:
-            # The term goes in first: a reader that finds the number must find the term.
-            number = len(self.vocabulary)
-            self.vocabulary.append(term)
-            self._numbers[term] = number
-        return number
 
     def extend(self, tokens: Int32s, lengths: Int64s) -> None:
         """Append rows of so many numbered terms each."""

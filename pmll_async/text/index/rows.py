@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.columns import GrowingColumn, Numbering
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
 from pmll_async.text.index.terms import date_terms, terms
 
@@ -102,14 +102,12 @@ class TextRows:
 
     def __init__(self) -> None:
         self.postings = Postings()
-        self.speakers: list[str] = []
-        self.sessions: list[str] = []
-        self._speaker_numbers: dict[str, int] = {}
+        self._speakers, self._sessions = Numbering(), Numbering()
+        self.speakers, self.sessions = self._speakers.vocabulary, self._sessions.vocabulary
         self._speakers_by_word: dict[str, list[int]] = {}
-        self._session_numbers: dict[str, int] = {}
-        self._speaker, self._session = GrowingArray(np.int32), GrowingArray(np.int32)
-        self._marks = GrowingArray(np.uint8)
-        self._before, self._after = GrowingArray(np.int32), GrowingArray(np.int32)
+        self._speaker, self._session = GrowingColumn(np.int32), GrowingColumn(np.int32)
+        self._before, self._after = GrowingColumn(np.int32), GrowingColumn(np.int32)
+        self._marks = GrowingColumn(np.uint8)
         self._last_in_session: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -177,16 +175,22 @@ class TextRows:
 
     def adopt(self, block: RowBlock) -> None:
         """Number the names of a block that was read in an earlier life."""
-        for term in block.vocabulary:
-            self.postings.numbered(term)
-        for name in block.speakers:
-            self._new_speaker(name)
-        for name in block.sessions:
-            self._new_session(name)
+        adopted = (block.vocabulary, block.speakers, block.sessions)
+        numberings = (self.postings, self._speakers, self._sessions)
+        for names, numbering in zip(adopted, numberings, strict=True):
+            for name in names:
+                numbering.numbered(name)
 
     def add(self, block: RowBlock, chain: NDArray[np.bool_]) -> None:
-        """Append the rows; `chain` (n,) says which are no branches. A race is in one block."""
+        """Append the rows; `chain` (n,) says which are no branches. A race is in one block.
+
+        It was read, or adopted, just before.
+        """
         first = len(self)
+        unknown = len(self.speakers) - len(block.speakers)
+        for number, name in enumerate(block.speakers, unknown):
+            for word in set(words(name)):
+                self._speakers_by_word.setdefault(word, []).append(number)
         self.postings.extend(block.tokens, block.lengths)
         self._speaker.extend(block.speaker)
         self._session.extend(block.session)
@@ -214,33 +218,15 @@ class TextRows:
             before[row - first] = previous
         self._before.extend(np.array(before, np.int32))
 
-    # --- numbers -------------------------------------------------------------------------------
-
     def _number_speaker(self, said: Said) -> int:
         if said.text is None or said.speaker is None:
             return NONE
-        number = self._speaker_numbers.get(said.speaker)
-        return self._new_speaker(said.speaker) if number is None else number
-
-    def _new_speaker(self, name: str) -> int:
-        number = self._speaker_numbers[name] = len(self.speakers)
-        self.speakers.append(name)
-        for word in set(words(name)):
-            self._speakers_by_word.setdefault(word, []).append(number)
-        return number
+        return self._speakers.numbered(said.speaker)
 
     def _number_session(self, said: Said) -> int:
         if said.text is None:
             return NONE
-        if said.session is None:
-            return ALONE
-        number = self._session_numbers.get(said.session)
-        return self._new_session(said.session) if number is None else number
-
-    def _new_session(self, name: str) -> int:
-        number = self._session_numbers[name] = len(self.sessions)
-        self.sessions.append(name)
-        return number
+        return ALONE if said.session is None else self._sessions.numbered(said.session)
 
 
 def _marks_of(text: str) -> int:

@@ -74,12 +74,12 @@ class HashingEmbedder:
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`; the number changes with everything that changes a vector."""
+        """The number changes with everything that changes a vector."""
         return f"pmll-hashing-1-{self._dim}"
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`."""
+        """The number of dimensions."""
         return self._dim
 
     def embed(self, texts: Sequence[str]) -> Float32:
@@ -92,7 +92,7 @@ class HashingEmbedder:
         return vectors
 
     def quick(self, texts: Sequence[str]) -> bool:
-        """See `QuickEmbedder.quick`: so much takes less than a way to another thread and back."""
+        """One short text takes less than a way to another thread and back."""
         return len(texts) == 1 and len(texts[0]) <= _QUICK_CHARACTERS
 
     def _sums(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -46,12 +46,12 @@ class OpenAIEmbedder:
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`: the model's name, wherever it is served."""
+        """The model's name, wherever it is served."""
         return f"openai-{self._model}-{self._dim}"
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`."""
+        """The number of dimensions."""
         return self._dim
 
     async def aembed(self, texts: Sequence[str]) -> Float32:

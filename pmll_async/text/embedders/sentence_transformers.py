@@ -37,12 +37,12 @@ class SentenceTransformerEmbedder:
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`."""
+        """As the caller named it."""
         return self._id
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`; what the model has returned for a first text."""
+        """As many as the model has returned for a first text."""
         return self._dim
 
     def embed(self, texts: Sequence[str]) -> Float32:

@@ -59,6 +59,7 @@ async def describe(path: Path, key: bytes | None) -> Description:
     """Read the lattice at `path` without a lock, also beside a writer."""
     store = JsonlStore(path, read_only=True)
     async with Lattice(store, integrity_key=key) as lattice:
+        # As it is now: the lock and the files may change while a reader looks.
         with closing(Directory(path)) as folder:
             holder = read_holder(folder)
             return Description(

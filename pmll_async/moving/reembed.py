@@ -122,6 +122,7 @@ class _Copy:
             if isinstance(record, PutRecord) and not record.revises:
                 waiting.append(record)
                 continue
+            # What is named must have its new anchor first.
             await self._put(waiting, keys)
             waiting = []
             await self._commit(record, keys)
@@ -187,6 +188,7 @@ class _Copy:
             return LineContent.of(self._hasher, b"", b"", old.context, 0.0)
         vector = next(keys)
         key = vector.tobytes()
+        # A value that was left out is the key, and so becomes the new one.
         value = key if old.value == old.key else old.value
         if self._header.value_dim == self._header.dim and len(value) not in (0, len(key)):
             raise InvalidInputError(

@@ -91,6 +91,7 @@ def export_records(
         checked, chain = ROOT_DIGEST, Chain(hasher, Dimensions(header.dim, header.value_dim))
         for n in range(records):
             record = store.read(n)
+            # A store holds a record against itself; against those before it nobody has yet.
             reason = chain.shape_flaw(record) or chain.place_flaw(record)
             checked = fold(checked, leaf(record))
             if not reason and n + 1 == records and checked != digest:

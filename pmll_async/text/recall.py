@@ -21,8 +21,8 @@ from pmll_async.text.results import Recollection, recollected
 from pmll_async.text.search import SEEDS, Search
 from pmll_async.values.concert import Float32
 
+# A greeting, or words that only build a sentence, may find something, but near the bottom.
 _EMPTY_QUESTION: Final = 0.25
-"""What the score of a greeting is worth, and of words that only build a sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +55,7 @@ def recall(
     strengths = survey.columns.strengths[search.rows]
     factor = _substance(search)
     scores = preset.scores(search.total) * strengths * factor
+    # Of equal scores the later line: it is the one that is still meant.
     best = np.lexsort((-search.rows, -scores))[: asked.k]
     found = []
     for place in best[scores[best] >= asked.min_score].tolist():
@@ -83,6 +84,7 @@ def _substance(search: Search) -> float:
 
     Counted in terms as rare as a term can be: half of one gives 0.22, one 0.63, two 0.98.
     """
+    # A curve without a corner: one term more never turns "nothing" into "everything".
     substance = -math.expm1(-((search.mass / search.rarest) ** 2))
     return substance * _EMPTY_QUESTION if search.asked.is_empty else substance
 
@@ -126,6 +128,7 @@ def _turns(
     turns: list[Recollection] = []
     while len(turns) < most:
         row = int(step[row])
+        # The index may know turns that came after the state that is asked.
         if row == NONE or row >= len(in_play):
             break
         if in_play[row]:

@@ -71,6 +71,7 @@ class OpenAIEmbedder:
 
     def _read(self, answer: CreateEmbeddingResponse, count: int) -> Float32:
         """The vectors of an answer, in the order of the texts."""
+        # Servers may answer in any order; the index says whose a vector is.
         rows = sorted(answer.data, key=lambda row: row.index)
         if [row.index for row in rows] != list(range(count)):
             raise self._bad(

@@ -33,6 +33,7 @@ class SentenceTransformerEmbedder:
         if not id:
             raise InvalidInputError("id names the model and its revision, and is not empty")
         self._model, self._id = model, id
+        # Asked of the model itself: its own word on dimensions may be missing or stale.
         self._dim: int = self._encode(["dimensions"]).shape[1]
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Number = TypeVar("Number", bound=np.generic)
-_FIRST_ROOM: Final = 64
+_FIRST_ROOM: Final = 64  # a memory of a few lines never grows its columns
 
 
 class GrowingColumn(Generic[Number]):

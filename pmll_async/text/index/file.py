@@ -38,8 +38,10 @@ _SCHEMA: Final = """
     ) strict
 """
 _KINDS: Final = (*(int,) * 4, float, str, *(bytes,) * 6, int)
+# SQLite's header up to the application id, by which a file is known as a shelf.
 _HEADER: Final = 72
 _HEADER_MAGIC: Final = b"SQLite format 3\0"
+# Seconds to wait for another process that has the file; then it is an unusable one.
 _PATIENCE: Final = 1.0
 # SQLite quotes a damaged file in its errors, which then are no UTF-8.
 _UNUSABLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError, OverflowError)
@@ -107,6 +109,7 @@ class IndexFile:
         try:
             self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
             with closing(self._connect("rwc")) as file:
+                # Not deferred: two memories may be about to write, and one of them would fail.
                 file.execute("begin immediate")
                 _prepare(file)
                 _put(file, shelved)
@@ -125,6 +128,7 @@ class IndexFile:
         uri = f"{self._path.as_uri()}?mode={mode}"
         file = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
         try:
+            # What a crash loses here is made again from the log.
             file.execute("pragma synchronous = off")
         except sqlite3.Error:
             file.close()
@@ -187,8 +191,10 @@ def _prepare(file: sqlite3.Connection) -> None:
 
 def _put(file: sqlite3.Connection, shelved: Shelved) -> None:
     before = file.execute("select 1 from blocks where stop = ?", (shelved.first,)).fetchone()
+    # Nothing behind a gap could be loaded.
     if before is None and shelved.first:
         return
+    # Another memory that went further, or another way, has left these.
     file.execute("delete from blocks where first >= ?", (shelved.first,))
     row = _encoded(shelved)
     file.execute(f"insert into blocks values ({', '.join('?' * len(row))})", row)  # noqa: S608  # only marks

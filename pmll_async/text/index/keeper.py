@@ -48,6 +48,7 @@ class TextIndexer:
         if self._log.records < survey.revision or not self._is_loaded:
             with self._lock:
                 if not self._is_loaded:
+                    # Before, so that a shelf that cannot be loaded is not tried for ever.
                     self._is_loaded = True
                     self._load(survey)
                 breathe = Breather()
@@ -58,6 +59,7 @@ class TextIndexer:
     def play(self, survey: Survey, *, branches: bool) -> Play:
         """The rows in play without a filter; kept for the next search in the same state."""
         kept = self._plays.get(branches)
+        # Threads may do this twice, and then both have the same: it needs no lock.
         if kept is None or kept[0] is not survey.state:
             kept = self._plays[branches] = survey.state, _play(survey, self.rows, branches=branches)
         return kept[1]
@@ -98,6 +100,7 @@ class TextIndexer:
             timestamps = survey.columns.timestamps[rows].tolist()
             block = self.rows.read(_parsed(contexts, breathe), timestamps)
             self._add(block, survey)
+            # Notes alone have no rows, and a block without any would have its neighbour's place.
             if contexts:
                 self._waiting.append(block)
         self._log = log

@@ -19,7 +19,9 @@ from pmll_async.text.index.columns import GrowingColumn, Numbering
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 
+# So many of the last rows are looked through: sealing each batch would sort for a few rows.
 _SMALLEST_SEGMENT: Final = 256
+# So each posting is sorted a few times in all, and few segments are asked for each term.
 _MERGED_AT_ONCE: Final = 8
 _LARGEST_SEGMENT: Final = 16384  # sorting its postings takes some 30 ms
 
@@ -46,6 +48,7 @@ class PostingSegment:
             return nowhere, nowhere
         places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
         first = self.offsets[places]
+        # Where another term stands, the span is empty.
         stop = np.where(self.terms[places] == terms, self.offsets[places + 1], first)
         return first, stop
 
@@ -106,6 +109,7 @@ class Postings(Numbering):
             sealed = segment.stop
         rest = np.arange(sealed, count, dtype=np.int64)
         tokens, bounds = self.tokens_of(rest)
+        # Row and term in one number: one sort tells which rows hold which terms.
         pairs = np.unique((np.repeat(rest, np.diff(bounds)) << 32) | tokens)
         held = np.bincount(pairs & 0xFFFFFFFF, minlength=len(found))
         return found + held[: len(found)]
@@ -145,6 +149,7 @@ class Postings(Numbering):
             segments.append(self._segment(sealed, sealed + size))
             sealed += size
             self._merge(segments)
+            # A new tuple: who is reading goes on with the one that they have.
             self._segments = tuple(segments)
 
     def _merge(self, segments: list[PostingSegment]) -> None:

@@ -68,6 +68,7 @@ def carried(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts_in(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Others than text memory may have anything under that name.
     facts = context.get(FACTS)
     if isinstance(facts, Mapping) and isinstance(facts.get("text"), str):
         return facts
@@ -149,6 +150,7 @@ class TextRows:
 
         An error, of `contexts` say, leaves nothing numbered.
         """
+        # All of them before any is numbered: reading may fail, numbering does not.
         every = [(said_in(context), at) for context, at in zip(contexts, timestamps, strict=True)]
         texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
         postings = self.postings
@@ -210,6 +212,7 @@ class TextRows:
             previous = last.get(session, NONE)
             if is_on_chain:
                 if previous != NONE:
+                    # Where readers may look: who asks for an older state ignores later rows.
                     after[previous] = row
                 last[session] = row
             elif previous == winner != NONE:

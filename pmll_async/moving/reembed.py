@@ -7,7 +7,7 @@ that revisions stay what they were. Keys differ, and with them anchors, noveltie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -18,6 +18,7 @@ from pmll_async.indexes.exact import ExactIndex
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
+from pmll_async.moving.transfer import Progress
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
 from pmll_async.records.proposals import (
     DecayProposal,
@@ -45,9 +46,6 @@ from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert, Float32, exact_norm
 from pmll_async.values.contexts import parse_json
 from pmll_async.values.lines import Limits
-
-Progress = Callable[[int, int], None]
-"""Told how many records are done, and how many there are."""
 
 # They are embedded together, and those without revisions are durable with one sync.
 _RECORDS_AT_ONCE: Final = 256

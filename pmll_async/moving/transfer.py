@@ -26,7 +26,7 @@ from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 Progress = Callable[[int, int], None]
-"""Told after each record how many are done, and how many there are."""
+"""Told now and then how many records are done, and how many there are."""
 
 EXPORT_FORMAT: Final = 1
 # One sync of the disk for so many; what a batch holds is what memory an import takes.

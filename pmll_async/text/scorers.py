@@ -34,6 +34,7 @@ _ASKS_WHEN: Final = re.compile(
     r"^\W*(?:in which|when|how long|since when|(?:what|which) (?:date|day|month|year|time))\b",
     re.IGNORECASE,
 )
+_NO_MASS: Final = 1e-9  # divides nothing by something, where no term weighs anything
 # Cosines of float32 differ by that much when they mean the same.
 _NO_SPREAD: Final = 1e-6
 # Function words that the best lines share say nothing about what they share.
@@ -44,8 +45,6 @@ def lexical(k1: float = 0.8, b: float = 0.15) -> Scorer:
     """The words that a line shares with the question: BM25 over the greatest possible BM25."""
 
     def score(search: Search) -> Float64:
-        if not search.wanted:
-            return np.zeros(len(search.rows))
         counts = search.counts[:, 0]
         relative = search.play.lengths[search.rows] / search.play.mean_length
         return _share(search, counts / (counts + k1 * (1 - b + b * relative)))
@@ -60,8 +59,6 @@ def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
     """
 
     def score(search: Search) -> Float64:
-        if not search.wanted:
-            return np.zeros(len(search.rows))
         counts = search.counts[:, 0].astype(np.float64)
         for step in range(1, REACH + 1):
             counts += fading**step * (search.counts[:, 2 * step - 1] + search.counts[:, 2 * step])
@@ -72,8 +69,8 @@ def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
 
 def _share(search: Search, saturations: Float64) -> Float64:
     # Not a matrix product, whose last bits depend on where in it a candidate stands.
-    shares: Float64 = np.add.reduce(search.idfs[:, np.newaxis] * saturations, axis=0) / search.mass
-    return shares
+    sums: Float64 = np.add.reduce(search.idfs[:, np.newaxis] * saturations, axis=0)
+    return sums / max(search.mass, _NO_MASS)
 
 
 def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
@@ -96,7 +93,9 @@ def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
             mass += idf
         # Lines of no session look at the place behind the last, which holds a zero.
         own = sessions[search.rows]
-        return np.where(own < 0, 0.0, np.append(scores, 0.0)[np.maximum(own, 0)] / max(mass, 1e-9))
+        return np.where(
+            own < 0, 0.0, np.append(scores, 0.0)[np.maximum(own, 0)] / max(mass, _NO_MASS)
+        )
 
     return score
 
@@ -111,7 +110,7 @@ def phrases() -> Scorer:
         # Sorted: sums of floats depend on their order, and that of a set is nobody's promise.
         for owner, found in sorted(_neighbouring(search, meant)):
             scores[owner] += weights.get(found, 0.0)
-        return scores / max(search.mass, 1e-9)
+        return scores / max(search.mass, _NO_MASS)
 
     return score
 
@@ -183,10 +182,10 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
         gained = told.gains.sum(axis=0) * idfs
         chosen = np.argsort(-gained, kind="stable")[:added]
         # Weights are shares of the best added word's: what counts is how they compare.
-        unit = max(float(gained[chosen[0]]), 1e-9)
+        unit = max(float(gained[chosen[0]]), _NO_MASS)
         weights = np.zeros(len(search.index.postings.vocabulary))
         weights[told.numbers[chosen]] = gained[chosen] / unit * idfs[chosen]
-        mass = max(float(weights[told.numbers[chosen]].sum()), 1e-9)
+        mass = max(float(weights[told.numbers[chosen]].sum()), _NO_MASS)
         points = search.sums(weights[search.tokens[0]])
         own = told.gains[:, chosen] * idfs[chosen] ** 2 / unit
         # Else each of the best lines would confirm itself.
@@ -322,7 +321,7 @@ def entities() -> Scorer:
         for place, term in enumerate(search.wanted):
             if vocabulary[term.number] in named:
                 scores += term.idf * (search.counts[place, 0] > 0)
-        return scores / max(search.mass, 1e-9)
+        return scores / max(search.mass, _NO_MASS)
 
     return score
 

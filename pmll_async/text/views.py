@@ -70,7 +70,7 @@ class Recalling(ABC):
             neighbours=checks.count(neighbours, "neighbours", 0),
             explain=checks.flag(explain, "explain"),
         )
-        matching = None if where is None else parse(where)
+        matching = parse(where)
         # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
@@ -87,7 +87,7 @@ class Recalling(ABC):
         """The newest texts of the chain, the newest first; all of them with `limit=None`."""
         tools = await self._ready()
         most = None if limit is None else checks.count(limit, "limit", 0)
-        matching = None if where is None else parse(where)
+        matching = parse(where)
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)

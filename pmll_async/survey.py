@@ -38,7 +38,7 @@ class Survey:
 
     Rows are the lines that have vectors, in the order of the log. `run` runs a blocking function in
     a worker thread, and waits; `call` does so with the user's code, which may wait for what other
-    threads do. `rows` gives the rows that a filter matches. `line`, `cosines` and `contexts` block.
+    threads do. `rows` gives the rows that a filter matches. What asks store or index blocks.
     """
 
     _snapshot: Snapshot
@@ -108,8 +108,8 @@ class Survey:
         snapshot = self._snapshot
         return int(np.searchsorted(snapshot.ranked_lines, snapshot.timeline.line_starts[records]))
 
-    def lot(self, first: int, most: int) -> int:
-        """Where a lot of records from `first` on ends: at least one, else of up to `most` lines."""
+    def batch_stop(self, first: int, most: int) -> int:
+        """Where a batch of records from `first` on ends: one, or more of up to `most` lines."""
         starts = self._snapshot.timeline.line_starts
         # A number of another type would have the whole column copied to compare it.
         stop = np.int32(min(int(starts[first]) + most, int(starts[-1])))

@@ -93,7 +93,10 @@ class TextIndexer:
 
     def _read(self, survey: Survey, breathe: Breather) -> None:
         """Take in some records, all of them or none."""
-        first, log = self._log, survey.log_after(survey.lot(self._log.records, _LINES_AT_ONCE))
+        first, log = (
+            self._log,
+            survey.log_after(survey.batch_stop(self._log.records, _LINES_AT_ONCE)),
+        )
         if log.lines > first.lines:
             contexts = survey.contexts(first.records, log.records)
             rows = slice(len(self.rows), len(self.rows) + len(contexts))

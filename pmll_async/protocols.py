@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -135,6 +136,30 @@ class SupportsSync(Protocol):
 
     def sync(self) -> None:
         """Make everything appended so far durable; nothing to do is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A file that goes with a store: its absolute path, and whether it may only be read.
+
+    It holds what can be made from the records again, and may be deleted at any time. Whoever makes
+    it makes it for its owner alone, and stays out of a folder that takes the place of this one.
+    """
+
+    path: Path
+    read_only: bool = False
+
+
+@runtime_checkable
+class SupportsSidecar(Protocol):
+    """A store that has a place beside its records for what others derive from them."""
+
+    def sidecar(self, name: str) -> Sidecar | None:
+        """The file of a name that the store does not use itself; it need not exist yet.
+
+        Asked while the store is open, in any thread. None if the place cannot be reached, such as
+        when the folder is no longer at its path: then nothing is kept.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -15,6 +15,7 @@ from pmll_async.engine.ledger.snapshot import Ints, Snapshot
 from pmll_async.engine.queries.reader import Query, Reader
 from pmll_async.engine.queries.services import Rows, Services
 from pmll_async.errors import LineNotFoundError, PmllError
+from pmll_async.survey import Survey
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32, weighted_bias
 from pmll_async.values.filters import Filter
@@ -30,22 +31,6 @@ Where: TypeAlias = "Mapping[str, JsonValue]"
 
 _REWIND_BATCH: Final = 32
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Survey:
-    """One state of a lattice, for what is derived from its lines, such as a text index.
-
-    `run` runs a blocking function in a worker thread, and waits; `call` does so with the user's
-    code, which may wait for what other threads do. `rows` gives the index rows that a filter
-    matches. `reader` blocks.
-    """
-
-    snapshot: Snapshot
-    reader: Reader
-    run: Callable[..., Awaitable[Any]]
-    call: Callable[..., Awaitable[Any]]
-    rows: Callable[[Filter], Awaitable[Rows]]
 
 
 class Readable(ABC):

@@ -28,7 +28,7 @@ FLOORS: tuple[set[str], ...] = (
     {"stores", "indexes", "integrity", "text.embedders"},
     {"engine.events", "engine.ledger", "engine.trace", "engine.queries", "engine.race"},
     {"engine"},
-    {"", "lattice", "views", "working"},
+    {"", "lattice", "survey", "views", "working"},
     {"text", "models"},
     {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
     {"cli"},
@@ -42,6 +42,8 @@ STRANGERS: tuple[frozenset[str], ...] = (
     frozenset({"adapters", "graph", "servers", "dashboard"}),
 )
 
+# Whoever else wants to know a lattice's state asks its `Survey`.
+ENGINE_USERS = {"", "lattice", "survey", "views", "moving"}
 # Everything else takes the store that it is handed.
 BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
 ENVIRONMENT_READERS = {"cli", "servers"}
@@ -179,6 +181,15 @@ def is_stranger(room: str, other: str) -> bool:
 @pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
 def test_the_package_knows_nothing_of_its_controllers(path: Path) -> None:
     assert not [item for item in imports_of(path) if is_within(item.module, "controllers")]
+
+
+@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+def test_only_the_face_and_moving_know_the_engine(path: Path) -> None:
+    module = module_of(path)
+    if is_within(module, "pmll_async.engine") or room_of(module) in ENGINE_USERS:
+        return
+    inside = [item for item in imports_of(path) if is_within(target_of(item), "pmll_async.engine")]
+    assert not inside
 
 
 @pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)

@@ -25,8 +25,9 @@ from pmll_async.values.anchors import Hasher
 from pmll_async.values.where import parse
 
 KEY_FILE_VARIABLE: Final = "PMLL_INTEGRITY_KEY_FILE"
-_LONGEST_KEY: Final = 64
+_LONGEST_KEY: Final = 64  # what BLAKE2b takes
 _FAILED: Final = 1
+# As shells report SIGINT and SIGPIPE: 128 and the signal's number.
 _INTERRUPTED: Final = 130
 _NOBODY_READS: Final = 141
 
@@ -48,6 +49,7 @@ def expected_errors() -> Iterator[None]:
         yield
         # Here and not at exit, where a closed pipe could no longer be kept quiet.
         sys.stdout.flush()
+    # Else the interpreter would try once more at its end, and complain.
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(_NOBODY_READS) from None
@@ -87,6 +89,7 @@ class PmllGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command to run; another's is imported only now."""
+        # Ours come first: no package takes over a command of this one.
         name = args[0]
         if name not in self.commands and name in plugins.found():
             self.add_command(plugins.command(plugins.found()[name]), name)
@@ -164,7 +167,7 @@ def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -
     """
     from pmll_async.cli import info as command
 
-    command.info(path, Hasher(_key(key_file)), as_json=as_json)
+    command.info(path, _key(key_file), as_json=as_json)
 
 
 @app.command(
@@ -303,6 +306,7 @@ def _key(file: Path | None) -> bytes | None:
     if file is None:
         return None
     with file.open("rb") as opened:
+        # One more than a key has tells that there is more, whatever the file is.
         key = opened.read(_LONGEST_KEY + 1)
     if not 1 <= len(key) <= _LONGEST_KEY:
         reason = f"{file} must hold 1 to {_LONGEST_KEY} bytes, and all of them are the key"

@@ -27,6 +27,7 @@ EmbedderOption = Annotated[
 
 def embedder_named(name: EmbedderName) -> Embedder:
     """The embedder; `typer.BadParameter` says what to install for it."""
+    # Imported by name: one that is not asked for need not be installed.
     try:
         match name:
             case EmbedderName.minilm:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pmll_async.cli.terminal import facts, moment, show, show_json, size
-from pmll_async.engine.assembly import Shape, load
-from pmll_async.engine.ledger.snapshot import Snapshot
-from pmll_async.indexes.exact import ExactIndex
-from pmll_async.protocols import Recovery, StoreHeader
-from pmll_async.records.blocks import BRANCH, NOTE
+from pmll_async.lattice import Lattice
+from pmll_async.protocols import StoreHeader
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.folder import FORMAT
+from pmll_async.stores.jsonl.folder import FORMAT, read_store
 from pmll_async.stores.jsonl.lock import Holder, has_writer, heir_of, read_holder
-from pmll_async.values.anchors import Hasher
+from pmll_async.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +24,11 @@ class Description:
 
     path: Path
     header: StoreHeader
-    snapshot: Snapshot
-    recovery: Recovery
+    survey: Survey
+    lines: int
+    head: str
+    digest: str
+    is_clean: bool
     segments: list[tuple[str, int]]
     torn: list[tuple[str, int]]
     written: bool
@@ -36,47 +36,46 @@ class Description:
     heir: int | None
 
     @property
-    def branches(self) -> int:
-        """Branches that are part of this state, dormant ones included."""
-        snapshot = self.snapshot
-        return int(np.count_nonzero((snapshot.kinds == BRANCH) & snapshot.alive))
+    def bytes(self) -> int:
+        """Of all segments."""
+        return sum(count for _, count in self.segments)
 
     @property
-    def notes(self) -> int:
-        """Notes on the chain."""
-        return int(np.count_nonzero(self.snapshot.kinds[self.snapshot.chain] == NOTE))
+    def last_commit(self) -> float | None:
+        """None before the first."""
+        return self.survey.committed_at if self.survey.revision else None
 
 
-def info(path: Path, hasher: Hasher, *, as_json: bool) -> None:
+def info(path: Path, key: bytes | None, *, as_json: bool) -> None:
     """Print the description of the lattice at `path`."""
-    description = describe(path, hasher)
+    description = asyncio.run(describe(path, key))
     if as_json:
         show_json(_document(description))
     else:
         show(facts(_rows(description)))
 
 
-def describe(path: Path, hasher: Hasher) -> Description:
+async def describe(path: Path, key: bytes | None) -> Description:
     """Read the lattice at `path` without a lock, also beside a writer."""
     store = JsonlStore(path, read_only=True)
-    loaded = load(store, ExactIndex(), Shape(None, None), hasher)
-    folder = Directory(path)
-    try:
-        holder = read_holder(folder)
-        return Description(
-            path=path,
-            header=loaded.header,
-            snapshot=loaded.ledger.snapshot,
-            recovery=store.recovery,
-            segments=_files(path, "log-*.jsonl"),
-            torn=_files(path, "*.torn-*"),
-            written=has_writer(folder),
-            holder=holder,
-            heir=None if holder is None else heir_of(folder, holder),
-        )
-    finally:
-        folder.close()
-        store.close()
+    async with Lattice(store, integrity_key=key) as lattice:
+        # As it is now: the lock and the files may change while a reader looks.
+        with closing(Directory(path)) as folder:
+            holder = read_holder(folder)
+            return Description(
+                path=path,
+                header=read_store(folder),
+                survey=await lattice.survey(),
+                lines=len(lattice),
+                head=lattice.head,
+                digest=lattice.digest,
+                is_clean=lattice.recovery.clean,
+                segments=_files(path, "log-*.jsonl"),
+                torn=_files(path, "*.torn-*"),
+                written=has_writer(folder),
+                holder=holder,
+                heir=None if holder is None else heir_of(folder, holder),
+            )
 
 
 def _files(path: Path, pattern: str) -> list[tuple[str, int]]:
@@ -84,8 +83,7 @@ def _files(path: Path, pattern: str) -> list[tuple[str, int]]:
 
 
 def _document(it: Description) -> dict[str, Any]:
-    header, snapshot = it.header, it.snapshot
-    holder = it.holder if it.written else None
+    header, survey, holder = it.header, it.survey, it.holder if it.written else None
     return {
         "path": str(it.path),
         "format": FORMAT,
@@ -94,51 +92,47 @@ def _document(it: Description) -> dict[str, Any]:
         "value_dim": header.value_dim,
         "keyed": bool(header.key_check),
         "pins": header.pins,
-        "lines": len(snapshot.chain),
-        "notes": it.notes,
-        "branches": it.branches,
-        "revision": snapshot.revision,
-        "head": snapshot.head,
-        "digest": snapshot.digest.hex(),
+        "lines": it.lines,
+        "notes": survey.notes,
+        "branches": survey.branches,
+        "revision": survey.revision,
+        "head": it.head,
+        "digest": it.digest,
         "created": header.created,
-        "last_commit": snapshot.committed_at if snapshot.revision else None,
-        "bytes": sum(count for _, count in it.segments),
+        "last_commit": it.last_commit,
+        "bytes": it.bytes,
         "segments": [{"file": name, "bytes": count} for name, count in it.segments],
         "torn": [{"file": name, "bytes": count} for name, count in it.torn],
         "open_for_writing": it.written,
         "writer": holder
         and {"pid": it.heir or holder.pid, "host": holder.host, "started": holder.started},
-        "clean": it.recovery.clean,
+        "clean": it.is_clean,
     }
 
 
 def _rows(it: Description) -> list[tuple[str, str]]:
-    header, snapshot = it.header, it.snapshot
+    header, survey = it.header, it.survey
     keyed = "with an integrity key" if header.key_check else "without an integrity key"
-    log = f"{size(sum(count for _, count in it.segments))} in {_counted(it.segments, 'segment')}"
+    log = f"{size(it.bytes)} in {len(it.segments)} segment{'s' * (len(it.segments) != 1)}"
     rows = [
         ("path", str(it.path)),
         ("dimensions", f"keys {header.dim}, values {header.value_dim}"),
-        ("lines", f"{len(snapshot.chain)} on the chain, of these notes {it.notes}"),
-        ("branches", str(it.branches)),
-        ("revision", str(snapshot.revision)),
-        ("head", snapshot.head),
-        ("digest", snapshot.digest.hex()),
+        ("lines", f"{it.lines} on the chain, of these notes {survey.notes}"),
+        ("branches", str(survey.branches)),
+        ("revision", str(survey.revision)),
+        ("head", it.head),
+        ("digest", it.digest),
         ("hashes", keyed),
         ("log", log),
         *(("", f"{name}  {size(count)}") for name, count in it.segments),
         ("created", moment(header.created)),
-        ("last commit", moment(snapshot.committed_at) if snapshot.revision else "none yet"),
+        ("last commit", "none yet" if it.last_commit is None else moment(it.last_commit)),
         ("writer", _writer(it)),
         ("recovery", _recovery(it)),
     ]
     rows += [("moved aside", f"{name}  {size(count)}") for name, count in it.torn]
     rows += [(f"pin {name}", value) for name, value in header.pins.items()]
     return rows
-
-
-def _counted(items: list[tuple[str, int]], what: str) -> str:
-    return f"{len(items)} {what}" if len(items) == 1 else f"{len(items)} {what}s"
 
 
 def _writer(it: Description) -> str:
@@ -155,6 +149,6 @@ def _writer(it: Description) -> str:
 def _recovery(it: Description) -> str:
     if it.written:
         return "not needed; what the writer made durable is shown"
-    if it.recovery.clean:
+    if it.is_clean:
         return "not needed; the last writer closed it"
     return "the last writer did not close it; the next one will check its end and mend it"

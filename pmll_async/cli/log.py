@@ -55,6 +55,7 @@ def _json_printer(vectors: bool) -> Callable[[MemoryLine], None]:
 
 def _text_printer(length: int) -> Callable[[MemoryLine], None]:
     width = len(str(length - 1))
+    # A person gets a row that fits; a program gets all of it.
     if is_terminal():
         return lambda line: show(_styled_row(line, width), crop=True)
     return lambda line: _write_row(line, width)

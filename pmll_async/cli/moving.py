@@ -57,6 +57,7 @@ def _opened(source: str) -> AbstractContextManager[BinaryIO]:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when it is complete and durable; a device or pipe as it is."""
+    # Through links, so that what a link leads to is replaced and not the link.
     path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as file:

@@ -72,6 +72,7 @@ def _docstring(module: str, name: str, hops: int = 3) -> str:
     for node in ast.parse(Path(spec.origin).read_bytes()).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return (ast.get_docstring(node) or "").partition("\n\n")[0].replace("\n", " ")
+        # A package may re-export the function; a circle of re-exports must end.
         if isinstance(node, ast.ImportFrom) and hops:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

@@ -55,6 +55,7 @@ def show_json(value: Any) -> None:
 
 def write_bytes(data: bytes) -> None:
     """Write to stdout as it is."""
+    # Text that was written before comes before.
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
 

@@ -12,6 +12,7 @@ from pmll_async.cli.terminal import facts, listing, progress, show, show_json
 from pmll_async.stores.jsonl.verify import verify as check
 from pmll_async.stores.jsonl.verify.findings import Finding, Report
 
+# Scripts go by these: a torn end is no damage, and no success either.
 EXIT_CODES: Final = {"clean": 0, "damaged": 1, "torn": 3}
 _VERDICTS: Final = {
     "clean": ("clean: every byte is what was written", "green"),

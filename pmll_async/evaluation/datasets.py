@@ -28,6 +28,7 @@ def checked(adapter: TypeAdapter[Content], value: object, place: str) -> Content
     try:
         return adapter.validate_python(value)
     except ValidationError as exc:
+        # Without the input: the data may be long, or somebody's.
         first = exc.errors(include_url=False, include_input=False)[0]
         where = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]

@@ -18,7 +18,7 @@ from pmll_async.evaluation.datasets import checked
 from pmll_async.evaluation.turns import Conversation, Turn, evidence_in
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
     """A line, and the ids of the turns that it was drawn from."""
 
     line: Turn
@@ -30,39 +30,28 @@ _TEXT: Final = TypeAdapter(str)
 _SESSION: Final = re.compile(r"session_(\d+)_(?:observation|summary)")
 
 
-def of_observations(
+def observations(
     conversation: Conversation, observed: Mapping[str, Any], place: str
-) -> Conversation:
-    """The conversation with its observations as lines; each says whom it is about, not when."""
-    return _asked_of(conversation, _observations(conversation, observed, place), place)
-
-
-def of_summaries(
-    conversation: Conversation, summaries: Mapping[str, Any], place: str
-) -> Conversation:
-    """The conversation with the summaries of its sessions as lines."""
-    return _asked_of(conversation, _summaries(conversation, summaries, place), place)
-
-
-def _observations(
-    conversation: Conversation, observed: Mapping[str, Any], place: str
-) -> Iterator[_Drawn]:
+) -> Iterator[Drawn]:
+    """The observations as lines; each says whom it is about, not when."""
     for name, turns in _sessions(conversation, observed):
         by_speaker = checked(_OBSERVED, observed[name], f"{place}: {name}")
         for speaker, told in by_speaker.items():
             for number, (text, evidence) in enumerate(told):
                 line = Turn(f"{name}:{speaker}:{number}", text, speaker, None, turns[0].timestamp)
+                # One id, or a list of them: the data set has both.
                 ids = evidence if isinstance(evidence, list) else [evidence]
-                yield _Drawn(line, frozenset(evidence_in(map(str, ids))))
+                yield Drawn(line, frozenset(evidence_in(map(str, ids))))
 
 
-def _summaries(
-    conversation: Conversation, summaries: Mapping[str, Any], place: str
-) -> Iterator[_Drawn]:
-    for name, turns in _sessions(conversation, summaries):
-        text = checked(_TEXT, summaries[name], f"{place}: {name}")
+def summaries(
+    conversation: Conversation, summed_up: Mapping[str, Any], place: str
+) -> Iterator[Drawn]:
+    """The summaries of the sessions as lines."""
+    for name, turns in _sessions(conversation, summed_up):
+        text = checked(_TEXT, summed_up[name], f"{place}: {name}")
         line = Turn(name, text, None, None, turns[0].timestamp)
-        yield _Drawn(line, frozenset(turn.id for turn in turns))
+        yield Drawn(line, frozenset(turn.id for turn in turns))
 
 
 def _sessions(conversation: Conversation, given: Iterable[str]) -> Iterator[tuple[str, list[Turn]]]:
@@ -76,8 +65,8 @@ def _sessions(conversation: Conversation, given: Iterable[str]) -> Iterator[tupl
             yield names[session], said
 
 
-def _asked_of(conversation: Conversation, drawn: Iterable[_Drawn], place: str) -> Conversation:
-    """The questions that lines drawn from their evidence can answer."""
+def asked_of(conversation: Conversation, drawn: Iterable[Drawn], place: str) -> Conversation:
+    """The conversation with these lines, and the questions whose evidence they were drawn from."""
     every = tuple(drawn)
     if not every:
         raise InvalidInputError(f"{place} has none of these for its sessions")

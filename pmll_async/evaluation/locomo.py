@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.evaluation.datasets import checked, read_json
-from pmll_async.evaluation.derived import of_observations, of_summaries
+from pmll_async.evaluation.derived import asked_of, observations, summaries
 from pmll_async.evaluation.turns import Conversation, Of, Question, Turn, evidence_in
 
 CATEGORIES: Final = {
@@ -87,13 +87,13 @@ def first_questions(conversations: Iterable[Conversation], most: int) -> list[Co
 
 def _lines_of(of: Of, sample: _Sample, place: str) -> Conversation:
     conversation = _conversation(sample, place)
-    match of:
-        case Of.observations:
-            return of_observations(conversation, sample.observation, f"{place}: observation")
-        case Of.summaries:
-            return of_summaries(conversation, sample.session_summary, f"{place}: session_summary")
-        case Of.turns:
-            return conversation
+    if of is Of.turns:
+        return conversation
+    if of is Of.observations:
+        place = f"{place}: observation"
+        return asked_of(conversation, observations(conversation, sample.observation, place), place)
+    place = f"{place}: session_summary"
+    return asked_of(conversation, summaries(conversation, sample.session_summary, place), place)
 
 
 def _conversation(sample: _Sample, place: str) -> Conversation:
@@ -120,9 +120,11 @@ def _turns(conversation: Mapping[str, Any], place: str) -> Iterator[Turn]:
 
 
 def _turn(turn: _Turn, session: str, timestamp: float, place: str) -> Turn:
+    # Spelled as in evidence, where "D1:03" is turn D1:3.
     ids = list(evidence_in([turn.dia_id]))
     if len(ids) != 1:
         raise InvalidInputError(f"{place}: session_{session}: no turn id: {turn.dia_id!r}")
+    # A picture is part of what was said, and questions are asked about it.
     shared = f" [shares a picture: {turn.blip_caption}]" if turn.blip_caption else ""
     return Turn(ids[0], turn.text + shared, turn.speaker, session, timestamp)
 

@@ -14,6 +14,7 @@ from pmll_async.values.concert import Float64
 MEASURES: Final = ("recall@5", "recall@10", "recall@20", "mrr", "ndcg@10")
 DEPTH: Final = 20
 """How much of a ranking is looked at."""
+# With so many the ends of an interval move by less than what is printed of them.
 _RESAMPLES: Final = 2000
 _COVERED: Final = 95.0
 

@@ -20,7 +20,7 @@ from pmll_async.values.concert import Concert, Float64
 
 TURN: Final = "turn"
 """Where in a line's context the id of its turn stands."""
-_RANK_CONSTANT: Final = 60
+_RANK_CONSTANT: Final = 60  # as published, and as everybody uses it
 
 Ask = Callable[[str, int], Awaitable[list[str]]]
 """The ids of the best k turns for a question, best first."""
@@ -78,6 +78,7 @@ def by_rank(scorer: Scorer) -> Scorer:
 
     def score(search: Search) -> Float64:
         points = scorer(search)
+        # Ties have the order of the rows, the earlier first.
         ranks = np.empty(len(points))
         ranks[np.argsort(-points, kind="stable")] = np.arange(1, len(points) + 1)
         return np.where(points == 0, 0.0, 1 / (_RANK_CONSTANT + ranks))

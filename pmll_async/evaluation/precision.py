@@ -120,6 +120,7 @@ async def remember(memory: TextMemory, beliefs: Iterable[Belief]) -> None:
             anchor = (await memory.supersede(older[0], belief.text, **said)).anchor
         else:
             anchor = (await memory.remember(belief.text, **said)).anchor
+        # A text supersedes one; what else it replaced leaves recall as well.
         for other in older[1:]:
             await memory.forget(other)
         if belief.superseded_by is not None:
@@ -186,6 +187,7 @@ def judged(case: Case, found: Answer) -> Outcome:
         for rule, wanted in rules.items():
             if section not in found or rule not in _RULES:
                 unknown.append(f"{section} has a rule {rule!r} that is not known here")
+            # An empty list forbids or demands nothing, except where it says "nothing else".
             elif wanted or rule == _EXACTLY:
                 checks += 1
                 if wrong := _RULES[rule](found[section], wanted):

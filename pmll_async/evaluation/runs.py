@@ -111,6 +111,7 @@ async def evaluate(
     for number, conversation in enumerate(conversations):
         place = folder / str(number)
         seconds += await _remember(conversation.turns, embedder, place, steps)
+        # The time of a conversation is long past: "now" goes with it, or recency would be 0.
         last = max((turn.timestamp for turn in conversation.turns), default=0.0)
         setting = Setting(place, embedder, last + now_after)
         for name, method in methods.items():
@@ -161,6 +162,7 @@ async def _ask(
 ) -> None:
     async with method(setting) as ask:
         for question in questions:
+            # One after another: what is measured is a question, not a queue.
             start = time.perf_counter()
             found = await ask(question.text, DEPTH)
             answers.seconds.append(time.perf_counter() - start)

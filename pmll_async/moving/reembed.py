@@ -7,18 +7,19 @@ that revisions stay what they were. Keys differ, and with them anchors, noveltie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from pmll_async.engine.assembly import Loaded, Opened, Shape, assemble, load
-from pmll_async.engine.trace.trace import Trace
-from pmll_async.errors import InvalidInputError, LatticeClosedError
+from pmll_async.engine.assembly import Shape, assemble, loading
+from pmll_async.errors import InvalidInputError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
+from pmll_async.moving.transfer import Progress
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.proposals import ChangeProposal, PutProposal, RaceEntry, RaceProposal
@@ -31,9 +32,7 @@ from pmll_async.values.concert import Concert, Float32, exact_norm
 from pmll_async.values.contexts import parse_json
 from pmll_async.values.lines import Limits
 
-Progress = Callable[[int, int], None]
-"""Told how many records are done, and how many there are."""
-
+# They are embedded together, and those without revisions are durable with one sync.
 _RECORDS_AT_ONCE: Final = 256
 
 
@@ -57,17 +56,14 @@ async def reembed(
     try:
         records = await begin(CALLS, lambda: sum(len(b.times) for b in source.load()))
         copy = _Copy(header, embedder, hasher)
-        await copy.open(target)
-        try:
+        async with copy.into(target):
             for first in range(0, records, _RECORDS_AT_ONCE):
                 stop = min(records, first + _RECORDS_AT_ONCE)
-                batch = await begin(CALLS, _read, source, first, stop)
-                await copy.add(batch)
+                await copy.add(await begin(CALLS, _read, source, first, stop))
                 if progress is not None:
                     progress(stop, records)
-        finally:
-            await copy.close()
     finally:
+        # Shielded, so that who is cancelled here does not leave the store open and locked.
         await asyncio.shield(begin(CALLS, source.close))
     return copy.anchors
 
@@ -80,31 +76,26 @@ class _Copy:
     ) -> None:
         self._header, self._embedder, self._hasher = header, embedder, hasher
         self._times: Iterator[float] = iter(())
-        self._opened: Opened | None = None
         self.anchors: dict[str, str] = {}
 
-    async def open(self, target: Store) -> None:
-        """Open the target, which must be new or empty, with the source's other pins."""
+    @asynccontextmanager
+    async def into(self, target: Store) -> AsyncIterator[None]:
+        """Open the target, which must be empty, with the source's other pins, for the block."""
         old, dim = self._header, self._embedder.dim
         shape = Shape(dim, dim if old.value_dim == old.dim else old.value_dim)
-        loading = partial(load, target, ExactIndex(), shape, self._hasher)
-        loaded = await Abandonable(loading, target.close).run()
+        loaded = await loading(target, ExactIndex(), shape, self._hasher).run()
+        # Records are committed at the times of the old ones, which `add` lays ready.
         opened = assemble(loaded, Concert(), Limits(), lambda: next(self._times))
         try:
-            _check_empty(target, loaded)
+            if loaded.ledger.snapshot.revision:
+                raise InvalidInputError(f"{target.path} is not empty: give a new place")
             for name, value in (old.pins | {EMBEDDER_PIN: self._embedder.id}).items():
                 await opened.trace.run(partial(opened.pins.add, name, value))
-        # Whatever stopped it, the store must not stay open and locked.
-        except BaseException:
+            self._trace = opened.trace
+            self._batcher = EmbeddingBatcher(self._embedder, opened.services.jobs.call)
+            yield
+        finally:
             await opened.end()
-            raise
-        self._opened = opened
-        self._desk = EmbeddingBatcher(self._embedder, opened.services.jobs.call)
-
-    async def close(self) -> None:
-        """Close the target."""
-        if self._opened is not None:
-            await self._opened.end()
 
     async def add(self, records: Sequence[Record]) -> None:
         """Make the records anew, in order; those that name none together, in one sync."""
@@ -114,6 +105,7 @@ class _Copy:
             if isinstance(record, PutRecord) and not record.revises:
                 waiting.append(record)
                 continue
+            # What is named must have its new anchor first.
             await self._put(waiting, keys)
             waiting = []
             await self._commit(record, keys)
@@ -121,7 +113,7 @@ class _Copy:
 
     async def _keys(self, records: Sequence[Record]) -> Float32:
         lines = [line for record in records for line in record.lines if line.kind != "note"]
-        return await self._desk.embed([_text_of(line) for line in lines])
+        return await self._batcher.embed([_text_of(line) for line in lines])
 
     async def _put(self, records: Sequence[PutRecord], keys: Iterator[Float32]) -> None:
         proposals = [self._put_proposal(record, keys) for record in records]
@@ -146,12 +138,6 @@ class _Copy:
                 await self._trace.commit(ChangeProposal(here))
             case _:
                 await self._trace.commit(ChangeProposal(record))
-
-    @property
-    def _trace(self) -> Trace:
-        if self._opened is None:
-            raise LatticeClosedError
-        return self._opened.trace
 
     # --- records as proposals ------------------------------------------------------------------
 
@@ -184,6 +170,7 @@ class _Copy:
             return LineContent.of(self._hasher, b"", b"", old.context, 0.0)
         vector = next(keys)
         key = vector.tobytes()
+        # A value that was left out is the key, and so becomes the new one.
         value = key if old.value == old.key else old.value
         if self._header.value_dim == self._header.dim and len(value) not in (0, len(key)):
             raise InvalidInputError(
@@ -195,11 +182,6 @@ class _Copy:
 
 def _read(source: Store, first: int, stop: int) -> list[Record]:
     return [source.read(n) for n in range(first, stop)]
-
-
-def _check_empty(target: Store, loaded: Loaded) -> None:
-    if loaded.ledger.snapshot.revision:
-        raise InvalidInputError(f"{target.path} is not empty: give a new place")
 
 
 def _text_of(line: LineRecord) -> str:

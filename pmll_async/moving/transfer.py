@@ -26,43 +26,38 @@ from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 Progress = Callable[[int, int], None]
-"""Told after each record how many are done, and how many there are."""
+"""Told now and then how many records are done, and how many there are."""
 
 EXPORT_FORMAT: Final = 1
+# One sync of the disk for so many; what a batch holds is what memory an import takes.
 _BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ExportHeader:
-    """The first line of an export; `digest` is the lattice's, in hex."""
+    """The first line of an export: what a store for it is made with, and what comes behind.
 
-    dim: int
-    value_dim: int
-    key_check: str
-    pins: dict[str, str]
-    created: float
+    `digest` is the lattice's, in hex. A store's id stays behind: a copy is another store.
+    """
+
+    store: StoreHeader
     records: int
     digest: str
 
-    @property
-    def store(self) -> StoreHeader:
-        """What a store for these records is made with."""
-        return StoreHeader(
-            self.dim, self.value_dim, self.key_check, created=self.created, pins=self.pins
-        )
-
     def encode(self) -> str:
         """The line, with its end."""
+        store = self.store
+        # In this order for ever: exports of one lattice are the same, byte for byte.
         fields = {
             "pmll": "export",
             "format": EXPORT_FORMAT,
-            "dim": self.dim,
-            "value_dim": self.value_dim,
-            "keyed": bool(self.key_check),
-            "key_check": self.key_check,
-            "pins": self.pins,
-            "created": self.created,
+            "dim": store.dim,
+            "value_dim": store.value_dim,
+            "keyed": bool(store.key_check),
+            "key_check": store.key_check,
+            "pins": store.pins,
+            "created": store.created,
             "records": self.records,
             "digest": self.digest,
         }
@@ -83,18 +78,11 @@ def export_records(
     header = store.open(None, hasher)
     try:
         records, digest = _load(store)
-        yield ExportHeader(
-            header.dim,
-            header.value_dim,
-            header.key_check,
-            header.pins,
-            header.created,
-            records,
-            digest.hex(),
-        ).encode()
+        yield ExportHeader(header, records, digest.hex()).encode()
         checked, chain = ROOT_DIGEST, Chain(hasher, Dimensions(header.dim, header.value_dim))
         for n in range(records):
             record = store.read(n)
+            # A store holds a record against itself; against those before it nobody has yet.
             reason = chain.flaw(record)
             checked = fold(checked, leaf(record))
             if not reason and n + 1 == records and checked != digest:
@@ -143,30 +131,32 @@ def import_records(
     """
     numbered = enumerate(lines, 1)
     header = _header(next(numbered, (1, ""))[1])
-    if header.key_check != hasher.check_value():
-        raise WrongKeyError("the export", bool(header.key_check))
-    stored = store.open(header.store, hasher)
+    given = header.store
+    if given.key_check != hasher.check_value():
+        raise WrongKeyError("the export", bool(given.key_check))
+    stored = store.open(given, hasher)
     try:
-        _same_shape(stored, header)
+        _check_shape(stored, given)
         intake = _Intake(store, hasher, header)
         for number, line in numbered:
             intake.take(line, number)
             if progress is not None:
                 progress(intake.records, header.records)
         intake.finish()
-        for name, value in header.pins.items():
+        for name, value in given.pins.items():
             store.pin(name, value)
         return intake.added
     finally:
         store.close()
 
 
-def _same_shape(stored: StoreHeader, header: ExportHeader) -> None:
-    if stored.dim != header.dim:
-        raise DimensionMismatchError("a key of the export", stored.dim, header.dim)
-    if stored.value_dim != header.value_dim:
-        raise DimensionMismatchError("a value of the export", stored.value_dim, header.value_dim)
-    for name, value in header.pins.items():
+def _check_shape(stored: StoreHeader, given: StoreHeader) -> None:
+    if stored.dim != given.dim:
+        raise DimensionMismatchError("a key of the export", stored.dim, given.dim)
+    if stored.value_dim != given.value_dim:
+        raise DimensionMismatchError("a value of the export", stored.value_dim, given.value_dim)
+    # Before anything is written: a pin is for ever, and so is a record.
+    for name, value in given.pins.items():
         stored.with_pin(name, value)
 
 
@@ -186,16 +176,15 @@ def _header(line: str | bytes) -> ExportHeader:
 
 
 def _typed_header(fields: dict[str, Any]) -> ExportHeader:
-    header = ExportHeader(
+    store = StoreHeader(
         dim=int(fields["dim"]),
         value_dim=int(fields["value_dim"]),
         key_check=str(fields["key_check"]),
         pins={str(name): str(value) for name, value in fields["pins"].items()},
         created=float(fields["created"]),
-        records=int(fields["records"]),
-        digest=str(fields["digest"]),
     )
-    if header.dim < 1 or header.value_dim < 0 or header.records < 0:
+    header = ExportHeader(store, int(fields["records"]), str(fields["digest"]))
+    if store.dim < 1 or store.value_dim < 0 or header.records < 0:
         raise ValueError("a dimension or the number of records is negative or zero")
     return header
 
@@ -212,7 +201,7 @@ class _Intake:
         self._pending: list[Record] = []
         self._pending_bytes = 0
         self._line = 1
-        self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
+        self._chain = Chain(hasher, Dimensions(header.store.dim, header.store.value_dim))
         if self._held > header.records:
             raise self._malformed(
                 f"it has {header.records} records, and {store.path} has {self._held} already"
@@ -244,6 +233,7 @@ class _Intake:
         self._pending.append(record)
         self._pending_bytes += sum(line.content.size for line in record.lines)
         full = len(self._pending) >= _BATCH_RECORDS or self._pending_bytes >= _BATCH_BYTES
+        # A group that a crash may not part is stored in one batch, however large.
         if full and not record.following:
             self._write()
 
@@ -287,7 +277,7 @@ class _Intake:
             )
 
     def _write(self) -> None:
-        block = Block.of(self._pending, self._stored, self._digest, self._header.dim)
+        block = Block.of(self._pending, self._stored, self._digest, self._header.store.dim)
         self._store.append(self._pending, block)
         self._stored, self._digest = block.stop, block.digest
         self._pending, self._pending_bytes = [], 0

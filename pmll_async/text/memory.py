@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
-from pmll_async.engine.ledger.snapshot import Point
+from pmll_async import Point
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -24,10 +24,9 @@ from pmll_async.lattice import Lattice
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Openable
 from pmll_async.loop.workers import READS
-from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.protocols import AsyncEmbedder, Embedder, Sidecar
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.hashing import HashingEmbedder
-from pmll_async.text.index.file import IndexFile
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.options import LatticeOptions
@@ -46,9 +45,8 @@ if TYPE_CHECKING:
 
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
-_SHELF: Final = "text.sqlite"
+# Texts checked between two turns of the event loop, which a large batch must not hold.
 _YIELD_EVERY: Final = 16
-"""Texts checked between two turns of the event loop."""
 
 
 class TextMemory(Openable, Recalling):
@@ -57,7 +55,8 @@ class TextMemory(Openable, Recalling):
     Over a lattice that the caller opens and closes, or by `TextMemory.open` over one of its own.
     `embedder` makes the key vectors, the hashing embedder by default; its id is pinned in the
     store, and another one is refused with `PinnedError`. `preset` says how recall weighs what it
-    knows. `shelf` is a file that keeps the text index between openings; without, it is made anew.
+    knows. `shelf` is a file that keeps the text index between openings. Without it the store has
+    one where it can, or the index is made anew.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class TextMemory(Openable, Recalling):
         self._lattice = lattice
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
-        self._keeper = TextIndexer(None if shelf is None else IndexFile(Path(shelf)))
+        self._keeper = TextIndexer(None if shelf is None else Sidecar(Path(shelf)))
         self._own: Callable[..., Lattice] | None = None
         self._has_failed = False
         self._opening = asyncio.Lock()
@@ -96,9 +95,7 @@ class TextMemory(Openable, Recalling):
         embedder = HashingEmbedder() if embedder is None else embedder
         options: LatticeOptions = {"dim": embedder.dim, **lattice_options}
         own = partial(Lattice.open, path, **options)
-        read_only = bool(lattice_options.get("read_only"))
         memory = cls(own(), embedder, preset=preset)
-        memory._keeper = TextIndexer(IndexFile(Path(path) / _SHELF, read_only=read_only))
         memory._own = own
         return memory
 
@@ -119,6 +116,7 @@ class TextMemory(Openable, Recalling):
 
     async def aclose(self) -> None:
         """Keep the text index for the next opening; close the lattice if it is the memory's own."""
+        # First: nobody who still asks may open what is being closed.
         self._closed = True
         try:
             # Shielded, so that who is cancelled here does not take the index with them.
@@ -141,6 +139,7 @@ class TextMemory(Openable, Recalling):
     async def _open_own(self, own: Callable[..., Lattice]) -> None:
         """Open the lattice and the memory, or leave neither open; it may be tried again."""
         if self._has_failed:
+            # What failed to open may be half open still, and what is closed opens no more.
             await self._lattice.aclose()
             self._lattice = own()
         self._has_failed = True
@@ -165,6 +164,7 @@ class TextMemory(Openable, Recalling):
     async def _ready(self) -> RecallServices:
         self._state()._usable()  # noqa: SLF001  # what `put` and `query` will ask
         if self._tools is None:
+            # Many may ask at once over a lattice that was opened before; one of them prepares.
             async with self._opening:
                 if self._tools is None:
                     self._tools = await self._prepared()
@@ -179,7 +179,7 @@ class TextMemory(Openable, Recalling):
         with suppress(ReadOnlyStoreError):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
-        await survey.run(self._keeper.follow, survey.snapshot, survey.reader)
+        await survey.run(self._keeper.follow, survey)
         return RecallServices(
             embedder, self._preset, self._keeper, EmbeddingBatcher(embedder, survey.call)
         )
@@ -213,14 +213,7 @@ class TextMemory(Openable, Recalling):
         since the epoch. `Duplicate` only if its novelty is under `min_novelty`, which the commit
         decides. Other arguments and errors as for `Lattice.put`.
         """
-        said = Utterance(
-            text=text,
-            speaker=speaker,
-            session=session,
-            timestamp=timestamp,
-            context={} if context is None else context,
-            idempotency_key=idempotency_key,
-        )
+        said = _said(text, speaker, session, timestamp, context, idempotency_key)
         try:
             return Stored(await self._put(said, min_novelty=min_novelty))
         except NotNovelError as exc:
@@ -257,14 +250,7 @@ class TextMemory(Openable, Recalling):
         name: str = "",
     ) -> Candidate:
         """The line that `remember` would store, for a race or for `Lattice.put_many`."""
-        said = Utterance(
-            text=text,
-            speaker=speaker,
-            session=session,
-            timestamp=timestamp,
-            context={} if context is None else context,
-            idempotency_key=idempotency_key,
-        )
+        said = _said(text, speaker, session, timestamp, context, idempotency_key)
         key, stamped_context = await self._encoded(said)
         return Candidate(
             key=key,
@@ -294,17 +280,14 @@ class TextMemory(Openable, Recalling):
         forgotten already, `LineNotFoundError` if it has no text.
         """
         older = await self._state().get(anchor)
+        # Not checked to be live: the commit does that, after whatever happens meanwhile.
         known = said_in(older.context)
         if known.text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
-        said = Utterance(
-            text=text,
-            speaker=known.speaker if speaker is None else speaker,
-            session=known.session if session is None else session,
-            timestamp=timestamp,
-            context=carried(older.context) if context is None else context,
-            idempotency_key=idempotency_key,
-        )
+        speaker = known.speaker if speaker is None else speaker
+        session = known.session if session is None else session
+        context = carried(older.context) if context is None else context
+        said = _said(text, speaker, session, timestamp, context, idempotency_key)
         return Stored(await self._put(said, revises=(anchor,)))
 
     async def _put(
@@ -357,6 +340,24 @@ class TextMemory(Openable, Recalling):
         return await stamped(said, self._lattice._limits.context_bytes)  # noqa: SLF001  # what `put` will ask
 
 
+def _said(
+    text: str,
+    speaker: str | None,
+    session: str | None,
+    timestamp: float | None,
+    context: Mapping[str, JsonValue] | None,
+    key: str | None,
+) -> Utterance:
+    return Utterance(
+        text=text,
+        speaker=speaker,
+        session=session,
+        timestamp=timestamp,
+        context={} if context is None else context,
+        idempotency_key=key,
+    )
+
+
 class TextView(Recalling):
     """The texts of one past state: recall answers as it did then."""
 
@@ -372,5 +373,5 @@ class TextView(Recalling):
         return await self._memory._ready()  # noqa: SLF001  # a view is a part of its memory
 
     def _state(self) -> LatticeView:
-        self._memory._state()  # noqa: SLF001  # as above: refuses when the memory is closed
+        self._memory._state()  # noqa: SLF001  # refuses when the memory is closed
         return self._view

@@ -74,11 +74,13 @@ class Preset:
 
     def scores(self, totals: Float64) -> Float64:
         """Scores in [0, 1] of totals."""
+        # Beyond 60 the curve is flat to the last bit, and exp would overflow one day.
         exponents = np.clip(self.steepness * (totals - self.middle), -60.0, 60.0)
         return np.asarray(1.0 / (1.0 + np.exp(-exponents)))
 
     def uses(self, embedder: Embedder | AsyncEmbedder) -> bool:
         """Whether recall needs the question's vector."""
+        # The hashing embedder knows only spelling, which the lexical parts count better.
         knows = self.spelling or not isinstance(embedder, HashingEmbedder)
         return knows and any(part.meaning for part in self.parts)
 

@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.survey import Survey
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s
-from pmll_async.text.index.rows import NONE, TextRows
+from pmll_async.text.index.rows import NONE
 from pmll_async.text.index.terms import question_terms
 from pmll_async.text.presets import FACTORS, Preset
 from pmll_async.text.results import Recollection, recollected
 from pmll_async.text.search import SEEDS, Search
-from pmll_async.values.concert import Float32, exact_norm
-from pmll_async.values.lines import MemoryLine
-from pmll_async.views import Survey
+from pmll_async.values.concert import Float32
 
+# A greeting, or words that only build a sentence, may find something, but near the bottom.
 _EMPTY_QUESTION: Final = 0.25
-"""What the score of a greeting is worth, and of words that only build a sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,15 +46,16 @@ def recall(
     survey: Survey, keeper: TextIndexer, preset: Preset, asked: Recall
 ) -> list[Recollection]:
     """The best lines for a question, by score, then the later. Blocks."""
-    rows = keeper.follow(survey.snapshot, survey.reader)
-    play = _play(survey, keeper, rows, asked.fits, branches=asked.branches)
+    rows = keeper.follow(survey)
+    play = _play(survey, keeper, asked.fits, branches=asked.branches)
     wanted = question_terms(asked.question)
     cosines = _cosines(survey, asked.vector)
     search = Search(play, asked.question, wanted, cosines, max(SEEDS, asked.k))
     preset.weigh(search)
-    strengths = survey.snapshot.columns.strengths[search.rows]
+    strengths = survey.columns.strengths[search.rows]
     factor = _substance(search)
     scores = preset.scores(search.total) * strengths * factor
+    # Of equal scores the later line: it is the one that is still meant.
     best = np.lexsort((-search.rows, -scores))[: asked.k]
     found = []
     for place in best[scores[best] >= asked.min_score].tolist():
@@ -63,7 +63,7 @@ def recall(
         factors = float(strengths[place]), factor
         found.append(
             recollected(
-                _line(survey, row),
+                survey.line(row),
                 float(scores[place]),
                 _given(search, place, factors) if asked.explain else None,
                 _turns(survey, rows.before, row, asked.neighbours, play.rows)[::-1],
@@ -84,6 +84,7 @@ def _substance(search: Search) -> float:
 
     Counted in terms as rare as a term can be: half of one gives 0.22, one 0.63, two 0.98.
     """
+    # A curve without a corner: one term more never turns "nothing" into "everything".
     substance = -math.expm1(-((search.mass / search.rarest) ** 2))
     return substance * _EMPTY_QUESTION if search.asked.is_empty else substance
 
@@ -92,29 +93,26 @@ def recent(
     survey: Survey, keeper: TextIndexer, limit: int | None, fits: Int64s | None
 ) -> list[Recollection]:
     """The newest texts of the chain, newest first. Blocks."""
-    rows = keeper.follow(survey.snapshot, survey.reader)
-    play = _play(survey, keeper, rows, fits, branches=False)
+    keeper.follow(survey)
+    play = _play(survey, keeper, fits, branches=False)
     newest = np.flatnonzero(play.rows)[::-1][:limit]
-    return [recollected(_line(survey, row)) for row in newest.tolist()]
+    return [recollected(survey.line(row)) for row in newest.tolist()]
 
 
-def _play(
-    survey: Survey, keeper: TextIndexer, rows: TextRows, fits: Int64s | None, *, branches: bool
-) -> Play:
+def _play(survey: Survey, keeper: TextIndexer, fits: Int64s | None, *, branches: bool) -> Play:
     """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
-    snapshot = survey.snapshot
-    play = keeper.play(snapshot, rows, branches=branches)
+    play = keeper.play(survey, branches=branches)
     if fits is None:
         return play
     fitting = np.zeros(play.count, dtype=np.bool_)
     fitting[fits] = True
-    return Play(rows, play.rows & fitting, play.timestamps)
+    return Play(play.index, play.rows & fitting, play.timestamps)
 
 
 def _cosines(survey: Survey, vector: Float32 | None) -> Float32 | None:
     if vector is None:
         return None
-    cosines = survey.reader.cosines(survey.snapshot, vector, exact_norm(vector))
+    cosines = survey.cosines(vector)
     if cosines is None:
         raise InvalidInputError(
             "this lattice's index cannot tell all cosines, which recall by meaning needs: "
@@ -130,12 +128,9 @@ def _turns(
     turns: list[Recollection] = []
     while len(turns) < most:
         row = int(step[row])
+        # The index may know turns that came after the state that is asked.
         if row == NONE or row >= len(in_play):
             break
         if in_play[row]:
-            turns.append(recollected(_line(survey, row)))
+            turns.append(recollected(survey.line(row)))
     return tuple(turns)
-
-
-def _line(survey: Survey, row: int) -> MemoryLine:
-    return survey.reader.line(survey.snapshot, int(survey.snapshot.ranked_lines[row]))

@@ -80,6 +80,7 @@ def recollected(
 ) -> Recollection:
     """A line as text memory gives it back."""
     said = said_in(line.context)
+    # What memory itself wrote is given as fields, and is not the caller's context.
     own = {name: value for name, value in line.context.items() if name != RESERVED_KEY}
     return Recollection(
         line.anchor,

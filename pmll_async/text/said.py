@@ -32,6 +32,7 @@ async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
         kind = type(said.context).__name__
         raise InvalidContextError("", f"a mapping is wanted, not {kind}")
     context = stamp(said.context, facts)
+    # Encoded once, here: the lattice takes these bytes and does not encode again.
     context.canonical = await encode_in_turns(context, most_bytes)
     checks.optional_seconds(said.timestamp, "timestamp")
     checks.idempotency_key(said.idempotency_key)

@@ -25,14 +25,19 @@ from pmll_async.values.concert import Float64
 Scorer = Callable[[Search], Float64]
 """Scores (n,) of a search's candidates; higher is better."""
 
+# About ln(90): beyond some 90 terms a line gains nothing by its length.
 _LONG: Final = 4.5
 _FUNCTION_IDF: Final = 0.5  # of a function word in a phrase: a question does not look it up
+# Capitalised words and numbers, but not the question's first word, which is always capitalised.
 _NAMES: Final = re.compile(r"(?<!^)\b[^\W_a-z][^\W_]*")
 _ASKS_WHEN: Final = re.compile(
     r"^\W*(?:in which|when|how long|since when|(?:what|which) (?:date|day|month|year|time))\b",
     re.IGNORECASE,
 )
+_NO_MASS: Final = 1e-9  # divides nothing by something, where no term weighs anything
+# Cosines of float32 differ by that much when they mean the same.
 _NO_SPREAD: Final = 1e-6
+# Function words that the best lines share say nothing about what they share.
 _NO_NEWS: Final = frozenset(term for word in FUNCTION_WORDS for term in terms(word))
 
 
@@ -40,8 +45,6 @@ def lexical(k1: float = 0.8, b: float = 0.15) -> Scorer:
     """The words that a line shares with the question: BM25 over the greatest possible BM25."""
 
     def score(search: Search) -> Float64:
-        if not search.wanted:
-            return np.zeros(len(search.rows))
         counts = search.counts[:, 0]
         relative = search.play.lengths[search.rows] / search.play.mean_length
         return _share(search, counts / (counts + k1 * (1 - b + b * relative)))
@@ -56,8 +59,6 @@ def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
     """
 
     def score(search: Search) -> Float64:
-        if not search.wanted:
-            return np.zeros(len(search.rows))
         counts = search.counts[:, 0].astype(np.float64)
         for step in range(1, REACH + 1):
             counts += fading**step * (search.counts[:, 2 * step - 1] + search.counts[:, 2 * step])
@@ -68,8 +69,8 @@ def window(k1: float = 0.8, fading: float = 0.6) -> Scorer:
 
 def _share(search: Search, saturations: Float64) -> Float64:
     # Not a matrix product, whose last bits depend on where in it a candidate stands.
-    shares: Float64 = np.add.reduce(search.idfs[:, np.newaxis] * saturations, axis=0) / search.mass
-    return shares
+    sums: Float64 = np.add.reduce(search.idfs[:, np.newaxis] * saturations, axis=0)
+    return sums / max(search.mass, _NO_MASS)
 
 
 def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
@@ -90,8 +91,11 @@ def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
             idf = np.log1p((held - frequency + 0.5) / (frequency + 0.5))
             scores += idf * counts / (counts + k1 * relative)
             mass += idf
+        # Lines of no session look at the place behind the last, which holds a zero.
         own = sessions[search.rows]
-        return np.where(own < 0, 0.0, np.append(scores, 0.0)[np.maximum(own, 0)] / max(mass, 1e-9))
+        return np.where(
+            own < 0, 0.0, np.append(scores, 0.0)[np.maximum(own, 0)] / max(mass, _NO_MASS)
+        )
 
     return score
 
@@ -103,9 +107,10 @@ def phrases() -> Scorer:
         weights = _pair_weights(search)
         scores = np.zeros(len(search.rows))
         meant = {term for pair in weights for term in pair}
+        # Sorted: sums of floats depend on their order, and that of a set is nobody's promise.
         for owner, found in sorted(_neighbouring(search, meant)):
             scores[owner] += weights.get(found, 0.0)
-        return scores / max(search.mass, 1e-9)
+        return scores / max(search.mass, _NO_MASS)
 
     return score
 
@@ -131,6 +136,7 @@ def _neighbouring(search: Search, meant: set[int]) -> set[tuple[int, tuple[int, 
     held = is_meant[tokens]
     places = np.flatnonzero(held[:-1] & held[1:])
     owners = np.searchsorted(bounds, places, side="right") - 1
+    # The last term of a line and the first of the next are no neighbours.
     within = bounds[owners + 1] > places + 1
     places, owners = places[within], owners[within]
     pairs = zip(tokens[places].tolist(), tokens[places + 1].tolist(), strict=True)
@@ -175,12 +181,14 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
         idfs = np.log1p((search.play.texts - frequencies + 0.5) / (frequencies + 0.5))
         gained = told.gains.sum(axis=0) * idfs
         chosen = np.argsort(-gained, kind="stable")[:added]
-        unit = max(float(gained[chosen[0]]), 1e-9)
+        # Weights are shares of the best added word's: what counts is how they compare.
+        unit = max(float(gained[chosen[0]]), _NO_MASS)
         weights = np.zeros(len(search.index.postings.vocabulary))
         weights[told.numbers[chosen]] = gained[chosen] / unit * idfs[chosen]
-        mass = max(float(weights[told.numbers[chosen]].sum()), 1e-9)
+        mass = max(float(weights[told.numbers[chosen]].sum()), _NO_MASS)
         points = search.sums(weights[search.tokens[0]])
         own = told.gains[:, chosen] * idfs[chosen] ** 2 / unit
+        # Else each of the best lines would confirm itself.
         points[best] -= own.sum(axis=1)
         return np.clip(points / mass, 0.0, 1.0)
 
@@ -258,7 +266,7 @@ def echo(*parts: str) -> Scorer:
     """What the parts gave a line that itself asks: it has the question's words, not the answer."""
 
     def score(search: Search) -> Float64:
-        return _given(search, parts) * _asks(search)
+        return _given(search, parts) * _marked(search, ASKS)
 
     return score
 
@@ -267,7 +275,7 @@ def answering(*parts: str) -> Scorer:
     """What the parts gave the turn before a line, if that one asks: this may be the answer."""
 
     def score(search: Search) -> Float64:
-        return search.spread(_given(search, parts) * _asks(search))[1]
+        return search.spread(_given(search, parts) * _marked(search, ASKS))[1]
 
     return score
 
@@ -281,9 +289,9 @@ def _given(search: Search, parts: tuple[str, ...]) -> Float64:
     return points
 
 
-def _asks(search: Search) -> Float64:
-    asks: Float64 = (search.index.marks[search.rows] & ASKS > 0).astype(np.float64)
-    return asks
+def _marked(search: Search, mark: int) -> Float64:
+    marked: Float64 = (search.index.marks[search.rows] & mark > 0).astype(np.float64)
+    return marked
 
 
 def dated() -> Scorer:
@@ -292,7 +300,7 @@ def dated() -> Scorer:
     def score(search: Search) -> Float64:
         if not _ASKS_WHEN.search(search.question):
             return np.zeros(len(search.rows))
-        return ((search.index.marks[search.rows] & DATED) > 0).astype(np.float64)
+        return _marked(search, DATED)
 
     return score
 
@@ -313,7 +321,7 @@ def entities() -> Scorer:
         for place, term in enumerate(search.wanted):
             if vocabulary[term.number] in named:
                 scores += term.idf * (search.counts[place, 0] > 0)
-        return scores / max(search.mass, 1e-9)
+        return scores / max(search.mass, _NO_MASS)
 
     return score
 
@@ -334,6 +342,7 @@ def newest(lines: int = 32, alike: float = 0.6) -> Scorer:
         shared = held @ held.T
         sizes = held.sum(axis=1)
         near = shared >= alike * (sizes[:, np.newaxis] + sizes - shared)
+        # Two people who say the same do not replace each other.
         speakers = search.index.speaker[search.rows[best]]
         near &= speakers[:, np.newaxis] == speakers
         scores[best[np.triu(near, 1).any(axis=1)]] = -1.0

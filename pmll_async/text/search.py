@@ -16,8 +16,8 @@ from pmll_async.text.index.rows import NONE
 from pmll_async.text.index.terms import QuestionTerms
 from pmll_async.values.concert import Float32, Float64
 
+# In fewer lines than that a word is not common because two of them have it.
 _FEW: Final = 100
-"""In fewer lines than that a word is not common because two of them have it."""
 REACH: Final = 2
 """How many turns before and after a line count as its neighbours."""
 SEEDS: Final = 256
@@ -70,6 +70,7 @@ class Search:
         numbers = [n for n in map(postings.number, self.asked.wanted) if n is not None]
         wanted = []
         for number, found in zip(numbers, postings.find(numbers, self.count), strict=True):
+            # Counted among the rows in play: a filter asks a smaller memory.
             kept = self.play.rows[found.rows]
             posted = found if kept.all() else Posted(found.rows[kept], found.counts[kept])
             if len(posted.rows):
@@ -152,6 +153,7 @@ class Search:
 
     def spread(self, scores: Float64) -> tuple[Float64, ...]:
         """Scores of the candidates seen from `around`: 0 where there is no candidate."""
+        # One place more, for the neighbours that are none.
         table = np.zeros(self.count + 1)
         table[self.rows] = scores
         return tuple(table[rows] for rows in self.around)
@@ -165,6 +167,7 @@ class Search:
         for place, term in enumerate(self.wanted):
             table[term.posted.rows] = term.posted.counts
             counts[place] = table[around]
+            # Emptied by what filled it: a new table for each term would cost all rows.
             table[term.posted.rows] = 0.0
         return counts
 
@@ -190,6 +193,7 @@ class Search:
 
 
 def _names(said: set[str], name: list[str]) -> bool:
+    # "Ann" names Ann Lee; "Lee" alone may be anybody's.
     return bool(name) and (name[0] in said or said.issuperset(name))
 
 
@@ -197,6 +201,7 @@ def _largest(scores: Float32, most: int) -> Int64s:
     """The places of the largest scores; of equal ones the later."""
     if len(scores) <= most:
         return np.arange(len(scores))
+    # A partition is linear in the rows, a sort is not; only ties need care.
     least = np.partition(scores, len(scores) - most)[len(scores) - most]
     above = np.flatnonzero(scores > least)
     equal = np.flatnonzero(scores == least)

@@ -70,11 +70,13 @@ class Recalling(ABC):
             neighbours=checks.count(neighbours, "neighbours", 0),
             explain=checks.flag(explain, "explain"),
         )
-        matching = None if where is None else parse(where)
+        matching = parse(where)
+        # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)
         asked = replace(asked, vector=vector, fits=fits)
+        # A scorer of the user's may wait for other reads, and so may not hold a thread of theirs.
         run = survey.run if chosen.is_built_in else survey.call
         found: list[Recollection] = await run(recall, survey, tools.keeper, chosen, asked)
         return found
@@ -85,7 +87,7 @@ class Recalling(ABC):
         """The newest texts of the chain, the newest first; all of them with `limit=None`."""
         tools = await self._ready()
         most = None if limit is None else checks.count(limit, "limit", 0)
-        matching = None if where is None else parse(where)
+        matching = parse(where)
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
@@ -105,6 +107,7 @@ class Recalling(ABC):
 async def _meaning(tools: RecallServices, preset: Preset, question: str) -> Float32 | None:
     if not preset.uses(tools.embedder):
         return None
+    # Not `told`: a question is nobody's saying yet.
     vector: Float32 = (await tools.desk.embed([question]))[0]
     return vector
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import AnchorMap, GrowingArray, GrowingColumns
+from pmll_async.engine.ledger.arrays import AnchorMap, GrowingColumns
+from pmll_async.values.arrays import GrowingArray
 
 numbers = st.lists(st.integers(-(2**40), 2**40), max_size=90)
 

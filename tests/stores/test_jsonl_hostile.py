@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
@@ -86,7 +87,7 @@ def opens(path: Path, *, read_only: bool = True) -> bool:
 def looks(path: Path) -> list[Callable[[], object]]:
     return [
         lambda: verify(path),
-        lambda: describe(path, Hasher()),
+        lambda: asyncio.run(describe(path, None)),
         lambda: list(export_records(JsonlStore(path, read_only=True), Hasher())),
     ]
 

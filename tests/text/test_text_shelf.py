@@ -323,10 +323,10 @@ async def test_threads_that_catch_up_together_read_everything_once() -> None:
 
         def follow() -> int:
             ready.wait(10)
-            return len(keeper.follow(survey.snapshot, survey.reader))
+            return len(keeper.follow(survey))
 
         lengths = await asyncio.gather(*(asyncio.to_thread(follow) for _ in range(4)))
-        assert set(lengths) == {survey.snapshot.columns.count}
+        assert set(lengths) == {survey.columns.count}
         assert sorted(store.asked) == sorted(set(store.asked))
 
 

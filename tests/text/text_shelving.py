@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from text_support import DIM, Told, WatchedStore, opened, race, told
 
@@ -52,8 +53,11 @@ async def made(place: Path, lines: int = 20) -> WatchedStore:
 
 
 async def without_shelf_of(memory: TextMemory) -> Told:
-    async with TextMemory(memory.lattice, HashingEmbedder(DIM)) as other:
-        return await told(other, QUESTION, branches=True)
+    with TemporaryDirectory() as folder:
+        # A new file is an empty one; without, the store might have one with something in it.
+        other = TextMemory(memory.lattice, HashingEmbedder(DIM), shelf=Path(folder) / "empty")
+        async with other:
+            return await told(other, QUESTION, branches=True)
 
 
 def memory_in(folder: Path) -> TextMemory:

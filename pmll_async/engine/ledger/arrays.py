@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Number = TypeVar("Number", bound=np.generic)
-_FIRST_ROOM: Final = 64
-
-
-def _with_room(array: NDArray[Number], length: int, stop: int) -> NDArray[Number]:
-    # An eighth more than is wanted: a line is copied eight times in its life, and no more memory
-    # than that stands empty.
-    grown = np.empty(stop + stop // 8 + 16, dtype=array.dtype)
-    grown[:length] = array[:length]
-    return grown
-
-
-class GrowingArray(Generic[Number]):
-    """An append-only array; what `view` showed stays valid and unchanged while it grows."""
-
-    __slots__ = ("_array", "_length")
-
-    def __init__(self, dtype: type[Number]) -> None:
-        self._array: NDArray[Number] = np.empty(_FIRST_ROOM, dtype=dtype)
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def extend(self, items: NDArray[Any]) -> None:
-        """Append; what earlier views show does not move."""
-        start, stop = self._length, self._length + len(items)
-        if stop > len(self._array):
-            self._array = _with_room(self._array, start, stop)
-        self._array[start:stop] = items
-        self._length = stop
-
-    def view(self) -> NDArray[Number]:
-        """All items so far; shares memory, for reading only."""
-        return self._array[: self._length]
+from pmll_async.values.arrays import with_room
 
 
 class GrowingColumns:
@@ -70,7 +36,7 @@ class GrowingColumns:
         self._length += 1
 
     def _make_room(self, columns: Sequence[NDArray[Any]]) -> None:
-        self._columns = [_with_room(column, self._length, self._length) for column in columns]
+        self._columns = [with_room(column, self._length, self._length) for column in columns]
         self._room = len(self._columns[0])
 
     def view(self, length: int | None = None) -> list[NDArray[Any]]:

@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.loop.breathing import Breather
+from pmll_async.values.arrays import GrowingArray
 from pmll_async.values.contexts import parse_json
 from pmll_async.values.filters import MISSING, And, FieldPath, Filter, Test, equality_key, lookup
 

@@ -18,7 +18,15 @@ from pmll_async.engine.ledger.snapshot import Ints, Snapshot
 from pmll_async.engine.queries.context_index import ContextIndex
 from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
 from pmll_async.loop.breathing import Breather
-from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
+from pmll_async.protocols import (
+    Hit,
+    Index,
+    RankQuery,
+    Sidecar,
+    Store,
+    SupportsCosines,
+    SupportsSidecar,
+)
 from pmll_async.records.content import LineRecord
 from pmll_async.records.record import RaceRecord, Record
 from pmll_async.values.concert import Concert, Float32, exact_norm
@@ -189,6 +197,10 @@ class Reader:
         """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
         for piece in self._store.contexts(first, stop):
             yield from piece
+
+    def sidecar(self, name: str) -> Sidecar | None:
+        """The file of this name that the store has room for; None if it offers none."""
+        return self._store.sidecar(name) if isinstance(self._store, SupportsSidecar) else None
 
     def cosines(self, snapshot: Snapshot, vector: Float32, norm: float) -> Float32 | None:
         """The cosine of every index row to a vector; None if the index cannot tell."""

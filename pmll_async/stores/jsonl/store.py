@@ -20,7 +20,7 @@ from pmll_async.errors import (
     StoreLockedError,
     WrongKeyError,
 )
-from pmll_async.protocols import Recovery, StoreHeader
+from pmll_async.protocols import Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import BlockFile, Cache
@@ -74,7 +74,7 @@ class _Session:
 
 
 class JsonlStore:
-    """The default store; see `Store` and `SupportsFollow` for what its methods promise.
+    """The default store; `Store` and the `Supports…` protocols say what its methods promise.
 
     `sync="group"` makes every batch durable before `append` returns, `"os"` leaves that to `sync`,
     which its owner calls about every second. `lock_timeout` is how many seconds `open` waits for
@@ -190,6 +190,11 @@ class JsonlStore:
                     found = session.log.contexts(first, min(stop, first + _RECORDS))
                 contexts, first = found
                 yield contexts
+
+    def sidecar(self, name: str) -> Sidecar | None:
+        folder = self._opened().folder
+        # Another folder may have taken the path, and belong to anybody.
+        return Sidecar(folder.place / name, self.read_only) if folder.is_at_its_path() else None
 
     def close(self) -> None:
         session, self._session = self._session, None

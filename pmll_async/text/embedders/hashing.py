@@ -49,11 +49,11 @@ _PIECES: Final = 64
 _FUNCTION_WORD_DIVISOR: Final = 8
 _PIECE_LENGTH: Final = 3
 _LONGEST_CUT: Final = 64  # letters of one word that are cut into pieces: base64 is a word, too
-_SLOTS_PER_FEATURE: Final = 2
+_SLOTS_PER_FEATURE: Final = 2  # two features that share one slot seldom share the other
 _ROOT_SCALE: Final = 16  # √c in 16ths
 _BLOCK: Final = 256  # texts summed at once: 256 × 384 sums stay within the processor's cache
-_CACHED_WORDS: Final = 1 << 16
-_QUICK_CHARACTERS: Final = 512
+_CACHED_WORDS: Final = 1 << 16  # more than a language's common words
+_QUICK_CHARACTERS: Final = 512  # keeps the protocol's promise of 0.1 ms
 
 _Features = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -74,12 +74,12 @@ class HashingEmbedder:
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`; the number changes with everything that changes a vector."""
+        """The number changes with everything that changes a vector."""
         return f"pmll-hashing-1-{self._dim}"
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`."""
+        """The number of dimensions."""
         return self._dim
 
     def embed(self, texts: Sequence[str]) -> Float32:
@@ -92,7 +92,7 @@ class HashingEmbedder:
         return vectors
 
     def quick(self, texts: Sequence[str]) -> bool:
-        """See `QuickEmbedder.quick`: so much takes less than a way to another thread and back."""
+        """One short text takes less than a way to another thread and back."""
         return len(texts) == 1 and len(texts[0]) <= _QUICK_CHARACTERS
 
     def _sums(self, texts: Sequence[str]) -> NDArray[np.float64]:

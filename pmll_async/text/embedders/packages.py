@@ -23,6 +23,7 @@ def read_data(module: str, path: str, sha256: str) -> bytes:
         raise ImportError(f"{module} is not installed any more", name=module)
     file = Path(spec.origin).parent / path
     contents = file.read_bytes()
+    # Other weights under the same id would make vectors that do not compare.
     if hashlib.sha256(contents).hexdigest() != sha256:
         raise ImportError(
             f"{file} is not the file that the vectors are named after: install the version of "

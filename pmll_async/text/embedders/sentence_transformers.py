@@ -33,16 +33,17 @@ class SentenceTransformerEmbedder:
         if not id:
             raise InvalidInputError("id names the model and its revision, and is not empty")
         self._model, self._id = model, id
+        # Asked of the model itself: its own word on dimensions may be missing or stale.
         self._dim: int = self._encode(["dimensions"]).shape[1]
 
     @property
     def id(self) -> str:
-        """See `Embedder.id`."""
+        """As the caller named it."""
         return self._id
 
     @property
     def dim(self) -> int:
-        """See `Embedder.dim`; what the model has returned for a first text."""
+        """As many as the model has returned for a first text."""
         return self._dim
 
     def embed(self, texts: Sequence[str]) -> Float32:

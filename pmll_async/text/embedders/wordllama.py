@@ -29,7 +29,7 @@ _WEIGHTS: Final = "weights/l2_supercat_256.safetensors"
 _WEIGHTS_SHA256: Final = "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5"
 _TOKENIZER: Final = "tokenizers/l2_supercat_tokenizer_config.json"
 _TOKENIZER_SHA256: Final = "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68"
-_SPACE: Final = 29871
+_SPACE: Final = 29871  # the token of a lone space, which stands for a text without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,14 @@ class WordLlamaEmbedder:
     if its packages are missing. Safe to share between threads; it belongs in a worker thread.
     """
 
+    # The model and its file: all that a vector depends on.
+    id: Final = f"wordllama-l2-supercat-{_DIM}-{_WEIGHTS_SHA256[:8]}-mean-1"
+    dim: Final = _DIM
+
     def __init__(self) -> None:
         require("wordllama", _PACKAGE, "safetensors", "tokenizers")
         self._model: _Model | None = None
         self._loading = Lock()
-
-    @property
-    def id(self) -> str:
-        """See `Embedder.id`: the model and its file."""
-        return f"wordllama-l2-supercat-{_DIM}-{_WEIGHTS_SHA256[:8]}-mean-1"
-
-    @property
-    def dim(self) -> int:
-        """See `Embedder.dim`."""
-        return _DIM
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Unit vectors (len(texts), 256)."""

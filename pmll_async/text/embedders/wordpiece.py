@@ -15,7 +15,7 @@ from typing import Final
 
 VOCABULARY: Final = Path(__file__).with_name("bert_base_uncased_vocabulary.txt")
 
-_LONGEST_WORD: Final = 100
+_LONGEST_WORD: Final = 100  # as in the original, where a longer one is unknown
 _CACHED_WORDS: Final = 1 << 16
 _IDEOGRAPHS: Final = (
     *(range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00)),
@@ -79,6 +79,7 @@ def _replacement(character: str) -> str:
     if character.isspace():
         return " "
     letters = unicodedata.normalize("NFD", character)
+    # Decomposed, an accent is a mark of its own, and can be left out.
     kept = (each.lower() for each in letters if unicodedata.category(each) != "Mn")
     plain = "".join(f" {each} " if _is_punctuation(each) else each for each in kept)
     return f" {plain} " if _is_ideograph(character) else plain

@@ -14,13 +14,14 @@ import unicodedata
 from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import google_crc32c
 import numpy as np
 
 from pmll_async.loop.logs import logger
+from pmll_async.protocols import Sidecar
+from pmll_async.survey import LogState
 from pmll_async.text.index.rows import RowBlock
 from pmll_async.text.index.terms import TERMS_ID
 
@@ -37,8 +38,10 @@ _SCHEMA: Final = """
     ) strict
 """
 _KINDS: Final = (*(int,) * 4, float, str, *(bytes,) * 6, int)
+# SQLite's header up to the application id, by which a file is known as a shelf.
 _HEADER: Final = 72
 _HEADER_MAGIC: Final = b"SQLite format 3\0"
+# Seconds to wait for another process that has the file; then it is an unusable one.
 _PATIENCE: Final = 1.0
 # SQLite quotes a damaged file in its errors, which then are no UTF-8.
 _UNUSABLE: Final = (sqlite3.Error, OSError, UnicodeDecodeError, OverflowError)
@@ -53,18 +56,11 @@ _DAMAGED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shelved:
-    """A block whose first row is `first`, and the state of the log that it leads up to.
-
-    `records` and `lines` so far, and the last record's time and the last line's anchor, which tell
-    another log.
-    """
+    """A block whose first row is `first`, and the log that it leads up to."""
 
     first: int
     block: RowBlock
-    records: int
-    lines: int
-    time: float
-    anchor: str
+    log: LogState
 
     @property
     def stop(self) -> int:
@@ -75,16 +71,14 @@ class Shelved:
 class IndexFile:
     """A file of blocks. An unusable one is an empty one; it never makes its user fail.
 
-    A file that is no shelf is left as it is.
+    A file that is no shelf is left as it is. It stays in the folder that is there when it is made,
+    whatever becomes of the path. Everything here blocks.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._path, self._read_only = path, read_only
+    def __init__(self, place: Sidecar) -> None:
+        self._path, self._read_only = place.path.absolute(), place.read_only
+        self._journal = self._path.with_name(f"{self._path.name}-journal")
         self._folder: os.stat_result | None = None
-
-    def settle(self) -> None:
-        """Stay in the folder that is there now, whatever becomes of its path; blocks."""
-        self._path = self._path.absolute()
         with suppress(OSError):
             self._folder = self._path.parent.stat()
 
@@ -103,9 +97,7 @@ class IndexFile:
                     stop = shelved.stop
         except _UNUSABLE as exc:
             if self._path.is_file():
-                logger("pmll.text").warning(
-                    "text.shelf_unreadable", path=str(self._path), error=str(exc)
-                )
+                self._warn("text.shelf_unreadable", exc)
 
     def keep(self, shelved: Shelved) -> None:
         """Put a block in the place of what is there from its first row on.
@@ -117,15 +109,14 @@ class IndexFile:
         try:
             self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
             with closing(self._connect("rwc")) as file:
+                # Not deferred: two memories may be about to write, and one of them would fail.
                 file.execute("begin immediate")
                 _prepare(file)
                 _put(file, shelved)
                 file.execute("commit")
         except _UNUSABLE as exc:
             # The next opening derives from the log what is missing here.
-            logger("pmll.text").warning(
-                "text.shelf_not_written", path=str(self._path), error=str(exc)
-            )
+            self._warn("text.shelf_not_written", exc)
             if _is_damage(exc):
                 self._throw_away()
 
@@ -134,13 +125,10 @@ class IndexFile:
         if mode == "rwc":
             # SQLite alone would give it to everybody that the umask lets in.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-        file = sqlite3.connect(
-            f"{self._path.as_uri()}?mode={mode}",
-            uri=True,
-            timeout=_PATIENCE,
-            isolation_level=None,
-        )
+        uri = f"{self._path.as_uri()}?mode={mode}"
+        file = sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
         try:
+            # What a crash loses here is made again from the log.
             file.execute("pragma synchronous = off")
         except sqlite3.Error:
             file.close()
@@ -152,7 +140,7 @@ class IndexFile:
 
         Raises `OSError`: what cannot be used is no shelf.
         """
-        for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
+        for path in (self._path, self._journal):
             if path.is_symlink() or (path.exists() and not path.is_file()):
                 raise OSError(errno.EINVAL, "it is no plain file", str(path))
         folder = self._path.parent.stat()
@@ -166,11 +154,12 @@ class IndexFile:
                 header = file.read(_HEADER)
             if header.startswith(_HEADER_MAGIC) and header.endswith(b"pmll"):
                 self._path.unlink()
-                self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
         except OSError as exc:
-            logger("pmll.text").warning(
-                "text.shelf_not_removed", path=str(self._path), error=str(exc)
-            )
+            self._warn("text.shelf_not_removed", exc)
+
+    def _warn(self, event: str, error: Exception) -> None:
+        logger("pmll.text").warning(event, path=str(self._path), error=str(error))
 
 
 def _is_damage(error: Exception) -> bool:
@@ -202,8 +191,10 @@ def _prepare(file: sqlite3.Connection) -> None:
 
 def _put(file: sqlite3.Connection, shelved: Shelved) -> None:
     before = file.execute("select 1 from blocks where stop = ?", (shelved.first,)).fetchone()
+    # Nothing behind a gap could be loaded.
     if before is None and shelved.first:
         return
+    # Another memory that went further, or another way, has left these.
     file.execute("delete from blocks where first >= ?", (shelved.first,))
     row = _encoded(shelved)
     file.execute(f"insert into blocks values ({', '.join('?' * len(row))})", row)  # noqa: S608  # only marks
@@ -212,10 +203,7 @@ def _put(file: sqlite3.Connection, shelved: Shelved) -> None:
 def _encoded(shelved: Shelved) -> tuple[object, ...]:
     block = shelved.block
     names = json.dumps([list(block.vocabulary), list(block.speakers), list(block.sessions)])
-    facts = (
-        *(shelved.first, shelved.stop, shelved.records, shelved.lines),
-        *(shelved.time, shelved.anchor),
-    )
+    facts = (shelved.first, shelved.stop, *shelved.log)
     parts = block.tokens, block.lengths, block.speaker, block.session, block.marks
     blobs = names.encode(), *(part.tobytes() for part in parts)
     return *facts, *blobs, _checksum(facts, blobs)
@@ -224,8 +212,8 @@ def _encoded(shelved: Shelved) -> tuple[object, ...]:
 def _decoded(row: tuple[Any, ...]) -> Shelved | None:
     if not all(isinstance(value, kind) for value, kind in zip(row, _KINDS, strict=True)):
         return None
-    first, _, records, lines, time, anchor, *blobs, crc = row
-    if crc != _checksum(row[:6], tuple(blobs)):
+    facts, blobs, crc = row[:6], row[6:-1], row[-1]
+    if crc != _checksum(facts, blobs):
         return None
     names, tokens, lengths, speaker, session, marks = blobs
     block = RowBlock(
@@ -236,7 +224,7 @@ def _decoded(row: tuple[Any, ...]) -> Shelved | None:
         np.frombuffer(marks, np.uint8),
         *json.loads(names),
     )
-    return Shelved(first, block, records, lines, time, anchor)
+    return Shelved(facts[0], block, LogState(*facts[2:]))
 
 
 def _checksum(facts: tuple[object, ...], blobs: tuple[bytes, ...]) -> int:

@@ -51,6 +51,7 @@ class Play:
 
     def speakers_with(self, word: str) -> list[int]:
         """The numbers of the speakers in play who have the word in their names."""
+        # The index may know speakers who came after this state.
         numbers = self.index.speakers_with(word)
         return [n for n in numbers if n < len(self._spoke) and self._spoke[n]]
 

@@ -14,12 +14,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import GrowingArray
+from pmll_async.text.index.numbering import Numbering
+from pmll_async.values.arrays import GrowingArray
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 
+# So many of the last rows are looked through: sealing each batch would sort for a few rows.
 _SMALLEST_SEGMENT: Final = 256
+# So each posting is sorted a few times in all, and few segments are asked for each term.
 _MERGED_AT_ONCE: Final = 8
 _LARGEST_SEGMENT: Final = 16384  # sorting its postings takes some 30 ms
 
@@ -46,6 +49,7 @@ class PostingSegment:
             return nowhere, nowhere
         places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
         first = self.offsets[places]
+        # Where another term stands, the span is empty.
         stop = np.where(self.terms[places] == terms, self.offsets[places + 1], first)
         return first, stop
 
@@ -58,33 +62,17 @@ class Posted:
     counts: Int32s
 
 
-class Postings:
+class Postings(Numbering):
     """Numbers terms and keeps their postings. One thread adds; any may read what was added."""
 
     def __init__(self) -> None:
-        self.vocabulary: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._tokens = GrowingArray(np.int32)
-        self._starts = GrowingArray(np.int64)
-        self._starts.extend(np.zeros(1))
+        super().__init__()
+        self._tokens, self._starts = GrowingArray(np.int32), GrowingArray(np.int64)
+        self._starts.extend(np.zeros(1, np.int64))
         self._segments: tuple[PostingSegment, ...] = ()
 
     def __len__(self) -> int:
         return len(self._starts) - 1
-
-    def number(self, term: str) -> int | None:
-        """The term's number; None if no row holds it."""
-        return self._numbers.get(term)
-
-    def numbered(self, term: str) -> int:
-        """The term's number, a new one for a new term."""
-        number = self._numbers.get(term)
-        if number is None:
-            # The term goes in first: a reader that finds the number must find the term.
-            number = len(self.vocabulary)
-            self.vocabulary.append(term)
-            self._numbers[term] = number
-        return number
 
     def extend(self, tokens: Int32s, lengths: Int64s) -> None:
         """Append rows of so many numbered terms each."""
@@ -122,6 +110,7 @@ class Postings:
             sealed = segment.stop
         rest = np.arange(sealed, count, dtype=np.int64)
         tokens, bounds = self.tokens_of(rest)
+        # Row and term in one number: one sort tells which rows hold which terms.
         pairs = np.unique((np.repeat(rest, np.diff(bounds)) << 32) | tokens)
         held = np.bincount(pairs & 0xFFFFFFFF, minlength=len(found))
         return found + held[: len(found)]
@@ -161,6 +150,7 @@ class Postings:
             segments.append(self._segment(sealed, sealed + size))
             sealed += size
             self._merge(segments)
+            # A new tuple: who is reading goes on with the one that they have.
             self._segments = tuple(segments)
 
     def _merge(self, segments: list[PostingSegment]) -> None:

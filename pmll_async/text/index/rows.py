@@ -15,10 +15,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.arrays import GrowingArray
 from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.numbering import Numbering
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
 from pmll_async.text.index.terms import date_terms, terms
+from pmll_async.values.arrays import GrowingArray
 
 FACTS: Final = "pmll"
 NONE: Final = -1
@@ -68,6 +69,7 @@ def carried(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts_in(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Others than text memory may have anything under that name.
     facts = context.get(FACTS)
     if isinstance(facts, Mapping) and isinstance(facts.get("text"), str):
         return facts
@@ -102,14 +104,12 @@ class TextRows:
 
     def __init__(self) -> None:
         self.postings = Postings()
-        self.speakers: list[str] = []
-        self.sessions: list[str] = []
-        self._speaker_numbers: dict[str, int] = {}
+        self._speakers, self._sessions = Numbering(), Numbering()
+        self.speakers, self.sessions = self._speakers.vocabulary, self._sessions.vocabulary
         self._speakers_by_word: dict[str, list[int]] = {}
-        self._session_numbers: dict[str, int] = {}
         self._speaker, self._session = GrowingArray(np.int32), GrowingArray(np.int32)
-        self._marks = GrowingArray(np.uint8)
         self._before, self._after = GrowingArray(np.int32), GrowingArray(np.int32)
+        self._marks = GrowingArray(np.uint8)
         self._last_in_session: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -151,6 +151,7 @@ class TextRows:
 
         An error, of `contexts` say, leaves nothing numbered.
         """
+        # All of them before any is numbered: reading may fail, numbering does not.
         every = [(said_in(context), at) for context, at in zip(contexts, timestamps, strict=True)]
         texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
         postings = self.postings
@@ -177,16 +178,22 @@ class TextRows:
 
     def adopt(self, block: RowBlock) -> None:
         """Number the names of a block that was read in an earlier life."""
-        for term in block.vocabulary:
-            self.postings.numbered(term)
-        for name in block.speakers:
-            self._new_speaker(name)
-        for name in block.sessions:
-            self._new_session(name)
+        adopted = (block.vocabulary, block.speakers, block.sessions)
+        numberings = (self.postings, self._speakers, self._sessions)
+        for names, numbering in zip(adopted, numberings, strict=True):
+            for name in names:
+                numbering.numbered(name)
 
     def add(self, block: RowBlock, chain: NDArray[np.bool_]) -> None:
-        """Append the rows; `chain` (n,) says which are no branches. A race is in one block."""
+        """Append the rows; `chain` (n,) says which are no branches. A race is in one block.
+
+        It was read, or adopted, just before.
+        """
         first = len(self)
+        unknown = len(self.speakers) - len(block.speakers)
+        for number, name in enumerate(block.speakers, unknown):
+            for word in set(words(name)):
+                self._speakers_by_word.setdefault(word, []).append(number)
         self.postings.extend(block.tokens, block.lengths)
         self._speaker.extend(block.speaker)
         self._session.extend(block.session)
@@ -206,6 +213,7 @@ class TextRows:
             previous = last.get(session, NONE)
             if is_on_chain:
                 if previous != NONE:
+                    # Where readers may look: who asks for an older state ignores later rows.
                     after[previous] = row
                 last[session] = row
             elif previous == winner != NONE:
@@ -214,33 +222,15 @@ class TextRows:
             before[row - first] = previous
         self._before.extend(np.array(before, np.int32))
 
-    # --- numbers -------------------------------------------------------------------------------
-
     def _number_speaker(self, said: Said) -> int:
         if said.text is None or said.speaker is None:
             return NONE
-        number = self._speaker_numbers.get(said.speaker)
-        return self._new_speaker(said.speaker) if number is None else number
-
-    def _new_speaker(self, name: str) -> int:
-        number = self._speaker_numbers[name] = len(self.speakers)
-        self.speakers.append(name)
-        for word in set(words(name)):
-            self._speakers_by_word.setdefault(word, []).append(number)
-        return number
+        return self._speakers.numbered(said.speaker)
 
     def _number_session(self, said: Said) -> int:
         if said.text is None:
             return NONE
-        if said.session is None:
-            return ALONE
-        number = self._session_numbers.get(said.session)
-        return self._new_session(said.session) if number is None else number
-
-    def _new_session(self, name: str) -> int:
-        number = self._session_numbers[name] = len(self.sessions)
-        self.sessions.append(name)
-        return number
+        return ALONE if said.session is None else self._sessions.numbered(said.session)
 
 
 def _marks_of(text: str) -> int:

@@ -35,6 +35,7 @@ _SAYINGS: Final = re.compile(
     r"|\bhave a (?:nice|good|great|lovely) (?:day|evening|weekend|time|one)\b",
     re.IGNORECASE,
 )
+# Asked for together with anything else, these would only find small talk.
 _SAYS_NOTHING: Final = FUNCTION_WORDS | frozenset(_GREETINGS.split())
 # Han, kana, Hangul, Thai, Lao, Khmer and Burmese.
 _UNSPACED: Final = re.compile(
@@ -45,7 +46,7 @@ _SYMBOLS: Final = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff]")
 _ANYTHING: Final = re.compile(r"\S")
 _LONGEST_TERM: Final = 64  # what is longer is no word; its beginning names it
 _MOST_WANTED: Final = 512  # a search looks at each of them in each of its candidates
-_CACHED_WORDS: Final = 1 << 16
+_CACHED_WORDS: Final = 1 << 16  # more than a language's common words
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
@@ -100,6 +101,7 @@ def question_terms(question: str) -> QuestionTerms:
 
 def _meant(question: str) -> Iterator[tuple[str, bool]]:
     """The first terms of a question, and whether each says nothing."""
+    # Written so, it is the month.
     says_nothing = _SAYS_NOTHING - {"may"} if "May" in question else _SAYS_NOTHING
     wanted: set[str] = set()
     for word in words(_SAYINGS.sub(" ", question)):

@@ -136,7 +136,7 @@ class CommitSums(NamedTuple):
 
 
 class QuerySums(NamedTuple):
-    """The desk's part of `LatticeStats`, field by field."""
+    """The queries' part of `LatticeStats`, field by field."""
 
     queries: int = 0
     query_batches: int = 0

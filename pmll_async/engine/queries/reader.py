@@ -9,14 +9,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.snapshot import Ints, Snapshot
 from pmll_async.engine.queries.context_index import ContextIndex
-from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
+from pmll_async.errors import CorruptionError, LineNotFoundError
+from pmll_async.loop.batcher import tried
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Hit, Index, RankQuery, Store, SupportsCosines
 from pmll_async.records.record import LineRecord, RaceRecord, Record
@@ -25,7 +26,6 @@ from pmll_async.values.contexts import FrozenDict, decode_context
 from pmll_async.values.filters import Filter
 from pmll_async.values.lines import Limits, MemoryLine, RaceOutcome
 
-Result = TypeVar("Result")
 _OBJECTS: Final = 8
 """Bytes that the objects of a context take for each of its canonical text; short items more."""
 _EMPTY: Final = 1024
@@ -114,7 +114,7 @@ class Reader:
         self, snapshot: Snapshot, questions: Sequence[Query]
     ) -> list[list[MemoryLine] | Exception]:
         """The lines for each question; one that meets damage fails alone."""
-        prepared = [_tried(self._rank_query, snapshot, question) for question in questions]
+        prepared = [tried(self._rank_query, snapshot, question) for question in questions]
         queries = [query for query in prepared if isinstance(query, RankQuery)]
         hits = iter(self._index.rank(snapshot.columns, queries))
         answers: list[list[MemoryLine] | Exception] = []
@@ -124,7 +124,7 @@ class Reader:
             if isinstance(query, Exception):
                 answers.append(query)
             else:
-                answers.append(_tried(self.ranked_lines, snapshot, next(hits)))
+                answers.append(tried(self.ranked_lines, snapshot, next(hits)))
         return answers
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
@@ -275,13 +275,6 @@ class Reader:
         if [line.anchor for line in record.lines] != anchors or record.t != timeline.times[n]:
             raise CorruptionError(self._store.path, 0, "holds another record than was stored", n)
         return record
-
-
-def _tried(function: Callable[..., Result], *args: object) -> Result | Exception:
-    try:
-        return function(*args)
-    except StoreError as exc:
-        return exc
 
 
 def _build(

@@ -50,6 +50,7 @@ PUBLIC_MODULES = {
     "pmll_async",
     "pmll_async.stores.jsonl.verify",
     "pmll_async.stores.memory",
+    "pmll_async.telemetry",
     "pmll_async.testing",
     "pmll_async.text",
 }

@@ -123,10 +123,14 @@ class RunSpans:
                 self._goal(event)
             case RunEnded():
                 self._run_ended(event)
-            case Proposed() | EffectBegun() | EffectDone():
-                if self._phase is not None:
-                    _within(self._phase, event)
+            case Proposed() if self._phase is not None:
+                self._phase.proposed(event)
+            case EffectBegun() if self._phase is not None:
+                self._phase.effect_begun(event)
+            case EffectDone() if self._phase is not None:
+                self._phase.effect_done(event)
             case _:
+                # What else is told changes no span.
                 pass
 
     def _phase_ended(self, event: Planned | PlanFailed | Acted | Reflected) -> None:
@@ -218,13 +222,3 @@ class RunSpans:
         self._end_phase(usage)
         self._end_levels(1, usage)
         self._levels[0].end(usage)
-
-
-def _within(phase: PhaseSpan, event: Proposed | EffectBegun | EffectDone) -> None:
-    match event:
-        case Proposed():
-            phase.proposed(event)
-        case EffectBegun():
-            phase.effect_begun(event)
-        case EffectDone():
-            phase.effect_done(event)

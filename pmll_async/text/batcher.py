@@ -64,18 +64,15 @@ class _Text:
     orders: list[_Order] = field(default_factory=list)
     taken: bool = False
 
-    def fulfil(self, vector: Float32) -> None:
+    def settle(self, outcome: Float32 | Exception) -> None:
         for order in self.orders:
             del order.missing[self.key]
-            order.found[self.key] = vector
+            if isinstance(outcome, Exception):
+                order.error = outcome
+            else:
+                order.found[self.key] = outcome
             if order.settled:
                 order.woken.set()
-
-    def fail(self, error: Exception) -> None:
-        for order in self.orders:
-            del order.missing[self.key]
-            order.error = error
-            order.woken.set()
 
 
 class EmbeddingBatcher:
@@ -115,10 +112,8 @@ class EmbeddingBatcher:
         order = self._order(keys, texts)
         if order.missing:
             await self._fulfil(order)
-        vectors = np.empty((len(keys), self._embedder.dim), dtype=np.float32)
-        for row, key in enumerate(keys):
-            vectors[row] = order.found[key]
-        return vectors
+        vectors = np.array([order.found[key] for key in keys], dtype=np.float32)
+        return vectors.reshape(len(keys), self._embedder.dim)
 
     def _order(self, keys: Sequence[bytes], texts: Sequence[str]) -> _Order:
         order = _Order()
@@ -256,9 +251,9 @@ class EmbeddingBatcher:
         for row, text in enumerate(batch):
             self._pending.pop(text.key, None)
             if isinstance(outcome, Exception):
-                text.fail(outcome)
+                text.settle(outcome)
             else:
-                text.fulfil(self._remember(text.key, outcome[row]))
+                text.settle(self._remember(text.key, outcome[row]))
         self._appoint()
 
     def _remember(self, key: bytes, vector: Float32) -> Float32:

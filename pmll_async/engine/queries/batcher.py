@@ -47,8 +47,9 @@ class QueryBatcher:
         self._answered = answered
         self._sums = QuerySums()
         self._budget = turn_budget(jobs.loop)
-        self._batches: Batcher[_Question, list[MemoryLine]]
-        self._batches = Batcher(jobs, self._answer, _BATCH, self._tally)
+        self._batches = Batcher[_Question, list[MemoryLine]](
+            jobs, self._answer, _BATCH, self._tally
+        )
 
     @property
     def sums(self) -> QuerySums:

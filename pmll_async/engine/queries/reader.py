@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -186,8 +187,7 @@ class Reader:
 
     def contexts(self, first: int, stop: int) -> Iterator[bytes]:
         """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
-        for piece in self._store.contexts(first, stop):
-            yield from piece
+        return chain.from_iterable(self._store.contexts(first, stop))
 
     def cosines(self, snapshot: Snapshot, vector: Float32, norm: float) -> Float32 | None:
         """The cosine of every index row to a vector; None if the index cannot tell."""

@@ -6,7 +6,6 @@ their own modules; importing this package opens nothing.
 
 from pmll_async.engine.events.events import BatchObserver as BatchObserver
 from pmll_async.engine.events.events import CommitEvent as CommitEvent
-from pmll_async.engine.events.events import EventsMissed as EventsMissed
 from pmll_async.engine.events.events import EventStream as EventStream
 from pmll_async.engine.events.events import LineDecayed as LineDecayed
 from pmll_async.engine.events.events import LineForgotten as LineForgotten
@@ -48,6 +47,7 @@ from pmll_async.errors import StoreMovedError as StoreMovedError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.lattice import Lattice as Lattice
+from pmll_async.loop.fanout import EventsMissed as EventsMissed
 from pmll_async.protocols import Recovery as Recovery
 from pmll_async.values.checks import journal_key as journal_key
 from pmll_async.values.concert import Concert as Concert

@@ -353,7 +353,7 @@ class Lattice(Openable, Readable):
         """What it did since it was opened; in any thread, and after closing, too."""
         if self._open is None:
             return LatticeStats()
-        return LatticeStats(*self._open.trace.sums, *self._open.services.desk.sums)
+        return LatticeStats(*self._open.trace.sums, *self._open.services.queries.sums)
 
     def observe(self, observer: BatchObserver) -> Callable[[], None]:
         """Call the observer with each batch, before its callers go on; stop by what this returns.

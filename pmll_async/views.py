@@ -50,7 +50,7 @@ class Readable(ABC):
 
     @abstractmethod
     def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
-        """What the desk is told: the state, or None for the newest at that moment."""
+        """What the batcher is told: the state, or None for the newest at that moment."""
 
     @abstractmethod
     def _now(self) -> float:
@@ -117,10 +117,10 @@ class Readable(ABC):
             matching, slow = None, matching
         question = Query(vector, norm, limit, when, matching, floor=floor, branches=with_branches)
         if slow is None:
-            return await services.desk.ask(question, self._pinned(snapshot))
+            return await services.queries.ask(question, self._pinned(snapshot))
         with services.jobs.going_on():
             rows = await _rows(services, snapshot, slow)
-            return await services.desk.ask(replace(question, rows=rows), snapshot)
+            return await services.queries.ask(replace(question, rows=rows), snapshot)
 
     async def bias_vector(
         self,

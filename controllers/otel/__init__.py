@@ -4,13 +4,9 @@ Spans and metrics go to the providers that the application has set up, or hands 
 SDK there are none, at nearly no cost. Nothing is set globally.
 """
 
-try:
-    import opentelemetry.trace  # noqa: F401  # says which package is missing, and what to install
-except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"telemetry needs {exc.name}: pip install 'pmll-async[otel]'", name=exc.name
-    ) from exc
+# First, since it says what to install where OpenTelemetry is missing.
+from pmll_async.telemetry import LatticeTelemetry as LatticeTelemetry
 
 from .telemetry import Telemetry as Telemetry
 
-__all__ = ["Telemetry"]
+__all__ = ["LatticeTelemetry", "Telemetry"]

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, get_current_span
 from pmll_async import RaceOutcome
 
 from .. import EffectBegun, EffectDone, Outcome, PhaseStarted, Proposed, Usage
-from .spans import Attributes, OpenSpan, Pen
+from .spans import Attributes, OpenSpan, SpanWriter
 
 
 @dataclass(slots=True, eq=False)
@@ -26,20 +26,20 @@ class _Runner:
 class PhaseSpan:
     """A phase under way; while it is, its span is the current one where its steps are called."""
 
-    pen: Pen
+    writer: SpanWriter
     opened: OpenSpan
     runners: list[_Runner] = field(default_factory=list)
     effects: list[tuple[str, OpenSpan]] = field(default_factory=list)
 
     @classmethod
-    def begun(cls, pen: Pen, parent: OpenSpan, event: PhaseStarted) -> PhaseSpan:
+    def begun(cls, writer: SpanWriter, parent: OpenSpan, event: PhaseStarted) -> PhaseSpan:
         """From now on, in this task and those that it starts."""
         attributes: Attributes = {"pmll.cycle": event.cycle, "pmll.attempt": event.attempt}
         if len(event.names) == 1:
             attributes["pmll.step"] = event.names[0]
-        opened = pen.open(f"pmll.{event.stage}", parent.context, event.usage, attributes)
+        opened = writer.open(f"pmll.{event.stage}", parent.context, event.usage, attributes)
         opened.enter()
-        return cls(pen, opened)
+        return cls(writer, opened)
 
     def proposed(self, event: Proposed) -> None:
         """An act has returned or failed."""
@@ -52,7 +52,7 @@ class PhaseSpan:
         span = self._candidate(attributes)
         if event.failure is not None:
             span.set_attribute("pmll.candidate.status", "failed")
-            self.pen.fail(span, None, (event.failure,))
+            self.writer.fail(span, None, (event.failure,))
         self.runners.append(_Runner(event.name, span, time.time_ns()))
 
     def raced(self, outcome: Outcome) -> None:
@@ -65,10 +65,9 @@ class PhaseSpan:
 
     def effect_begun(self, event: EffectBegun) -> None:
         """What the effect does is inside its span."""
-        commit = self.pen.commits.find(event.anchor)
         attributes: Attributes = {"pmll.effect": event.name}
         context = self.opened.context
-        effect = self.pen.open("pmll.effect", context, event.usage, attributes, commit)
+        effect = self.writer.open("pmll.effect", context, event.usage, attributes, event.anchor)
         self.effects.append((event.name, effect))
         effect.enter()
 
@@ -76,7 +75,7 @@ class PhaseSpan:
         """The effect took place, now or before."""
         if event.known:
             known: Attributes = {"pmll.effect": event.name, "pmll.effect.known": True}
-            self.pen.open("pmll.effect", self.opened.context, event.usage, known).span.end()
+            self.writer.open("pmll.effect", self.opened.context, event.usage, known).span.end()
             return
         same = [effect for name, effect in self.effects if name == event.name]
         if not same:
@@ -85,7 +84,7 @@ class PhaseSpan:
         current = get_current_span()
         effect = next((own for own in same if own.span is current), same[0])
         self.effects.remove((event.name, effect))
-        self.pen.commit(self.pen.commits.find(event.anchor), effect)
+        self.writer.commit(event.anchor, effect)
         effect.leave()
         effect.end(event.usage)
 
@@ -101,7 +100,9 @@ class PhaseSpan:
 
     def _candidate(self, attributes: Attributes) -> Span:
         # All acts begin with their phase: nobody tells when a single one does.
-        return self.pen.start("pmll.candidate", self.opened.context, self.opened.began, attributes)
+        return self.writer.start(
+            "pmll.candidate", self.opened.context, self.opened.began, attributes
+        )
 
 
 def _place(outcome: RaceOutcome, runners: list[_Runner]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from opentelemetry.context import get_current
 from opentelemetry.trace import Tracer
 
+from pmll_async.telemetry import Commits
+
 from .. import (
     Acted,
     EffectBegun,
@@ -31,9 +33,8 @@ from .. import (
     Usage,
 )
 from ..reports.documents import verdict_name
-from .commits import Commit, Commits
 from .phases import PhaseSpan
-from .spans import Attributes, OpenSpan, Pen, difference
+from .spans import Attributes, OpenSpan, SpanWriter, difference
 
 
 @dataclass(slots=True, eq=False)
@@ -62,17 +63,18 @@ class RunSpans:
         self, tracer: Tracer, commits: Commits, event: RunStarted | RunResumed, *, content: bool
     ) -> None:
         self.run_id = event.run_id
-        self._pen = Pen(tracer, commits, event.run_id, content)
+        self._writer = SpanWriter(tracer, commits, event.run_id, content)
         self._began = time.perf_counter()
         self._phase: PhaseSpan | None = None
         self._unwatch: Callable[[], object] | None = None
         attributes: Attributes = {"gen_ai.operation.name": "invoke_agent"}
         if isinstance(event, RunResumed):
             attributes["pmll.run.resumed"] = event.times
-        commit = commits.find(event.anchor)
         # Inside whatever is current where the run was started, such as a request to a server.
-        self._root = self._pen.open("pmll.run", get_current(), event.usage, attributes, commit)
-        self._pen.say(self._root, "pmll.goal.text", event.goal)
+        self._root = self._writer.open(
+            "pmll.run", get_current(), event.usage, attributes, event.anchor
+        )
+        self._writer.say(self._root, "pmll.goal.text", event.goal)
         self._levels = [_Level(event.goal, self._root)]
         self._is_traced = self._root.span.get_span_context().is_valid
 
@@ -114,23 +116,27 @@ class RunSpans:
         match event:
             case PhaseStarted():
                 self._end_phase(event.usage)
-                self._phase = PhaseSpan.begun(self._pen, self._cycle(event), event)
+                self._phase = PhaseSpan.begun(self._writer, self._cycle(event), event)
             case Planned() | PlanFailed() | Acted() | Reflected():
                 self._phase_ended(event)
             case GoalStarted() | GoalEnded():
                 self._goal(event)
             case RunEnded():
                 self._run_ended(event)
-            case Proposed() | EffectBegun() | EffectDone():
-                if self._phase is not None:
-                    _within(self._phase, event)
+            case Proposed() if self._phase is not None:
+                self._phase.proposed(event)
+            case EffectBegun() if self._phase is not None:
+                self._phase.effect_begun(event)
+            case EffectDone() if self._phase is not None:
+                self._phase.effect_done(event)
             case _:
+                # What else is told changes no span.
                 pass
 
     def _phase_ended(self, event: Planned | PlanFailed | Acted | Reflected) -> None:
         phase = self._phase
         if phase is not None:
-            self._pen.commit(self._pen.commits.find(event.anchor), phase.opened)
+            self._writer.commit(event.anchor, phase.opened)
             phase.opened.span.set_attribute("pmll.anchor", event.anchor)
             self._came_out(phase, event)
             self._end_phase(event.usage)
@@ -140,40 +146,39 @@ class RunSpans:
     def _came_out(self, phase: PhaseSpan, event: Planned | PlanFailed | Acted | Reflected) -> None:
         match event:
             case Planned(plan=plan):
-                self._pen.say(phase.opened, "pmll.text", plan.text)
+                self._writer.say(phase.opened, "pmll.text", plan.text)
             case Reflected(verdict=verdict):
                 phase.opened.span.set_attribute("pmll.verdict", verdict_name(verdict))
-                self._pen.say(phase.opened, "pmll.text", verdict.text)
+                self._writer.say(phase.opened, "pmll.text", verdict.text)
             case Acted(outcome=outcome):
                 phase.raced(outcome)
         if isinstance(event, PlanFailed | Acted) and isinstance(event.outcome, Failed):
-            self._pen.fail(phase.opened.span, event.outcome.error, event.outcome.failures)
+            self._writer.fail(phase.opened.span, event.outcome.error, event.outcome.failures)
 
     def _goal(self, event: GoalStarted | GoalEnded) -> None:
-        commit = self._pen.commits.find(event.anchor)
         if isinstance(event, GoalStarted):
-            self._level(event, commit)
+            self._level(event, event.anchor)
             return
         level = self._level(event)
         level.end_cycle(event.usage)
-        self._pen.commit(commit, level.opened)
+        self._writer.commit(event.anchor, level.opened)
         level.opened.span.set_attribute("pmll.goal.status", event.result.status)
-        self._pen.say(level.opened, "pmll.text", event.result.text)
+        self._writer.say(level.opened, "pmll.text", event.result.text)
         self._end_levels(len(event.goals) - 1, event.usage)
 
     def _run_ended(self, event: RunEnded) -> None:
         result, root = event.result, self._root
-        self._pen.commit(self._pen.commits.find(event.anchor), root)
+        self._writer.commit(event.anchor, root)
         root.span.set_attribute("pmll.anchor", event.anchor)
         root.span.set_attribute("pmll.run.status", result.status)
         root.span.set_attribute("pmll.run.cycles", result.cycles)
         if result.reason:
-            self._pen.say(root, "pmll.run.reason", result.reason)
-        self._pen.say(root, "pmll.text", result.text)
+            self._writer.say(root, "pmll.run.reason", result.reason)
+        self._writer.say(root, "pmll.text", result.text)
         if result.status == "failed":
-            self._pen.fail(root.span, result.error)
+            self._writer.fail(root.span, result.error)
             if self._phase is not None:
-                self._pen.fail(self._phase.opened.span, result.error)
+                self._writer.fail(self._phase.opened.span, result.error)
         spent = difference(event.usage, root.usage)
         if spent:
             root.span.set_attribute("gen_ai.usage.input_tokens", spent.input_tokens)
@@ -182,15 +187,15 @@ class RunSpans:
 
     # --- where it stands -----------------------------------------------------------------------
 
-    def _level(self, event: Event, commit: Commit | None = None) -> _Level:
+    def _level(self, event: Event, anchor: str = "") -> _Level:
         """The goal at hand; opened here where a resume begins in the middle of it."""
         goals = event.goals
         self._end_levels(len(goals), event.usage)
         for depth in range(len(self._levels), len(goals)):
             above = self._levels[-1].cycle or self._levels[-1].opened
             attributes: Attributes = {"pmll.goal.depth": depth}
-            opened = self._pen.open("pmll.goal", above.context, event.usage, attributes, commit)
-            self._pen.say(opened, "pmll.goal.text", goals[depth])
+            opened = self._writer.open("pmll.goal", above.context, event.usage, attributes, anchor)
+            self._writer.say(opened, "pmll.goal.text", goals[depth])
             self._levels.append(_Level(goals[depth], opened))
         return self._levels[-1]
 
@@ -204,7 +209,7 @@ class RunSpans:
             level.end_cycle(event.usage)
             attributes: Attributes = {"pmll.cycle": event.cycle}
             context = level.opened.context
-            level.cycle = self._pen.open("pmll.cycle", context, event.usage, attributes)
+            level.cycle = self._writer.open("pmll.cycle", context, event.usage, attributes)
             level.number = event.cycle
         return level.cycle
 
@@ -217,13 +222,3 @@ class RunSpans:
         self._end_phase(usage)
         self._end_levels(1, usage)
         self._levels[0].end(usage)
-
-
-def _within(phase: PhaseSpan, event: Proposed | EffectBegun | EffectDone) -> None:
-    match event:
-        case Proposed():
-            phase.proposed(event)
-        case EffectBegun():
-            phase.effect_begun(event)
-        case EffectDone():
-            phase.effect_done(event)

@@ -19,10 +19,10 @@ from opentelemetry.trace import (
 )
 
 from pmll_async import CandidateFailure
+from pmll_async.telemetry import Commit, Commits
 
 from .. import Usage
 from ..calling import message_of
-from .commits import Commit, Commits
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
 
@@ -65,7 +65,7 @@ class OpenSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class SpanWriter:
     """Writes the spans of one run; with `content` also what was said."""
 
     tracer: Tracer
@@ -79,34 +79,23 @@ class Pen:
         return self.tracer.start_span(name, parent, attributes=attributes, start_time=began)
 
     def open(
-        self,
-        name: str,
-        parent: Context,
-        usage: Usage,
-        attributes: Attributes,
-        commit: Commit | None = None,
+        self, name: str, parent: Context, usage: Usage, attributes: Attributes, anchor: str = ""
     ) -> OpenSpan:
-        """A span from now on, or from the commit on that it begins with."""
+        """A span from now on, or from the commit of that anchor on, with which it begins."""
+        commit = self.commits.find(anchor)
         began = time.time_ns() if commit is None else commit.began
         span = self.start(name, parent, began, attributes)
         opened = OpenSpan(span, set_span_in_context(span, parent), began, usage)
-        self.commit(commit, opened)
+        self._write_commit(commit, opened)
         return opened
 
-    def commit(self, commit: Commit | None, within: OpenSpan) -> None:
-        """A commit's span, unless it was before the span that it belongs to."""
-        if commit is None or commit.began < within.began:
-            return
-        batch = commit.batch
-        attributes: Attributes = {
-            "pmll.anchor": commit.anchor,
-            "pmll.revision": commit.revision,
-            "pmll.commit.batch.size": len(batch.anchors),
-            "pmll.commit.wait": batch.waited,
-            "pmll.commit.deciding": batch.deciding,
-            "pmll.commit.writing": batch.writing,
-        }
-        self.start("pmll.commit", within.context, commit.began, attributes).end(commit.ended)
+    def commit(self, anchor: str, within: OpenSpan) -> None:
+        """The span of the anchor's commit, unless that was before the span that it belongs to."""
+        self._write_commit(self.commits.find(anchor), within)
+
+    def _write_commit(self, commit: Commit | None, within: OpenSpan) -> None:
+        if commit is not None and commit.began >= within.began:
+            commit.write_span(self.tracer, within.context, {"pmll.run.id": self.run_id})
 
     def say(self, opened: OpenSpan, name: str, text: str) -> None:
         """Write down a text, if texts are wanted."""

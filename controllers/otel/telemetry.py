@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import TracerProvider, get_tracer
 
-from pmll_async import Batch, CommitBatch, Lattice
+from pmll_async import Lattice
+from pmll_async.telemetry import SCOPE, Commits, LatticeTelemetry
 
 from .. import Event, RunEnded, RunResumed, RunStarted
-from .commits import Commits
-from .meters import Meters
 from .runs import RunSpans
 
-SCOPE: Final = "pmll-async"
-"""What the tracer and the meter are called."""
-
 _MOST_RUNS: Final = 1024
+"""Runs that are followed at once: of one that is lost without a word nobody tells the end."""
+
+# The default bounds are for milliseconds; a run may take an hour.
+_SECONDS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0)
 
 
 class Telemetry:
@@ -45,14 +43,19 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self._tracer = get_tracer(SCOPE, tracer_provider=tracer_provider)
-        self._meters = Meters(get_meter(SCOPE, meter_provider=meter_provider), name)
+        self._labels = {"pmll.lattice.name": name} if name else {}
+        self._duration = get_meter(SCOPE, meter_provider=meter_provider).create_histogram(
+            "pmll.run.duration",
+            "s",
+            "Runs from their start, or a resume, to their end or pause.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
         self._content = content
-        self._commits = Commits()
         self._runs: OrderedDict[str, RunSpans] = OrderedDict()
-        self._stop: Callable[[], None] | None = None
+        self._lattice: LatticeTelemetry | None = None
         if lattice is not None:
-            self._stop = lattice.observe(partial(self._happened, lattice))
-            self._meters.begin(lattice.stats)
+            self._lattice = LatticeTelemetry(lattice, name=name, meter_provider=meter_provider)
+        self._commits = Commits() if self._lattice is None else self._lattice.commits
 
     def __call__(self, event: Event) -> None:
         """Take an event in; on the loop of the run that tells it."""
@@ -64,14 +67,15 @@ class Telemetry:
         spans.take(event)
         if isinstance(event, RunEnded):
             self._forget(spans)
-            self._meters.run_ended(event.result.status, spans.seconds)
+            labels = {**self._labels, "pmll.run.status": event.result.status}
+            self._duration.record(spans.seconds, labels)
 
     def close(self) -> None:
         """End the spans of all runs that are still under way, and leave the lattice alone."""
         for spans in [*self._runs.values()]:
             self._abandon(spans)
-        if self._stop is not None:
-            self._stop()
+        if self._lattice is not None:
+            self._lattice.close()
 
     def _begin(self, event: RunStarted | RunResumed) -> None:
         known = self._runs.get(event.run_id)
@@ -91,13 +95,6 @@ class Telemetry:
         spans.unwatch()
         if self._runs.get(spans.run_id) is spans:
             del self._runs[spans.run_id]
-
-    def _happened(self, lattice: Lattice, batch: Batch) -> None:
-        if isinstance(batch, CommitBatch):
-            self._commits.add(batch)
-            self._meters.committed(batch, lattice.stats)
-        else:
-            self._meters.queried(batch)
 
 
 def _task() -> asyncio.Task[Any] | None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Final, Self
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from pmll_async import EventsMissed
+from pmll_async.loop.fanout import BufferedListener, Fanout
 
 from ..events import Event, RunResult
 
@@ -21,54 +16,12 @@ BUFFERED_EVENTS: Final = 64
 _LISTENED_EVENTS: Final = 1024
 
 
-class Listener:
+class Listener(BufferedListener[Event]):
     """One more reader of a run's events, from the block's beginning on; the run never waits for it.
 
-    Beyond `size` events the oldest are dropped, and an `EventsMissed` says how many. Ends when the
+    Beyond its buffer the oldest are dropped, and an `EventsMissed` says how many. Ends when the
     run does.
     """
-
-    def __init__(self, run: RunStream, size: int) -> None:
-        self._run, self._size = run, size
-        self._events: deque[Event] = deque()
-        self._missed = 0
-        self._changed = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        self._run._listeners.append(self)  # noqa: SLF001  # two halves of one thing
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._run._listeners.remove(self)  # noqa: SLF001  # as above
-
-    def __aiter__(self) -> AsyncIterator[Event | EventsMissed]:
-        return self
-
-    async def __anext__(self) -> Event | EventsMissed:
-        while True:
-            if self._missed:
-                missed, self._missed = self._missed, 0
-                return EventsMissed(missed)
-            if self._events:
-                return self._events.popleft()
-            if self._run.is_over:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-
-    def offer(self, event: Event | None) -> None:
-        """Take an event in; None tells that there will be no more."""
-        if event is not None:
-            self._events.append(event)
-            if len(self._events) > self._size:
-                self._events.popleft()
-                self._missed += 1
-        self._changed.set()
 
 
 class RunStream:
@@ -78,12 +31,10 @@ class RunStream:
     """
 
     def __init__(self) -> None:
-        send, receive = anyio.create_memory_object_stream[Event](BUFFERED_EVENTS)
-        self._send: MemoryObjectSendStream[Event] = send
-        self._receive: MemoryObjectReceiveStream[Event] = receive
-        self._listeners: list[Listener] = []
+        self._send, self._receive = anyio.create_memory_object_stream[Event](BUFFERED_EVENTS)
+        self._beside = Fanout[Event]()
         self._result: RunResult | None = None
-        self._is_over = self._has_raised = False
+        self._has_raised = False
         self.run_id = ""
 
     @property
@@ -94,13 +45,13 @@ class RunStream:
     @property
     def is_over(self) -> bool:
         """Whether no more events will come."""
-        return self._is_over
+        return self._beside.has_ended
 
     def listen(self, *, buffer: int = _LISTENED_EVENTS) -> Listener:
         """One more reader: ``async with run.listen() as events``."""
         if buffer < 1:
             raise ValueError(f"buffer is at least 1, not {buffer}")
-        return Listener(self, buffer)
+        return Listener(self._beside, buffer)
 
     async def wait(self) -> RunResult | None:
         """Read what is left and return how the run ended; raises what it failed with."""
@@ -125,16 +76,14 @@ class RunStream:
 
     async def emit(self, event: Event) -> None:
         """Pass an event on; waits for the reader when it is far behind."""
-        for listener in self._listeners:
-            listener.offer(event)
+        self._beside.tell((event,))
         await self._send.send(event)
 
     def end(self, result: RunResult | None) -> None:
         """There will be no more events."""
-        self._result, self._is_over = result, True
+        self._result = result
         self._send.close()
-        for listener in self._listeners:
-            listener.offer(None)
+        self._beside.end()
 
     def close(self) -> None:
         """Nobody reads any more."""

@@ -182,7 +182,7 @@ class Opened:
     async def end(self) -> None:
         """Answer what was accepted, then close everything."""
         try:
-            await self.services.desk.drained()
+            await self.services.queries.drained()
             await self.services.jobs.close()
             await self.trace.close()
         finally:
@@ -220,7 +220,7 @@ def assemble(
         forget=holding.forget,
         services=Services(
             reader=reader,
-            desk=QueryBatcher(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
+            queries=QueryBatcher(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
             filters=FilterBatcher(reader, jobs),
             jobs=jobs,
             ledger=ledger,

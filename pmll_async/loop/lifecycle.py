@@ -7,7 +7,6 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 from weakref import finalize
 
@@ -29,12 +28,7 @@ class Openable(ABC):
     async def __aenter__(self) -> Self:
         return await self._opened()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The embedding desk: callers who wait together share calls of the embedder, one call at a time.
+"""Embedding: callers who wait together share calls of the embedder, one call at a time.
 
 No task runs here. One of the callers that wait leads: it takes texts from all of them in turn, has
 them embedded, and goes on while its own are missing; then the next leads. A batch that is computed
@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from pmll_async.errors import InvalidVectorError, copy_error
+from pmll_async.loop.batcher import tried
+from pmll_async.loop.breathing import TURN, turn_budget
 from pmll_async.loop.jobs import running_loop
 from pmll_async.protocols import AsyncEmbedder, Embedder, QuickEmbedder
 from pmll_async.values.concert import Float32
@@ -62,18 +64,15 @@ class _Text:
     orders: list[_Order] = field(default_factory=list)
     taken: bool = False
 
-    def fulfil(self, vector: Float32) -> None:
+    def settle(self, outcome: Float32 | Exception) -> None:
         for order in self.orders:
             del order.missing[self.key]
-            order.found[self.key] = vector
+            if isinstance(outcome, Exception):
+                order.error = outcome
+            else:
+                order.found[self.key] = outcome
             if order.settled:
                 order.woken.set()
-
-    def fail(self, error: Exception) -> None:
-        for order in self.orders:
-            del order.missing[self.key]
-            order.error = error
-            order.woken.set()
 
 
 class EmbeddingBatcher:
@@ -101,7 +100,6 @@ class EmbeddingBatcher:
         self._rotation: OrderedDict[_Order, None] = OrderedDict()
         self._leader: _Order | None = None
         self._busy = False
-        self._turn_is_spent = False
 
     async def embed(self, texts: Sequence[str]) -> Float32:
         """Vectors (len(texts), dim), the caller's own; equal texts are computed once.
@@ -114,10 +112,8 @@ class EmbeddingBatcher:
         order = self._order(keys, texts)
         if order.missing:
             await self._fulfil(order)
-        vectors = np.empty((len(keys), self._embedder.dim), dtype=np.float32)
-        for row, key in enumerate(keys):
-            vectors[row] = order.found[key]
-        return vectors
+        vectors = np.array([order.found[key] for key in keys], dtype=np.float32)
+        return vectors.reshape(len(keys), self._embedder.dim)
 
     def _order(self, keys: Sequence[bytes], texts: Sequence[str]) -> _Order:
         order = _Order()
@@ -151,19 +147,17 @@ class EmbeddingBatcher:
             raise copy_error(order.error)
 
     def _has_room_for(self, order: _Order, embedder: QuickEmbedder) -> bool:
-        """Whether this takes less than a hop, and nothing else was embedded in this turn."""
-        idle = not (self._busy or self._pending or self._turn_is_spent)
-        return idle and embedder.quick([text.text for text in order.missing.values()])
+        """Whether this takes less than a hop to a thread, and nobody has used the turn yet."""
+        if self._busy or self._pending:
+            return False
+        quick = embedder.quick([text.text for text in order.missing.values()])
+        # How long it takes, only the embedder knows: one text has the turn to itself.
+        return quick and turn_budget(running_loop()).take(TURN)
 
     def _embed_here(self, order: _Order, embedder: QuickEmbedder) -> None:
-        self._turn_is_spent = True
-        running_loop().call_soon(self._next_turn)
         batch = list(order.missing.values())
         for text, vector in zip(batch, _embedded(embedder, batch), strict=True):
             order.found[text.key] = self._remember(text.key, vector)
-
-    def _next_turn(self) -> None:
-        self._turn_is_spent = False
 
     def _enter(self, order: _Order) -> None:
         for key, text in order.missing.items():
@@ -245,10 +239,7 @@ class EmbeddingBatcher:
         """In the worker thread. Nobody may be left to take the results, so they are sent."""
         outcome: Float32 | Exception = RuntimeError("the embedder was stopped")
         try:
-            outcome = _embedded(embedder, batch)
-        # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
-            outcome = exc
+            outcome = tried(_embedded, embedder, batch)
         finally:
             # A loop that is closed has nobody left who waits.
             with suppress(RuntimeError):
@@ -260,9 +251,9 @@ class EmbeddingBatcher:
         for row, text in enumerate(batch):
             self._pending.pop(text.key, None)
             if isinstance(outcome, Exception):
-                text.fail(outcome)
+                text.settle(outcome)
             else:
-                text.fulfil(self._remember(text.key, outcome[row]))
+                text.settle(self._remember(text.key, outcome[row]))
         self._appoint()
 
     def _remember(self, key: bytes, vector: Float32) -> Float32:

@@ -40,7 +40,7 @@ async def test_a_query_cut_at_any_step_disturbs_no_other(lattice: Lattice, way: 
 
 
 @pytest.mark.usefixtures("large")
-async def test_a_query_cut_while_it_reads_leaves_the_desk_at_work(
+async def test_a_query_cut_while_it_reads_leaves_the_others_at_work(
     lattice: Lattice, store: SpyStore
 ) -> None:
     gate = Gate()

@@ -129,8 +129,8 @@ async def test_queries_that_wait_together_are_one_product(
     async with lattice:
         await lattice.put(axis(0))
         alone = await lattice.query(near(0, 0.5), k=1)
-        # An answer may be there before the desk knows that its job has ended.
-        await lattice._open.services.desk.drained()
+        # An answer may be there before the batcher knows that its job has ended.
+        await lattice._open.services.queries.drained()
         together = await asyncio.gather(*(lattice.query(near(0, 0.5), k=1) for _ in range(20)))
         assert all(lines == alone for lines in together)
         # The first goes at once, what comes while it is under way is one batch.

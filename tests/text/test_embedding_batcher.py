@@ -1,4 +1,4 @@
-"""The embedding desk: shared calls, one at a time, fair, cached, and unharmed by who goes away."""
+"""Embedding: shared calls, one at a time, fair, cached, and unharmed by who goes away."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.values.concert import Float32
 
 
-def desk_of(
+def batcher_of(
     embedder: Embedder | AsyncEmbedder, *, cached: int = 4096, batch: int | None = 4
 ) -> EmbeddingBatcher:
     return EmbeddingBatcher(embedder, Jobs().run, cached=cached, batch=batch)
 
 
-def is_idle(desk: EmbeddingBatcher) -> bool:
+def is_idle(batcher: EmbeddingBatcher) -> bool:
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    return not (desk._pending or desk._rotation or desk._leader or desk._busy or others)
+    return not (batcher._pending or batcher._rotation or batcher._leader or batcher._busy or others)
 
 
-def start(desk: EmbeddingBatcher, texts: Sequence[str]) -> asyncio.Task[Float32]:
-    return asyncio.create_task(desk.embed(texts))
+def start(batcher: EmbeddingBatcher, texts: Sequence[str]) -> asyncio.Task[Float32]:
+    return asyncio.create_task(batcher.embed(texts))
 
 
 async def cancelled(*tasks: asyncio.Task[Float32]) -> None:
@@ -53,74 +53,74 @@ async def cancelled(*tasks: asyncio.Task[Float32]) -> None:
 async def test_vectors_are_the_embedders_in_the_order_of_the_texts() -> None:
     texts = [f"text {n % 7}" for n in range(20)]
     embedder = FreeEmbedder()
-    desk = desk_of(embedder)
-    assert same(await desk.embed(texts), texts)
-    assert is_idle(desk)
+    batcher = batcher_of(embedder)
+    assert same(await batcher.embed(texts), texts)
+    assert is_idle(batcher)
     assert threading.get_ident() not in embedder.threads
 
 
 async def test_no_text_needs_no_call() -> None:
     embedder = FreeEmbedder()
-    assert (await desk_of(embedder).embed([])).shape == (0, DIM)
+    assert (await batcher_of(embedder).embed([])).shape == (0, DIM)
     assert embedder.calls == []
 
 
 async def test_a_string_is_no_list_of_texts() -> None:
     with pytest.raises(InvalidInputError, match="embed takes a list of texts"):
-        await desk_of(FreeEmbedder()).embed("one text")
+        await batcher_of(FreeEmbedder()).embed("one text")
 
 
 async def test_lone_surrogates_are_texts_too() -> None:
-    assert same(await desk_of(FreeEmbedder()).embed(["\ud800"]), ["\ud800"])
+    assert same(await batcher_of(FreeEmbedder()).embed(["\ud800"]), ["\ud800"])
 
 
 async def test_equal_texts_are_computed_once() -> None:
     embedder = FreeEmbedder()
-    desk = desk_of(embedder)
-    await desk.embed(["a", "b", "a"])
-    await desk.embed(["b", "c"])
+    batcher = batcher_of(embedder)
+    await batcher.embed(["a", "b", "a"])
+    await batcher.embed(["b", "c"])
     assert embedder.calls == [["a", "b"], ["c"]]
 
 
 async def test_what_a_caller_does_to_its_vectors_stays_with_it() -> None:
-    desk = desk_of(FreeEmbedder())
-    first = await desk.embed(["a"])
+    batcher = batcher_of(FreeEmbedder())
+    first = await batcher.embed(["a"])
     first[:] = 0.0
-    assert same(await desk.embed(["a"]), ["a"])
+    assert same(await batcher.embed(["a"]), ["a"])
 
 
 async def test_the_least_recently_used_is_forgotten_first() -> None:
     embedder = FreeEmbedder()
-    desk = desk_of(embedder, cached=2)
+    batcher = batcher_of(embedder, cached=2)
     for text in ["a", "b", "a", "c", "a", "b"]:
-        assert same(await desk.embed([text]), [text])
+        assert same(await batcher.embed([text]), [text])
     assert embedder.calls == [["a"], ["b"], ["c"], ["b"]]
 
 
 async def test_a_call_larger_than_the_cache_gets_all_of_its_vectors() -> None:
     texts = [f"text {n}" for n in range(20)]
-    assert same(await desk_of(FreeEmbedder(), cached=3).embed(texts), texts)
+    assert same(await batcher_of(FreeEmbedder(), cached=3).embed(texts), texts)
 
 
 async def test_callers_who_wait_together_share_a_call() -> None:
     embedder = HeldEmbedder()
-    desk = desk_of(embedder)
-    tasks = [start(desk, [text]) for text in ["a", "b", "c", "d"]]
+    batcher = batcher_of(embedder)
+    tasks = [start(batcher, [text]) for text in ["a", "b", "c", "d"]]
     assert await embedder.begun.get() == ["a"]
     await turns()
     embedder.let(2)
     assert await embedder.begun.get() == ["b", "c", "d"]
     for task, text in zip(tasks, ["a", "b", "c", "d"], strict=True):
         assert same(await task, [text])
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_a_text_under_way_is_not_computed_again() -> None:
     embedder = HeldEmbedder()
-    desk = desk_of(embedder)
-    first = start(desk, ["a"])
+    batcher = batcher_of(embedder)
+    first = start(batcher, ["a"])
     await embedder.begun.get()
-    second = start(desk, ["a", "b"])
+    second = start(batcher, ["a", "b"])
     await turns()
     embedder.let(2)
     assert same(await first, ["a"])
@@ -130,10 +130,10 @@ async def test_a_text_under_way_is_not_computed_again() -> None:
 
 async def test_a_large_call_lets_small_ones_through() -> None:
     embedder = HeldEmbedder()
-    desk = desk_of(embedder)
-    large = start(desk, [f"large {n}" for n in range(40)])
+    batcher = batcher_of(embedder)
+    large = start(batcher, [f"large {n}" for n in range(40)])
     await embedder.begun.get()
-    small = start(desk, ["small"])
+    small = start(batcher, ["small"])
     await turns()
     embedder.let(2)
     assert same(await small, ["small"])
@@ -141,14 +141,14 @@ async def test_a_large_call_lets_small_ones_through() -> None:
     assert not large.done()
     embedder.let(100)
     assert same(await large, [f"large {n}" for n in range(40)])
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_no_call_begins_before_the_last_has_ended() -> None:
     embedder = FreeEmbedder()
-    desk = desk_of(embedder)
+    batcher = batcher_of(embedder)
     texts = [f"text {n}" for n in range(64)]
-    await asyncio.gather(*(desk.embed(texts[n : n + 5]) for n in range(60)))
+    await asyncio.gather(*(batcher.embed(texts[n : n + 5]) for n in range(60)))
     assert embedder.most_at_once == 1
     assert all(len(call) <= 4 for call in embedder.calls)
     assert sum(map(len, embedder.calls)) == 64
@@ -156,26 +156,26 @@ async def test_no_call_begins_before_the_last_has_ended() -> None:
 
 async def test_a_cancelled_leader_leaves_its_batch_to_the_others() -> None:
     embedder = HeldEmbedder()
-    desk = desk_of(embedder)
-    first = start(desk, ["a", "b", "c", "d", "e", "f"])
+    batcher = batcher_of(embedder)
+    first = start(batcher, ["a", "b", "c", "d", "e", "f"])
     assert await embedder.begun.get() == ["a", "b", "c", "d"]
-    second = start(desk, ["d", "x"])
+    second = start(batcher, ["d", "x"])
     await turns()
     await cancelled(first)
     assert not second.done()
     embedder.let(2)
     assert same(await second, ["d", "x"])
     # The cancelled call's further texts were not embedded, those under way are remembered.
-    assert same(await desk.embed(["a", "b", "c"]), ["a", "b", "c"])
+    assert same(await batcher.embed(["a", "b", "c"]), ["a", "b", "c"])
     assert embedder.calls == [["a", "b", "c", "d"], ["x"]]
     assert embedder.most_at_once == 1
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_a_cancelled_follower_takes_its_texts_with_it() -> None:
     embedder = HeldEmbedder()
-    desk = desk_of(embedder)
-    first, second, third = (start(desk, texts) for texts in (["a"], ["b", "c"], ["c", "d"]))
+    batcher = batcher_of(embedder)
+    first, second, third = (start(batcher, texts) for texts in (["a"], ["b", "c"], ["c", "d"]))
     await embedder.begun.get()
     await turns()
     await cancelled(second)
@@ -183,21 +183,21 @@ async def test_a_cancelled_follower_takes_its_texts_with_it() -> None:
     assert same(await third, ["c", "d"])
     assert same(await first, ["a"])
     assert embedder.calls == [["a"], ["c", "d"]]
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_when_all_have_gone_nothing_more_is_embedded() -> None:
     embedder = HeldEmbedder()
     jobs = Jobs()
-    desk = EmbeddingBatcher(embedder, jobs.run, batch=4)
-    tasks = [start(desk, [f"{name} {n}" for n in range(10)]) for name in "abc"]
+    batcher = EmbeddingBatcher(embedder, jobs.run, batch=4)
+    tasks = [start(batcher, [f"{name} {n}" for n in range(10)]) for name in "abc"]
     await embedder.begun.get()
     await cancelled(*tasks)
     embedder.let(100)
     await jobs.close()
     await turns()
     assert len(embedder.calls) == 1
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_an_error_reaches_those_whose_texts_were_in_the_call() -> None:
@@ -207,11 +207,11 @@ async def test_an_error_reaches_those_whose_texts_were_in_the_call() -> None:
         return expected(texts)
 
     embedder = HeldEmbedder(answer)
-    desk = desk_of(embedder)
-    first = start(desk, ["a"])
+    batcher = batcher_of(embedder)
+    first = start(batcher, ["a"])
     await embedder.begun.get()
-    failing = [start(desk, texts) for texts in (["poison"], ["b"], ["c", "d"], ["poison", "e"])]
-    late = start(desk, ["f"])
+    failing = [start(batcher, texts) for texts in (["poison"], ["b"], ["c", "d"], ["poison", "e"])]
+    late = start(batcher, ["f"])
     await turns()
     embedder.let(100)
     assert same(await first, ["a"])
@@ -219,19 +219,19 @@ async def test_an_error_reaches_those_whose_texts_were_in_the_call() -> None:
     assert [type(error) for error in errors] == [ZeroDivisionError] * 4
     assert len(set(map(id, errors))) == 4
     assert same(await late, ["f"])
-    assert same(await desk.embed(["b"]), ["b"])
-    assert is_idle(desk)
+    assert same(await batcher.embed(["b"]), ["b"])
+    assert is_idle(batcher)
 
 
 async def test_a_refused_job_is_every_waiting_callers_error() -> None:
     jobs = Jobs()
     await jobs.close()
-    desk = EmbeddingBatcher(FreeEmbedder(), jobs.run, batch=4)
+    batcher = EmbeddingBatcher(FreeEmbedder(), jobs.run, batch=4)
     outcomes = await asyncio.gather(
-        *(desk.embed([f"text {n}"]) for n in range(9)), return_exceptions=True
+        *(batcher.embed([f"text {n}"]) for n in range(9)), return_exceptions=True
     )
     assert {type(outcome) for outcome in outcomes} == {LatticeClosedError}
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 @pytest.mark.parametrize(
@@ -247,81 +247,81 @@ async def test_a_refused_job_is_every_waiting_callers_error() -> None:
     ],
 )
 async def test_vectors_that_are_not_what_they_must_be(vectors: Float32, reason: str) -> None:
-    desk = desk_of(FreeEmbedder(lambda texts: vectors))
+    batcher = batcher_of(FreeEmbedder(lambda texts: vectors))
     with pytest.raises(InvalidVectorError, match=f"embedder 'held': .*{reason}"):
-        await desk.embed(["a"])
-    assert is_idle(desk)
+        await batcher.embed(["a"])
+    assert is_idle(batcher)
 
 
 async def test_a_quick_text_is_embedded_where_it_is() -> None:
     embedder = QuickHashing()
-    desk = desk_of(embedder)
-    assert same(await desk.embed(["short"]), ["short"])
-    assert same(await desk.embed(["short"]), ["short"])
+    batcher = batcher_of(embedder)
+    assert same(await batcher.embed(["short"]), ["short"])
+    assert same(await batcher.embed(["short"]), ["short"])
     assert embedder.threads == [threading.get_ident()]
-    assert same(await desk.embed(["a text of more than twenty"]), ["a text of more than twenty"])
+    assert same(await batcher.embed(["a text of more than twenty"]), ["a text of more than twenty"])
     assert threading.get_ident() not in embedder.threads[1:]
 
 
 async def test_one_quick_text_a_turn() -> None:
     embedder = QuickHashing()
-    desk = desk_of(embedder, batch=100)
-    await asyncio.gather(*(desk.embed([f"text {n}"]) for n in range(50)))
+    batcher = batcher_of(embedder, batch=100)
+    await asyncio.gather(*(batcher.embed([f"text {n}"]) for n in range(50)))
     assert embedder.threads.count(threading.get_ident()) == 1
     assert len(embedder.threads) <= 3
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_callers_of_a_remote_embedder_share_a_request() -> None:
     embedder = RemoteEmbedder()
-    desk = desk_of(embedder, batch=None)
-    tasks = [start(desk, [f"text {n}"]) for n in range(20)]
+    batcher = batcher_of(embedder, batch=None)
+    tasks = [start(batcher, [f"text {n}"]) for n in range(20)]
     assert await embedder.begun.get() == ["text 0"]
     embedder.let()
     assert len(await embedder.begun.get()) == 19
     embedder.let()
     for n, task in enumerate(tasks):
         assert same(await task, [f"text {n}"])
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_the_next_caller_repeats_the_request_of_a_cancelled_leader() -> None:
     embedder = RemoteEmbedder()
-    desk = desk_of(embedder)
-    first = start(desk, ["a", "b", "c", "d", "e"])
+    batcher = batcher_of(embedder)
+    first = start(batcher, ["a", "b", "c", "d", "e"])
     await embedder.begun.get()
-    second = start(desk, ["d", "x"])
+    second = start(batcher, ["d", "x"])
     await turns()
     await cancelled(first)
     assert embedder.cancelled == 1
     assert sorted(await embedder.begun.get()) == ["d", "x"]
     embedder.let()
     assert same(await second, ["d", "x"])
-    assert is_idle(desk)
+    assert is_idle(batcher)
 
 
 async def test_a_cancelled_request_that_nobody_else_wants_is_forgotten() -> None:
     embedder = RemoteEmbedder()
-    desk = desk_of(embedder)
-    task = start(desk, ["a"])
+    batcher = batcher_of(embedder)
+    task = start(batcher, ["a"])
     await embedder.begun.get()
     await cancelled(task)
-    assert is_idle(desk)
+    assert is_idle(batcher)
     embedder.let()
-    assert same(await desk.embed(["a"]), ["a"])
+    assert same(await batcher.embed(["a"]), ["a"])
 
 
 async def test_an_error_of_a_request_is_its_callers() -> None:
     embedder = RemoteEmbedder()
-    desk = desk_of(embedder)
+    batcher = batcher_of(embedder)
     embedder.error = ConnectionError("gone")
     embedder.let()
     with pytest.raises(ConnectionError, match="gone"):
-        await desk.embed(["a"])
+        await batcher.embed(["a"])
     embedder.error = None
     embedder.let()
-    assert same(await desk.embed(["a"]), ["a"])
-    assert is_idle(desk)
+    assert same(await batcher.embed(["a"]), ["a"])
+    assert is_idle(batcher)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -330,13 +330,13 @@ async def test_callers_who_come_and_go_at_random(seed: int, remote: bool) -> Non
     chance = random.Random(seed)
     jobs = Jobs()
     embedder = RemoteEmbedder() if remote else HeldEmbedder()
-    desk = EmbeddingBatcher(embedder, jobs.run, cached=5, batch=3)
+    batcher = EmbeddingBatcher(embedder, jobs.run, cached=5, batch=3)
     live: dict[asyncio.Task[Float32], list[str]] = {}
     for _ in range(150):
         deed = chance.random()
         if deed < 0.4:
             texts = [f"text {chance.randrange(30)}" for _ in range(chance.randrange(1, 9))]
-            live[start(desk, texts)] = texts
+            live[start(batcher, texts)] = texts
         elif deed < 0.6 and live:
             task = chance.choice(list(live))
             if not task.done():
@@ -351,6 +351,6 @@ async def test_callers_who_come_and_go_at_random(seed: int, remote: bool) -> Non
             assert same(await task, texts)
     await jobs.close()
     await turns()
-    assert is_idle(desk)
+    assert is_idle(batcher)
     if isinstance(embedder, HeldEmbedder):
         assert embedder.most_at_once <= 1

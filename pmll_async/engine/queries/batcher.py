@@ -1,44 +1,35 @@
-"""The desk: queries that wait together become one matrix product in a worker thread.
+"""Queries that wait together become one matrix product in a worker thread.
 
-No task runs here: a callback hands the next batch to the workers when one comes back. A
-query that comes alone and is done in about the time of a hop to a thread is answered at once.
+A query that comes alone and is done in about the time of a hop to a thread is answered at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeAlias
 
 from pmll_async.engine.events.stats import QueryBatch, QuerySums
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.reader import Query, Reader
-from pmll_async.errors import copy_error
-from pmll_async.loop.breathing import WAKE_AT_ONCE
+from pmll_async.loop.batcher import Batcher, tried_together
+from pmll_async.loop.breathing import turn_budget
 from pmll_async.loop.jobs import Jobs, running_loop
 from pmll_async.protocols import SMALL_PRODUCT
 from pmll_async.values.lines import MemoryLine
 
-TURN_BUDGET: Final = 1 << 22
-"""What may be computed on the loop's thread in one of its turns, in multiplications: 0.3 ms."""
 _QUERY_COST: Final = 1 << 20
-"""What a query costs beside its product, likewise."""
+"""What a query costs beside its product, in multiplications: its lines are made, the loop turns."""
 _FEW_ROWS: Final = 4096
+"""An index looks at each row several times, however few numbers it has."""
 _FEW_HITS: Final = 32
 _BATCH: Final = 128
+"""Queries of one product: more of them would make the first wait for long."""
 
-
-@dataclass(slots=True, eq=False)
-class _WaitingQuery:
-    """A question, the state it is put to (None: the newest), and who waits."""
-
-    question: Query
-    snapshot: Snapshot | None
-    future: asyncio.Future[list[MemoryLine]]
-    answer: list[MemoryLine] | Exception | None = None
+_Question: TypeAlias = tuple[Query, Snapshot | None]
+"""A query, and the state that it is put to; None is the newest when it is answered."""
 
 
 class QueryBatcher:
@@ -55,12 +46,10 @@ class QueryBatcher:
         self._reader, self._jobs, self._newest, self._dim = reader, jobs, newest, dim
         self._answered = answered
         self._sums = QuerySums()
-        self._spent = 0
-        self._loop = jobs.loop
-        self._waiting: deque[_WaitingQuery] = deque()
-        self._busy = False
-        self._idle: asyncio.Event = asyncio.Event()
-        self._idle.set()
+        self._budget = turn_budget(jobs.loop)
+        self._batches = Batcher[_Question, list[MemoryLine]](
+            jobs, self._answer, _BATCH, self._tally
+        )
 
     @property
     def sums(self) -> QuerySums:
@@ -69,42 +58,28 @@ class QueryBatcher:
 
     async def ask(self, question: Query, snapshot: Snapshot | None) -> list[MemoryLine]:
         """The lines that answer; of the newest state when `snapshot` is None."""
-        running_loop(self._loop)
+        running_loop(self._jobs.loop)
         if self._is_quick(question, snapshot or self._newest()):
             return await self._answer_here(question, snapshot or self._newest())
-        waiting = _WaitingQuery(question, snapshot, self._loop.create_future())
-        self._waiting.append(waiting)
-        if not self._busy:
-            # What comes while this is under way makes the next batch.
-            self._start()
-        return await waiting.future
+        return await self._batches.submit((question, snapshot))
 
     async def drained(self) -> None:
         """Wait until every question taken has its answer."""
-        await self._idle.wait()
+        await self._batches.drained()
 
     def _is_quick(self, question: Query, snapshot: Snapshot) -> bool:
         """Whether the answer takes less than a hop, and this turn of the loop has room for it."""
         count = snapshot.columns.count
         size = count * self._dim
-        cost = size + _QUERY_COST
-        quick = (
+        return (
             size <= SMALL_PRODUCT
             and count <= _FEW_ROWS
             and question.k <= _FEW_HITS
             and question.where is None
             and question.rows is None
-            and not self._busy
-            and self._spent + cost <= TURN_BUDGET
+            and self._batches.is_idle
+            and self._budget.take(size + _QUERY_COST)
         )
-        if quick:
-            if not self._spent:
-                self._loop.call_soon(self._next_turn)
-            self._spent += cost
-        return quick
-
-    def _next_turn(self) -> None:
-        self._spent = 0
 
     async def _answer_here(self, question: Query, snapshot: Snapshot) -> list[MemoryLine]:
         began = perf_counter()
@@ -117,72 +92,20 @@ class QueryBatcher:
         await asyncio.sleep(0)
         return lines
 
-    def _start(self) -> None:
-        batch = self._take()
-        self._busy = bool(batch)
-        if not batch:
-            self._idle.set()
-            return
-        self._idle.clear()
-        try:
-            job = self._jobs.start(self._answer, batch)
-        # No thread can be started, say: those who wait must learn it, and later ones have theirs.
-        except Exception as exc:  # noqa: BLE001
-            for waiting in batch:
-                waiting.answer = exc
-            self._hand_out(batch)
-            self._loop.call_soon(self._start)
-            return
-        job.add_done_callback(lambda _: self._start())
-
-    def _take(self) -> list[_WaitingQuery]:
-        batch: list[_WaitingQuery] = []
-        while self._waiting and len(batch) < _BATCH:
-            waiting = self._waiting.popleft()
-            if not waiting.future.done():
-                batch.append(waiting)
-        return batch
-
-    def _answer(self, batch: list[_WaitingQuery]) -> None:
-        began = perf_counter()
-        try:
-            self._answer_all(batch)
-        # Whatever went wrong, those who wait must learn it.
-        except Exception as exc:  # noqa: BLE001
-            for waiting in batch:
-                if waiting.answer is None:
-                    waiting.answer = exc
-        # Straight to the loop: the job's own future would take two more of its turns.
-        self._loop.call_soon_threadsafe(self._settle, batch, perf_counter() - began)
-
-    def _answer_all(self, batch: list[_WaitingQuery]) -> None:
+    def _answer(self, batch: Sequence[_Question]) -> list[list[MemoryLine] | Exception]:
         newest = self._newest()
-        by_state: dict[int, tuple[Snapshot, list[_WaitingQuery]]] = {}
-        for waiting in batch:
-            snapshot = waiting.snapshot or newest
-            by_state.setdefault(id(snapshot), (snapshot, []))[1].append(waiting)
-        for snapshot, group in by_state.values():
-            answers = self._reader.answer(snapshot, [waiting.question for waiting in group])
-            for waiting, answer in zip(group, answers, strict=True):
-                waiting.answer = answer
-
-    def _settle(self, batch: list[_WaitingQuery], seconds: float) -> None:
-        self._tally(len(batch), seconds)
-        self._hand_out(batch)
+        by_state: dict[int, tuple[Snapshot, list[int]]] = {}
+        for place, (_, pinned) in enumerate(batch):
+            snapshot = pinned or newest
+            by_state.setdefault(id(snapshot), (snapshot, []))[1].append(place)
+        answers: dict[int, list[MemoryLine] | Exception] = {}
+        for snapshot, places in by_state.values():
+            answer = partial(self._reader.answer, snapshot)
+            found = tried_together(answer, [batch[place][0] for place in places])
+            answers.update(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(batch))]
 
     def _tally(self, queries: int, seconds: float) -> None:
         batch = QueryBatch(queries, seconds)
         self._sums = self._sums.with_batch(batch)
         self._answered(batch)
-
-    def _hand_out(self, batch: list[_WaitingQuery]) -> None:
-        for waiting in batch[:WAKE_AT_ONCE]:
-            if waiting.future.done():
-                continue
-            if isinstance(waiting.answer, list):
-                waiting.future.set_result(waiting.answer)
-            else:
-                error = waiting.answer or RuntimeError("no answer was made")
-                waiting.future.set_exception(copy_error(error))
-        if len(batch) > WAKE_AT_ONCE:
-            self._loop.call_soon(self._hand_out, batch[WAKE_AT_ONCE:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -133,7 +134,7 @@ class ContextIndex:
         values: dict[FieldPath, list[Any]] = {path: [] for path in columns}
         line = int(starts[first])
         breathe = Breather()
-        for encoded in _each(self._contexts(first, stop)):
+        for encoded in chain.from_iterable(self._contexts(first, stop)):
             context = parse_json(encoded)
             for path, column in values.items():
                 column.append(lookup(context, path))
@@ -162,8 +163,3 @@ class ContextIndex:
                 if column.covered == first:
                     column.extend(read)
                     column.covered = stop
-
-
-def _each(pieces: Iterator[Sequence[bytes]]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield from piece

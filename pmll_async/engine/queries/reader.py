@@ -9,14 +9,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from itertools import chain
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.snapshot import Ints, Snapshot
 from pmll_async.engine.queries.context_index import ContextIndex
-from pmll_async.errors import CorruptionError, LineNotFoundError, StoreError
+from pmll_async.errors import CorruptionError, LineNotFoundError
+from pmll_async.loop.batcher import tried
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import (
     Hit,
@@ -34,7 +36,6 @@ from pmll_async.values.contexts import FrozenDict, decode_context
 from pmll_async.values.filters import Filter
 from pmll_async.values.lines import Limits, MemoryLine, RaceOutcome
 
-Result = TypeVar("Result")
 _OBJECTS: Final = 8
 """Bytes that the objects of a context take for each of its canonical text; short items more."""
 _EMPTY: Final = 1024
@@ -123,7 +124,7 @@ class Reader:
         self, snapshot: Snapshot, questions: Sequence[Query]
     ) -> list[list[MemoryLine] | Exception]:
         """The lines for each question; one that meets damage fails alone."""
-        prepared = [_tried(self._rank_query, snapshot, question) for question in questions]
+        prepared = [tried(self._rank_query, snapshot, question) for question in questions]
         queries = [query for query in prepared if isinstance(query, RankQuery)]
         hits = iter(self._index.rank(snapshot.columns, queries))
         answers: list[list[MemoryLine] | Exception] = []
@@ -133,7 +134,7 @@ class Reader:
             if isinstance(query, Exception):
                 answers.append(query)
             else:
-                answers.append(_tried(self.ranked_lines, snapshot, next(hits)))
+                answers.append(tried(self.ranked_lines, snapshot, next(hits)))
         return answers
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
@@ -195,8 +196,7 @@ class Reader:
 
     def contexts(self, first: int, stop: int) -> Iterator[bytes]:
         """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
-        for piece in self._store.contexts(first, stop):
-            yield from piece
+        return chain.from_iterable(self._store.contexts(first, stop))
 
     def sidecar(self, name: str) -> Sidecar | None:
         """The file of this name that the store has room for; None if it offers none."""
@@ -287,13 +287,6 @@ class Reader:
         if [line.anchor for line in record.lines] != anchors or record.t != snapshot.times[n + 1]:
             raise CorruptionError(self._store.path, 0, "holds another record than was stored", n)
         return record
-
-
-def _tried(function: Callable[..., Result], *args: object) -> Result | Exception:
-    try:
-        return function(*args)
-    except StoreError as exc:
-        return exc
 
 
 def _build(

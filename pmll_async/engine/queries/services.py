@@ -22,7 +22,7 @@ class Services:
     """What an open lattice reads with."""
 
     reader: Reader
-    desk: QueryBatcher
+    queries: QueryBatcher
     filters: FilterBatcher
     jobs: Jobs
     ledger: Ledger

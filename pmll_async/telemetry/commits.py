@@ -7,9 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from opentelemetry.context import Context
+from opentelemetry.trace import Tracer
+
 from pmll_async import CommitBatch
 
-# A run tells of a commit as soon as it is durable: only what others commit meanwhile is in between.
+# Who asks for a commit does so as soon as it is durable: only what others commit is in between.
 _REMEMBERED: Final = 64
 _NANO: Final = 1_000_000_000
 
@@ -23,6 +26,21 @@ class Commit:
     batch: CommitBatch
     began: int
     ended: int
+
+    def write_span(self, tracer: Tracer, parent: Context, attributes: dict[str, str]) -> None:
+        """Its span, from beginning to end, within another one."""
+        batch = self.batch
+        about: dict[str, str | int | float] = {
+            **attributes,
+            "pmll.anchor": self.anchor,
+            "pmll.revision": self.revision,
+            "pmll.commit.batch.size": len(batch.anchors),
+            "pmll.commit.wait": batch.waited,
+            "pmll.commit.deciding": batch.deciding,
+            "pmll.commit.writing": batch.writing,
+        }
+        span = tracer.start_span("pmll.commit", parent, attributes=about, start_time=self.began)
+        span.end(self.ended)
 
 
 class Commits:
@@ -40,7 +58,8 @@ class Commits:
         """The commit of an anchor, if it was one of the last."""
         for batch in reversed(self._batches):
             revision = batch.revision_of(anchor)
-            if revision is not None:
+            # An empty one stands for a record without lines, and for an event without a record.
+            if anchor and revision is not None:
                 ago = time.perf_counter() - batch.began
                 began = time.time_ns() - int(ago * _NANO)
                 took = int((batch.deciding + batch.writing) * _NANO)

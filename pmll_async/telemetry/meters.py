@@ -1,21 +1,20 @@
-"""The metrics: instruments for what a lattice and its runs do."""
+"""The metrics of a lattice: instruments that count what it does, batch by batch."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Histogram, Meter
 
 from pmll_async import CommitBatch, LatticeStats, QueryBatch
 
-# The default bounds are for milliseconds; a commit takes about one, a run may take an hour.
+# The default bounds are for milliseconds; a commit takes about one.
 _SECONDS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
-_RUN_SECONDS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0)
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 _KINDS: Final = ("put", "note", "race", "decay", "forget", "rollback")
 
 
-class Meters:
+class LatticeMeters:
     """The instruments, and the lattice's sums as they were last counted.
 
     They count batch by batch and do not observe the lattice's sums: an SDK calls back only the
@@ -33,41 +32,23 @@ class Meters:
         self._refused = meter.create_counter(
             "pmll.refusals", "{call}", "Calls that would have stored something and were refused."
         )
-        self._batch = meter.create_histogram(
-            "pmll.commit.batch.size",
-            "{record}",
-            "Records committed at once.",
-            explicit_bucket_boundaries_advisory=_COUNTS,
+        self._batch = _histogram(
+            meter, "pmll.commit.batch.size", "{record}", "Records committed at once.", _COUNTS
         )
-        self._wait = meter.create_histogram(
-            "pmll.commit.wait",
-            "s",
-            "How long the first call of a batch waited to be taken.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
+        self._wait = _histogram(
+            meter, "pmll.commit.wait", "s", "How long the first call of a batch waited to be taken."
         )
-        self._commit = meter.create_histogram(
+        self._commit = _histogram(
+            meter,
             "pmll.commit.duration",
             "s",
             "Deciding a batch, and writing it until it is durable.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        self._queries = meter.create_histogram(
-            "pmll.query.batch.size",
-            "{query}",
-            "Queries answered together.",
-            explicit_bucket_boundaries_advisory=_COUNTS,
+        self._queries = _histogram(
+            meter, "pmll.query.batch.size", "{query}", "Queries answered together.", _COUNTS
         )
-        self._query = meter.create_histogram(
-            "pmll.query.duration",
-            "s",
-            "Answering the queries of a batch.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._run = meter.create_histogram(
-            "pmll.run.duration",
-            "s",
-            "Runs from their start, or a resume, to their end or pause.",
-            explicit_bucket_boundaries_advisory=_RUN_SECONDS,
+        self._query = _histogram(
+            meter, "pmll.query.duration", "s", "Answering the queries of a batch."
         )
 
     def begin(self, stats: LatticeStats) -> None:
@@ -93,9 +74,11 @@ class Meters:
         self._queries.record(batch.queries, self._labels)
         self._query.record(batch.answering, self._labels)
 
-    def run_ended(self, status: str, seconds: float) -> None:
-        """A run ended, or paused."""
-        self._run.record(seconds, {**self._labels, "pmll.run.status": status})
+
+def _histogram(
+    meter: Meter, name: str, unit: str, about: str, bounds: tuple[float, ...] = _SECONDS
+) -> Histogram:
+    return meter.create_histogram(name, unit, about, explicit_bucket_boundaries_advisory=bounds)
 
 
 def _by_kind(stats: LatticeStats) -> tuple[int, ...]:

@@ -53,12 +53,12 @@ async def call(
     # The turn is awaited here: who is cancelled before it comes has nothing to wait for.
     async with limiter or threads(_STEPS, _MOST_STEPS):
         work = to_thread.run_sync(function, *arguments, limiter=CapacityLimiter(1))
-        returned = await uncut(work)
+        returned = await finish_first(work)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.
     return await returned if inspect.isawaitable(returned) else returned
 
 
-async def uncut(work: Awaitable[T]) -> T:
+async def finish_first(work: Awaitable[T]) -> T:
     """Wait until the work is done, whoever cancels the caller; then the caller is cancelled."""
     task = asyncio.ensure_future(work)
     cut: asyncio.CancelledError | None = None

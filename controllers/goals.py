@@ -30,7 +30,7 @@ class Place:
     cycles: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def key(self, step: str) -> str:
+    def step_key(self, step: str) -> str:
         """The idempotency key of one step of the phase."""
         run = self.run_id.replace("%", "%25").replace("/", "%2F")
         return f"{run}/{self.path}{self.cycle}.{self.attempt}/{step}"
@@ -69,6 +69,11 @@ class GoalFrame:
     def goal(self) -> str:
         """What this loop is about."""
         return self.goals[-1]
+
+    @property
+    def last_cycle(self) -> int:
+        """The last cycle that has begun; 0 before the first."""
+        return max(0, self.begun - 1)
 
     @property
     def previous(self) -> Continue[Any] | Retry[Any] | None:

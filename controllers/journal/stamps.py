@@ -48,7 +48,7 @@ async def find_entry(
     lattice: Lattice, place: Place, step: str, stage: str, status: str
 ) -> MemoryLine | None:
     """The entry that was journaled under the step's key, if there is one."""
-    key = place.key(step)
+    key = place.step_key(step)
     # Versions without a namespace of their own took plain keys, under which anybody can write, and
     # which therefore prove nothing: what is found is an entry only by its stamp.
     for name in (journal_key(key), key):

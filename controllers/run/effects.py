@@ -12,10 +12,10 @@ from anyio.lowlevel import RunVar
 
 from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
-from ..calling import Limiter, call, is_async, threads, uncut
+from ..calling import Limiter, call, finish_first, is_async, threads
 from ..goals import Place
 from ..journal.forms import form_of
-from ..journal.journal import Journal, Told, effect_step
+from ..journal.journal import Fields, Journal, effect_step
 from ..journal.stamps import find_entry
 from ..policies import Usage
 
@@ -72,12 +72,12 @@ class Effects:
 
     @property
     def step_key(self) -> str:
-        """See `Doing.step_key`."""
-        return self.place.key(self.step)
+        """The idempotency key of the step."""
+        return self.place.step_key(self.step)
 
     @property
-    def key(self) -> str:
-        """See `Doing.key`."""
+    def idempotency_key(self) -> str:
+        """That of the effect that asks, or else the step's."""
         inside = [key for effects, _, key in _UNDER_WAY.get() if effects is self]
         return inside[-1] if inside else self.step_key
 
@@ -87,7 +87,7 @@ class Effects:
         self.spent(usage)
 
     async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
-        """See `StepContext.once`."""
+        """Do an effect once, as `StepContext.once` says."""
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
         if not callable(fn):
@@ -127,31 +127,31 @@ class Effects:
     async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
         form, work = form_of(fn), self._journaled(name, fn)
         # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
-        anchor, told = await (work if is_async(fn) else uncut(work))
+        anchor, fields = await (work if is_async(fn) else finish_first(work))
         self.named.add(name)
         await self.tell(name, "done", anchor, False)
-        if "error" in told:
-            raise TypeError(told["error"])
-        return form.from_json(told["result"])
+        if "error" in fields:
+            raise TypeError(fields["error"])
+        return form.from_json(fields["result"])
 
-    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Told]:
+    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Fields]:
         form, made = form_of(fn), await call(fn, limiter=threads(_THREADS, _MOST_THREADS))
-        told: Told = {}
+        fields: Fields = {}
         # It has taken place, whatever it returned: that must not be forgotten.
         try:
-            told["result"] = form.to_json(made)
+            fields["result"] = form.to_json(made)
         except TypeError as exc:
-            told["error"] = str(exc)
+            fields["error"] = str(exc)
         try:
             # A run that is cancelled now would do it again.
-            return await uncut(self._record(name, told)), told
+            return await finish_first(self._record(name, fields)), fields
         except InvalidContextError as exc:
-            told = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
-            return await uncut(self._record(name, told)), told
+            fields = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
+            return await finish_first(self._record(name, fields)), fields
 
-    async def _record(self, name: str, told: Told) -> str:
+    async def _record(self, name: str, fields: Fields) -> str:
         place = self.place.after(self.usage)
-        return await self.journal.effect(place, self.step, name, "done", told)
+        return await self.journal.effect(place, self.step, name, "done", fields)
 
     def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
         if "error" in entry.context:
@@ -159,6 +159,6 @@ class Effects:
         return form_of(fn).from_json(entry.context["result"])
 
     async def entry(self, name: str, status: str) -> MemoryLine | None:
-        """See `Doing.entry`."""
+        """The journal's entry of an effect, `begun` or `done`."""
         step = effect_step(self.step, name, status)
         return await find_entry(self.journal.lattice, self.place, step, "effect", status)

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pmll_async import Candidate, Lattice
 
 from ..controller import RTMController
-from ..journal.entries import facts_of
-from ..journal.stamps import is_entry
+from ..journal.entries import entries
 from ..llm import Message, Model, ask, prompt, quote, quoted
 from ..policies import Rule
 from ..run.setup import Observer
@@ -210,13 +209,11 @@ def _names(results: Iterable[ToolResult]) -> str:
 
 async def _turns(ctx: StepContext[Any]) -> list[Message]:
     """The run's earlier cycles, each as what the model called and what that came to."""
-    lines = ctx.memory.rewind(where={"pmll.run": ctx.run_id})
-    entries = [line async for line in lines if is_entry(line)]
+    newest_first = [entry async for entry in entries(ctx.memory, {"pmll.run": ctx.run_id})]
     moves: dict[int, Move] = {}
     rows: dict[int, list[Record]] = {}
-    for entry in reversed(entries):
-        facts, context = facts_of(entry), entry.context
-        cycle, phase = facts["cycle"], (facts["stage"], facts["status"])
+    for entry in reversed(newest_first):
+        cycle, phase, context = entry.facts["cycle"], entry.kind, entry.line.context
         if phase == ("plan", "done") and cycle < ctx.cycle:
             moves[cycle], rows[cycle] = Move.model_validate(context["data"]), []
         elif cycle not in moves:

@@ -10,16 +10,8 @@ import structlog
 
 from pmll_async import PmllError
 
-from ..events import (
-    Event,
-    GoalEnded,
-    GoalStarted,
-    RunEnded,
-    RunResult,
-    RunResumed,
-    RunStarted,
-    Status,
-)
+from .. import events
+from ..events import Event, RunResult, Status
 from ..goals import GoalFrame
 from ..journal.resume_point import ResumePoint
 from ..policies import first_reason
@@ -49,7 +41,7 @@ class Run(Generic[Deps, Data]):
         state.began = state.setup.clock()
         state.anchor = await state.journal.started(goal)
         state.stack = [GoalFrame((goal,))]
-        return RunStarted(**state.event_fields(), goal=goal)
+        return events.RunStarted(**state.event_fields(), goal=goal)
 
     async def go_on(self, point: ResumePoint, answer: Any) -> Event:
         """Take the run up again where its journal ends."""
@@ -63,7 +55,7 @@ class Run(Generic[Deps, Data]):
             state.place(), state.times, state.elapsed, answer
         )
         fields, goal = state.event_fields(), state.root.goal
-        return RunResumed(**fields, goal=goal, times=state.times, answer=answer)
+        return events.RunResumed(**fields, goal=goal, times=state.times, answer=answer)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -126,13 +118,15 @@ class Run(Generic[Deps, Data]):
         place = replace(state.place(), path=child.path, cycle=0, attempt=0)
         anchor = await state.journal.goal_started(place, child.goal)
         state.stack.append(child)
-        await state.entered(anchor, GoalStarted(**state.event_fields(anchor), goal=child.goal))
+        await state.entered(
+            anchor, events.GoalStarted(**state.event_fields(anchor), goal=child.goal)
+        )
 
     async def _leave(self, frame: GoalFrame) -> None:
         state, result = self.state, frame.result()
         place = replace(state.place(), cycle=frame.last_cycle, attempt=0)
         anchor = await state.journal.goal_ended(place, result, self._verdict_data(frame))
-        event = GoalEnded(**state.event_fields(anchor), result=result)
+        event = events.GoalEnded(**state.event_fields(anchor), result=result)
         state.stack.pop()
         state.frame.left(result)
         await state.entered(anchor, event)
@@ -157,10 +151,10 @@ class Run(Generic[Deps, Data]):
             usage=state.usage,
         )
 
-    def _ended(self, result: RunResult) -> RunEnded:
+    def _ended(self, result: RunResult) -> events.RunEnded:
         # It is told of the run's own goal, whichever the run ended in.
         del self.state.stack[1:]
-        return RunEnded(**self.state.event_fields(), result=result)
+        return events.RunEnded(**self.state.event_fields(), result=result)
 
     def _verdict_data(self, frame: GoalFrame) -> Any:
         verdict = frame.verdict

@@ -13,19 +13,7 @@ from pmll_async import Lattice
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
 
-from .. import (
-    EffectBegun,
-    EffectDone,
-    Event,
-    RTMController,
-    RunEnded,
-    RunNotFoundError,
-    RunPausedError,
-    RunResult,
-    RunResumed,
-    RunStarted,
-    replay,
-)
+from .. import Event, RTMController, RunNotFoundError, RunPausedError, RunResult, events, replay
 from .outlines import difference, outline
 
 WorldT = TypeVar("WorldT")
@@ -152,7 +140,8 @@ class _Dying(GatedStore):
 
 
 def _is_phase(event: Event) -> bool:
-    return not isinstance(event, RunStarted | RunResumed | RunEnded | EffectBegun | EffectDone)
+    run = events.RunStarted | events.RunResumed | events.RunEnded
+    return not isinstance(event, run | events.EffectBegun | events.EffectDone)
 
 
 def _assert_same(where: str, wanted: RunResult, found: RunResult) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar, cast
 from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
+from pmll_async import CandidateFailure
+
 T = TypeVar("T")
 
 Limiter = RunVar[CapacityLimiter]
@@ -18,6 +20,7 @@ _STEPS: Final[Limiter] = RunVar("controllers.steps")
 _MOST_STEPS: Final = 40
 _OWN: Final[Limiter] = RunVar("controllers.own")
 _MOST_OWN: Final = 4
+_LONGEST_MESSAGE: Final = 500  # characters: a failure is journaled, and shown to models
 
 
 def threads(limiter: Limiter, most: int) -> CapacityLimiter:
@@ -90,6 +93,12 @@ def message_of(error: BaseException) -> str:
     # One of the user's may not even be able to say what it is.
     except Exception as exc:  # noqa: BLE001
         return f"its message raised {type(exc).__name__}"
+
+
+def failure_of(name: str, error: Exception) -> CandidateFailure:
+    """What a step raised, as a value that can be journaled."""
+    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
+    return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 
 def is_async(function: Callable[..., object]) -> bool:

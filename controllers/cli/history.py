@@ -14,6 +14,7 @@ import anyio
 from pmll_async import Lattice
 
 from ..events import Event, RunEnded, RunInfo
+from ..extras import missing
 from ..journal.history import replay as replayed
 from ..journal.history import runs as runs_of
 from ..reports.plain import clock_time, one_line
@@ -21,12 +22,10 @@ from ..reports.plain import clock_time, one_line
 try:
     import typer
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"`pmll replay` needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("`pmll replay`", "cli", exc) from exc
 
-from .output import JsonTeller, PlainTeller, chosen, writer
 from .output import as_json as json_text
+from .output import chosen, teller_of, writer
 
 POLL_SECONDS: Final = 0.25
 """How often `--follow` looks: soon enough for a person, and nothing beside what a step costs."""
@@ -96,19 +95,18 @@ def replay(
       pmll replay memory 9f2c1ab4 --json | jq 'select(.event == "run.acted")'
     """  # noqa: D301  # as above
     key = _key(key_file)
-    write = writer(sys.stdout)
-    teller = JsonTeller(write) if as_json else PlainTeller(write)
+    teller = teller_of(writer(sys.stdout), as_json=as_json)
 
     async def work() -> None:
         async with Lattice.open(path, read_only=True, integrity_key=key) as lattice:
             run_id = chosen([info.run_id for info in await runs_of(lattice)], run)
-            async for event, at in _told(lattice, run_id, follow=follow):
+            async for event, at in _dated_events(lattice, run_id, follow=follow):
                 teller.tell(event, at)
 
     asyncio.run(work())
 
 
-async def _told(
+async def _dated_events(
     lattice: Lattice, run_id: str, *, follow: bool
 ) -> AsyncIterator[tuple[Event, float]]:
     """The run's events and when they happened; with `follow` until the newest is an end."""
@@ -119,7 +117,7 @@ async def _told(
         async for event in replayed(lattice, run_id):
             seen += 1
             if seen > count:
-                yield await _dated(lattice, event)
+                yield event, (await lattice.get(event.anchor)).committed_at
         count = max(count, seen)
         if not follow or isinstance(event, RunEnded):
             return
@@ -133,11 +131,6 @@ async def _changed(lattice: Lattice, run_id: str, newest: str) -> str:
             if entry.anchor != newest:
                 return entry.anchor
         await anyio.sleep(POLL_SECONDS)
-
-
-async def _dated(lattice: Lattice, event: Event) -> tuple[Event, float]:
-    entry = await lattice.get(event.anchor)
-    return event, entry.committed_at
 
 
 def _row(info: RunInfo, width: int) -> str:

@@ -12,6 +12,7 @@ from pmll_async.stores.jsonl.verify import verify
 from pmll_async.text import HashingEmbedder
 
 from ..calling import in_thread
+from ..extras import missing
 from .account import answer
 from .library import Corpus, Library
 
@@ -20,9 +21,7 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"the demo needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("the demo", "cli", exc) from exc
 
 from .report import Document, Narrator, OpenedMemory, Page, Verified
 

@@ -24,7 +24,7 @@ from ..calling import name_of
 
 _PLAIN: Final = (FrozenDict, FrozenList, dict, list, str, int, float, bool, type(None))
 _INTEGERS: Final = 2**53  # from here on the chain gives whole numbers back as floats
-_FEW_FORMS: Final = 256
+_FEW_TYPES: Final = 256  # the steps and replies of an application, and room to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,18 @@ def _form(owner: str, wrapped: str, types_: list[Any], complaint: str) -> Form:
     if not said:
         return Form(owner, wrapped, None, complaint)
     try:
-        return Form(owner, wrapped, _adapter(Union[said]))  # noqa: UP007  # as many as there are
+        return Form(owner, wrapped, adapter_of(Union[said]))  # noqa: UP007  # as many as there are
     except PydanticUserError as exc:
         return Form(owner, wrapped, None, f" ({exc.message})")
 
 
-@lru_cache(maxsize=_FEW_FORMS)
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """What pydantic reads and writes values of a type with; it takes milliseconds to make."""
+    return _known_adapter(annotation)
+
+
+@lru_cache(maxsize=_FEW_TYPES)
+def _known_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 

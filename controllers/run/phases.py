@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import anyio
 from structlog.contextvars import bound_contextvars
@@ -25,7 +25,7 @@ from pmll_async import (
 )
 
 from .. import events
-from ..calling import call, message_of, name_of
+from ..calling import call, failure_of, name_of
 from ..goals import GoalFrame, Place
 from ..journal.forms import Form
 from ..journal.stamps import is_entry_of
@@ -47,7 +47,6 @@ from ..steps import (
 from .effects import Effects
 from .state import RunState
 
-_LONGEST_MESSAGE: Final = 500
 Said = TypeVar("Said", bound="Plan[Any] | Continue[Any] | Retry[Any] | GoalResult | None")
 
 
@@ -107,7 +106,7 @@ class Phases:
         self, frame: GoalFrame, place: Place, effects: Effects, error: Exception
     ) -> None:
         name = name_of(self.state.setup.plan)
-        outcome = Failed("plan", (failure(name, error),), error=error)
+        outcome = Failed("plan", (failure_of(name, error),), error=error)
         anchor = await self.state.journal.failed(place.after(effects.usage), outcome)
         event = events.PlanFailed(**self.state.phase_fields(anchor), outcome=outcome)
         frame.acted(outcome)
@@ -153,7 +152,7 @@ class Phases:
                 raise
             # What was proposed cannot be committed: what it revises was revised by another, say.
             except PmllError as exc:
-                outcome = Failed("act", (failure("race", exc),), error=exc)
+                outcome = Failed("act", (failure_of("race", exc),), error=exc)
         if outcome is None:
             race.stop()
         return outcome
@@ -170,7 +169,7 @@ class Phases:
                 proposed = await self._proposed(act, effects.step, context, race)
             # Whatever it is, who watches is told at once; the race is told by raising it again.
             except Exception as exc:
-                failed = failure(name, exc)
+                failed = failure_of(name, exc)
                 fields = {**state.phase_fields(), "number": number, "name": name}
                 await state.emit(events.Proposed(**fields, confidence=None, failure=failed))
                 raise
@@ -326,12 +325,6 @@ def _own(said: Said) -> Said:
     if said is None or said.data is None:
         return said
     return cast(Said, replace(said, data=deepcopy(said.data)))
-
-
-def failure(name: str, error: Exception) -> CandidateFailure:
-    """What a step raised, as a value that can be journaled."""
-    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
-    return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 
 def _wrong(stage: Phase, step: Callable[..., object], returned: object, wanted: str) -> TypeError:

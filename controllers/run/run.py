@@ -11,12 +11,13 @@ import structlog
 from pmll_async import PmllError
 
 from .. import events
+from ..calling import failure_of
 from ..events import Event, RunResult, Status
 from ..goals import GoalFrame
 from ..journal.resume_point import ResumePoint
 from ..policies import first_reason
 from ..steps import Continue, Data, Deps, Failed
-from .phases import Paused, Phases, failure
+from .phases import Paused, Phases
 from .state import RunState
 from .turns import turnstile
 
@@ -76,7 +77,7 @@ class Run(Generic[Deps, Data]):
         # A step is the user's code: whatever it raises ends this run, on the chain, and no other.
         except Exception as exc:  # noqa: BLE001
             exc.add_note(f"in run {state.run_id}, cycle {state.frame.cycle}, {state.frame.stand}")
-            failed = failure("run", exc)
+            failed = failure_of("run", exc)
             reason = f"{failed.error}: {failed.message}"
             await self._last_words(self._result("failed", reason=reason, error=exc))
         result = cast(RunResult, self.result)

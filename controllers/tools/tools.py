@@ -26,10 +26,9 @@ from pmll_async import (
     journal_key,
 )
 
-from ..calling import call, name_of
+from ..calling import call, failure_of, name_of
 from ..journal.journal import effect_step
 from ..run.effects import EffectUnknownError
-from ..run.phases import failure
 from ..steps import StepContext
 from .signatures import ArgumentsError, InvalidToolError, Signature, described, signature_of
 
@@ -145,7 +144,7 @@ class _Call:
         return ToolResult(self.tool.name, self.arguments, value, **more)
 
     def failed(self, error: Exception) -> ToolResult:
-        told = failure(self.tool.name, error)
+        told = failure_of(self.tool.name, error)
         said = f"{told.error}: {told.message}" if told.message else told.error
         return ToolResult(self.tool.name, self.arguments, error=said, exception=error)
 

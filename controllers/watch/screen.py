@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -48,12 +47,7 @@ class Screen:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.view = self.view.stopped(self._clock())
         self._live.stop()
 
@@ -64,13 +58,8 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # One row stays for the cursor, or each picture would scroll the terminal.
         height = max(1, console.height - 1)
-        yield drawn(
-            self.view,
-            now=self._clock(),
-            width=options.max_width,
-            height=height,
-            plain=options.ascii_only,
-        )
+        width, plain = options.max_width, options.ascii_only
+        yield drawn(self.view, now=self._clock(), width=width, height=height, plain=plain)
 
 
 async def watch(

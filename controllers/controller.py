@@ -129,11 +129,7 @@ class RTMController(Generic[Deps, Data]):
 
     @overload
     async def resume(
-        self: RTMController[None, Data],
-        run_id: str,
-        deps: None = None,
-        *,
-        answer: JsonValue = None,
+        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
     ) -> RunResult: ...
 
     @overload
@@ -176,11 +172,7 @@ class RTMController(Generic[Deps, Data]):
 
     @overload
     def stream_resumed(
-        self: RTMController[None, Data],
-        run_id: str,
-        deps: None = None,
-        *,
-        answer: JsonValue = None,
+        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
     ) -> AbstractAsyncContextManager[RunStream]: ...
 
     @overload

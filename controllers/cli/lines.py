@@ -17,13 +17,7 @@ from ..watch.entrants import Entrant, decided
 from ..watch.picture import spent
 
 _LABEL: Final = 10
-_FATES: Final = {
-    "winner": "✔",
-    "branch": " ",
-    "same": " ",
-    "failed": "✗",
-    "unfinished": "◌",
-}
+_FATES: Final = {"winner": "✔", "branch": " ", "same": " ", "failed": "✗", "unfinished": "◌"}
 
 Rows = Iterator[tuple[str, str]]
 

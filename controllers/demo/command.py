@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError as exc:
     raise missing("the demo", "cli", exc) from exc
 
-from .report import Document, Narrator, OpenedMemory, Page, Verified
+from .report import ConsoleNarrator, JsonNarrator, Narrator, OpenedMemory, Verified
 
 QUESTIONS: Final = (
     "How are class attributes looked up?",
@@ -49,7 +49,8 @@ def demo(
     1 for damage or a folder that cannot be used, 130 for Ctrl-C, after which the folder is whole.
     """
     errors = Console(stderr=True, highlight=False)
-    narrator: Narrator = Document() if as_json else Page(Console(highlight=False))
+    console = Console(highlight=False)
+    narrator: Narrator = JsonNarrator() if as_json else ConsoleNarrator(console)
     quiet = as_json or not errors.is_terminal
     try:
         if fresh:

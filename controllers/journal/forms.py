@@ -13,7 +13,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import JsonValue, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -77,11 +77,10 @@ class Form:
         )
 
 
-def _strange(data: Any) -> object | None:
+def _strange(data: object) -> object | None:
     """What in the data would come back as something else; None if there is nothing."""
     if type(data) not in _PLAIN:
-        strange: object = data
-        return strange
+        return data
     if isinstance(data, dict):
         keys = (key for key in data if type(key) is not str)
         inside = (_strange(item) for item in data.values())
@@ -180,8 +179,7 @@ def _as_stored(value: Any) -> JsonValue:
         return {key: _as_stored(value[key]) for key in sorted(value, key=_utf16)}
     if isinstance(value, list):
         return [_as_stored(item) for item in value]
-    stored: JsonValue = value
-    return stored
+    return cast(JsonValue, value)
 
 
 def _utf16(key: str) -> bytes:

@@ -55,12 +55,9 @@ def document_in(text: str, *, is_object: bool = False) -> str:
         return text[start : _end(text, start)]
     bare = text[begin:].strip()
     if is_object or not bare:
-        raise Unscannable(_no_document(bare))
+        found_none = f"it holds no JSON document; it begins {bare[:60]!r}"
+        raise Unscannable(found_none if bare else "it is empty")
     return bare
-
-
-def _no_document(bare: str) -> str:
-    return f"it holds no JSON document; it begins {bare[:60]!r}" if bare else "it is empty"
 
 
 def _after_thoughts(text: str, begin: int) -> int:

@@ -22,13 +22,13 @@ Queries = Annotated[
 ]
 
 
-class Parts(BaseModel):
+class PartsReply(BaseModel):
     """What PLAN asks a model for."""
 
     look_ups: Queries = []
 
 
-class Answer(BaseModel):
+class AnswerReply(BaseModel):
     """What REFLECT asks a model for: an answer with its sources, or what is still to be found."""
 
     answer: str | None = None
@@ -45,14 +45,14 @@ class Adviser:
 
     async def parts(self, ctx: StepContext[Any], hints: Iterable[Recollection]) -> tuple[str, ...]:
         """Look-ups for the goal, given what a recall finds for it."""
-        told = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
-        asked = [Message(role="user", content=told)]
-        reply = await ask(ctx, self.model, asked, Parts, name="parts", attempts=self.attempts)
+        text = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
+        asked = [Message(role="user", content=text)]
+        reply = await ask(ctx, self.model, asked, PartsReply, name="parts", attempts=self.attempts)
         return tuple(reply.look_ups)
 
-    async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> Answer:
+    async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> AnswerReply:
         """An answer from the texts alone."""
         last = prompt("research_last") if ctx.budget.last_cycle else ""
-        told = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
-        asked = [Message(role="user", content=told)]
-        return await ask(ctx, self.model, asked, Answer, name="answer", attempts=self.attempts)
+        text = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
+        asked = [Message(role="user", content=text)]
+        return await ask(ctx, self.model, asked, AnswerReply, name="answer", attempts=self.attempts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pmll_async import LineErasedError, RaceOutcome
@@ -125,24 +125,13 @@ async def _answered(
 async def findings(memory: TextMemory, found: Sequence[Found]) -> list[Finding]:
     """The texts of what was found; those erased since are left out."""
     texts = []
-    for each in found:
+    for found_one in found:
         try:
-            text = await memory.get(each.anchor)
+            text = await memory.get(found_one.anchor)
         except LineErasedError:
             continue
-        texts.append(
-            Finding(
-                text.anchor,
-                text.text,
-                text.speaker,
-                text.session,
-                text.timestamp,
-                each.score,
-                text.context,
-                text.is_branch,
-                why=each.why,
-            )
-        )
+        as_recalled = {each.name: getattr(text, each.name) for each in fields(text)}
+        texts.append(Finding(**{**as_recalled, "score": found_one.score, "why": found_one.why}))
     return texts
 
 

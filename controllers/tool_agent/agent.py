@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -17,8 +16,7 @@ from pmll_async import Candidate, Lattice
 from ..controller import RTMController
 from ..journal.entries import entries
 from ..llm import Message, Model, ask, prompt, quote, quoted
-from ..policies import Rule
-from ..run.setup import Observer
+from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
 from ..tools.tools import Record, Tool, ToolResult, Tools
 
@@ -82,10 +80,7 @@ class ToolAgent(RTMController[Deps, Move]):
         attempts: int = 3,
         max_cycles: int = 8,
         max_retries: int = 2,
-        rules: Sequence[Rule] = (),
-        timeout: float | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Callable[[], float] = time.monotonic,
+        **options: Unpack[Options],
     ) -> None:
         if isinstance(memory, Lattice):
             raise TypeError("a ToolAgent keeps texts: give it a TextMemory, not a Lattice")
@@ -101,10 +96,7 @@ class ToolAgent(RTMController[Deps, Move]):
             reflect=steps.reflect,
             max_cycles=max_cycles,
             max_retries=max_retries,
-            rules=rules,
-            timeout=timeout,
-            observers=observers,
-            clock=clock,
+            **options,
         )
 
 
@@ -138,12 +130,10 @@ class _AgentSteps:
             return Pause(f"May it call {wanted}?", [call.model_dump() for call in asked])
         results = await self._called(ctx, move.calls)
         # What had an effect is remembered in a line of its own.
-        learned = [
-            result
-            for result in results
-            if not (self.tools.remember and self._is_effect(result.tool))
-        ]
-        told = "\n".join(map(str, learned)) or f"{move.thought} Called {_names(results)}."
+        is_told = self._is_effect if self.tools.remember else lambda _: False
+        learned = [result for result in results if not is_told(result.tool)]
+        names = ", ".join(result.tool for result in results)
+        told = "\n".join(map(str, learned)) or f"{move.thought} Called {names}."
         calls: list[JsonValue] = [result.record for result in results]
         return await ctx.texts.candidate(told, context={"goal": ctx.goal, "calls": calls})
 
@@ -203,10 +193,6 @@ class _AgentSteps:
         return name in self.tools and self.tools[name].effect
 
 
-def _names(results: Iterable[ToolResult]) -> str:
-    return ", ".join(result.tool for result in results)
-
-
 async def _turns(ctx: StepContext[Any]) -> list[Message]:
     """The run's earlier cycles, each as what the model called and what that came to."""
     newest_first = [entry async for entry in entries(ctx.memory, {"pmll.run": ctx.run_id})]
@@ -224,7 +210,8 @@ async def _turns(ctx: StepContext[Any]) -> list[Message]:
             rows[cycle] = list(context.get("calls", ()))
         elif phase == ("act", "failed"):
             # The effects before it took place, and the model has to know.
-            rows[cycle].append({"error": "nothing more came of the calls", **_why(context)})
+            why = {name: list(context[name]) for name in ("failures", "unfinished")}
+            rows[cycle].append({"error": "nothing more came of the calls", **why})
     turns = []
     for cycle, move in moves.items():
         results = quote("results", [_row(record) for record in rows[cycle]])
@@ -237,10 +224,6 @@ async def _turns(ctx: StepContext[Any]) -> list[Message]:
 
 def _is_of_a_tool(result: object) -> bool:
     return isinstance(result, Mapping) and {"tool", "arguments"} <= result.keys()
-
-
-def _why(context: Mapping[str, Any]) -> Record:
-    return {"failures": list(context["failures"]), "unfinished": list(context["unfinished"])}
 
 
 def _row(record: Record) -> Record:

@@ -99,8 +99,6 @@ class View:
 
 def _moved(view: View, event: Event, at: float) -> View:
     match event:
-        case events.RunStarted():
-            return view
         case events.RunResumed():
             return replace(view, began=at, ended=None, result=None, times=event.times)
         case events.RunEnded():

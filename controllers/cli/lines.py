@@ -11,7 +11,7 @@ from pmll_async import RaceOutcome
 from .. import events
 from ..events import Event, RunResult
 from ..reports.documents import verdict_name
-from ..reports.plain import clock_time, counted, one_line
+from ..reports.plain import clock_time, conclusion, counted, labelled, one_line
 from ..steps import Failed
 from ..watch.entrants import Entrant, decided
 from ..watch.picture import spent
@@ -55,8 +55,7 @@ def _rows(event: Event) -> Rows:
         case events.GoalStarted(goal=goal):
             yield "goal", one_line(goal)
         case events.GoalEnded(result=ended):
-            said = ended.reason or ended.text
-            yield "goal", ended.status + (f": {one_line(said)}" if said else "")
+            yield "goal", labelled(ended.status, conclusion(ended))
         case _:
             yield from _phase_rows(event)
 
@@ -80,8 +79,7 @@ def _phase_rows(event: Event) -> Rows:
         case events.Acted(outcome=outcome):
             yield from _race(outcome)
         case events.Reflected(verdict=verdict):
-            said = f": {one_line(verdict.text)}" if verdict.text else ""
-            yield "reflect", f"{verdict_name(verdict)}{said}"
+            yield "reflect", labelled(verdict_name(verdict), verdict.text)
         case events.EffectBegun(name=name):
             yield "once", f"{one_line(name)} begun"
         case events.EffectDone(name=name, known=known):
@@ -122,7 +120,4 @@ def _became(entrant: Entrant) -> str:
 def _end(result: RunResult) -> Rows:
     cost = spent(result.usage)
     after = f"after {counted(result.cycles, 'cycle')}" + (f", {cost}" if cost else "")
-    said = result.reason or result.text
-    if result.error is not None:
-        said = f"{type(result.error).__name__}: {result.error}"
-    yield result.status, f"{after}: {one_line(said)}" if said else after
+    yield result.status, labelled(after, conclusion(result))

@@ -69,27 +69,27 @@ class JsonNarrator:
     questions: list[dict[str, Any]] = field(default_factory=list)
 
     def opened(self, opened: OpenedMemory) -> None:
-        """Keep it."""
+        """What the memory holds."""
         self.opened_as = asdict(opened)
 
     def asked(self, question: str, run_id: str) -> None:
-        """Keep it."""
+        """Another question."""
         self.questions.append({"question": question, "run_id": run_id, "cycles": []})
 
     def planned(self, plan: PlanMade) -> None:
-        """Keep it."""
+        """Another cycle."""
         self.questions[-1]["cycles"].append({"plan": asdict(plan)})
 
     def raced(self, race: Race) -> None:
-        """Keep it."""
+        """The cycle's race."""
         self.questions[-1]["cycles"][-1]["race"] = asdict(race)
 
     def reflected(self, verdict: VerdictGiven) -> None:
-        """Keep it."""
+        """The cycle's verdict."""
         self.questions[-1]["cycles"][-1]["reflect"] = asdict(verdict)
 
     def answered(self, answer: Answered) -> None:
-        """Keep it."""
+        """The question's answer."""
         self.questions[-1]["answer"] = asdict(answer)
 
     def verified(self, verified: Verified) -> None:

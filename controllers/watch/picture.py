@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..policies import Usage
 from ..reports.documents import verdict_name
-from ..reports.plain import counted, duration, one_line
+from ..reports.plain import conclusion, counted, duration, labelled, one_line
 from ..steps import Continue, Done, GoalResult
 from .entrants import Entrant
 from .view import Cycle, Effect, View
@@ -112,18 +112,14 @@ class _Drawing:
 
     def _over(self, past: Cycle | GoalResult) -> Text:
         if isinstance(past, GoalResult):
-            style = "green" if past.status == "done" else "yellow"
-            said = past.reason or past.text
-            ended = f"{one_line(past.goal)}: {past.status}" + (
-                f", {one_line(said)}" if said else ""
-            )
-            return _labelled("goal", Text(ended, style), "dim")
+            said = one_line(conclusion(past))
+            ended = f"{one_line(past.goal)}: {past.status}" + (f", {said}" if said else "")
+            return _labelled("goal", Text(ended, _STYLES[past.status]), "dim")
         told = Text("  " * past.depth)
         winner = next((each for each in past.entrants if each.fate == "winner"), None)
         if winner is not None:
-            told.append(
-                f"{self.signs.won} {one_line(winner.name)} {_number(winner.score)}", "green"
-            )
+            score = _number(winner.score)
+            told.append(f"{self.signs.won} {one_line(winner.name)} {score}", "green")
             told.append(f" of {len(past.entrants)}" if len(past.entrants) > 1 else "")
         elif past.trouble:
             told.append(f"{self.signs.lost} {one_line(past.trouble)}", "red")
@@ -148,9 +144,8 @@ class _Drawing:
         if cycle.plan is not None or view.stage == "plan":
             rows.append(self._phase("PLAN", "plan", one_line(cycle.plan or "")))
         if cycle.goals:
-            rows.append(
-                _labelled("", Text(f"{counted(len(cycle.goals), 'sub-goal')} first", "dim"))
-            )
+            told = f"{counted(len(cycle.goals), 'sub-goal')} first"
+            rows.append(_labelled("", Text(told, "dim")))
         return rows
 
     def _tail(self) -> list[Text]:
@@ -222,10 +217,8 @@ class _Drawing:
         told = Text()
         for effect in reversed(effects):
             sign = self.signs.won if effect.is_done else self._spinner()
-            known = " (known)" if effect.is_known else ""
-            told.append(
-                f"{sign} {one_line(effect.name)}{known}  ", "" if effect.is_done else "cyan"
-            )
+            name = one_line(effect.name) + (" (known)" if effect.is_known else "")
+            told.append(f"{sign} {name}  ", "" if effect.is_done else "cyan")
         return told
 
     def _end(self) -> Text:
@@ -234,10 +227,7 @@ class _Drawing:
             return _labelled("STOPPED", Text("the run can be resumed", "yellow"), "bold yellow")
         style = _STYLES[result.status]
         after = f"after {counted(result.cycles, 'cycle')}"
-        said = result.reason or result.text
-        if result.error is not None:
-            said = f"{type(result.error).__name__}: {result.error}"
-        told = Text(f"{after}: {one_line(said)}" if said else after, style)
+        told = Text(labelled(after, conclusion(result)), style)
         return _labelled(result.status.upper(), told, f"bold {style}")
 
     # --- parts ---------------------------------------------------------------------------------
@@ -287,8 +277,7 @@ def _verdict(cycle: Cycle) -> Text:
     verdict = cycle.verdict
     assert verdict is not None  # noqa: S101  # for mypy; both callers have looked
     style = {Done: "green", Continue: "magenta"}.get(type(verdict), "yellow")
-    said = f": {one_line(verdict.text)}" if verdict.text else ""
-    return Text(f"{verdict_name(verdict)}{said}", style)
+    return Text(labelled(verdict_name(verdict), verdict.text), style)
 
 
 def _number(score: float | None) -> str:

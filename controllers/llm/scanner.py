@@ -101,7 +101,9 @@ class _Walk:
         if mark in _STRING:
             string = _STRING[mark].match(self.text, found.end())
             if string is None:
-                raise self.cut_off(len(self.text), f"inside the string from {self.place(start)}, ")
+                raise self.cut_off(
+                    len(self.text), f"inside the string from {_place(self.text, start)}, "
+                )
             return string.end()
         if mark in ("//", "/*"):
             return self._comment(mark, found.end())
@@ -121,9 +123,13 @@ class _Walk:
         if mark not in _PAIRS:
             self.open.append(at)
             if len(self.open) > DEEPEST:
-                raise Unscannable(f"at {self.place(at)} it is nested over {DEEPEST} levels deep")
+                raise Unscannable(
+                    f"at {_place(self.text, at)} it is nested over {DEEPEST} levels deep"
+                )
         elif self.text[self.open[-1]] != _PAIRS[mark]:
-            raise Unscannable(f"{mark} at {self.place(at)} closes {self._open(self.open[-1])}")
+            raise Unscannable(
+                f"{mark} at {_place(self.text, at)} closes {self._open(self.open[-1])}"
+            )
         else:
             self.open.pop()
 
@@ -132,14 +138,11 @@ class _Walk:
         still = ", ".join(map(self._open, self.open[:5]))
         more = f" and {len(self.open) - 5} more" if len(self.open) > 5 else ""
         return Unscannable(
-            f"it is cut off at {self.place(at)}, {within}before it closes {still}{more}"
+            f"it is cut off at {_place(self.text, at)}, {within}before it closes {still}{more}"
         )
 
     def _open(self, at: int) -> str:
-        return f"{self.text[at]} from {self.place(at)}"
-
-    def place(self, at: int) -> str:
-        return _place(self.text, at)
+        return f"{self.text[at]} from {_place(self.text, at)}"
 
 
 def _end(text: str, start: int) -> int:

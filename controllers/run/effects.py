@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,14 +13,13 @@ from anyio.lowlevel import RunVar
 from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
 from ..calling import Limiter, call, finish_first, is_async, threads
+from ..events import EffectBegun, EffectDone
 from ..goals import Place
 from ..journal.forms import form_of
-from ..journal.journal import Fields, Journal, effect_step
+from ..journal.journal import Fields, effect_step
 from ..journal.stamps import find_entry
 from ..policies import Usage
-
-Tell = Callable[[str, str, str, bool], Awaitable[None]]
-"""Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
+from .state import RunState
 
 _LONGEST_NAME: Final = 128
 _MOST_THREADS: Final = 40
@@ -61,11 +60,9 @@ class EffectUnknownError(PmllError):
 class Effects:
     """The effects and the spending of one step; `step` is its name within the phase."""
 
-    journal: Journal
+    state: RunState[Any, Any]
     place: Place
     step: str
-    tell: Tell
-    spent: Callable[[Usage], None]
     usage: Usage = field(default_factory=Usage)
     named: set[str] = field(default_factory=set)
     """The effects whose results this call of the step has got."""
@@ -84,7 +81,7 @@ class Effects:
     def spend(self, usage: Usage) -> None:
         """Add to what the step, and with it the run, has spent."""
         self.usage += usage
-        self.spent(usage)
+        self.state.spend(usage)
 
     async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
         """Do an effect once, as `StepContext.once` says."""
@@ -100,19 +97,22 @@ class Effects:
         if any(effects is self and one == name for effects, one, _ in _UNDER_WAY.get()):
             raise ReentrantError(name)
         key = f"{self.step_key}/{name}"
-        async with self.journal.lattice.lock(f"pmll.once.{key}"):
+        async with self.state.setup.lattice.lock(f"pmll.once.{key}"):
             if name in self.named:
                 raise EffectRepeatedError(name)
             done = await self.entry(name, "done")
             if done is not None:
                 self.named.add(name)
-                await self.tell(name, "done", done.anchor, True)
+                await self._tell_done(name, done.anchor, known=True)
                 return self._recorded(done, fn)
             begun = await self.entry(name, "begun")
             if begun is None:
                 place = self.place.after(self.usage)
-                anchor = await self.journal.effect(place, self.step, name, "begun", {"key": key})
-                await self.tell(name, "begun", anchor, False)
+                anchor = await self.state.journal.effect(
+                    place, self.step, name, "begun", {"key": key}
+                )
+                fields = self.state.event_fields(anchor)
+                await self.state.emit(EffectBegun(**fields, name=name))
             else:
                 # A service knows it by the key of then, which in old entries was the step's.
                 key = str(begun.context.get("key", self.step_key))
@@ -129,7 +129,7 @@ class Effects:
         # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
         anchor, fields = await (work if is_async(fn) else finish_first(work))
         self.named.add(name)
-        await self.tell(name, "done", anchor, False)
+        await self._tell_done(name, anchor, known=False)
         if "error" in fields:
             raise TypeError(fields["error"])
         return form.from_json(fields["result"])
@@ -149,9 +149,13 @@ class Effects:
             fields = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
             return await finish_first(self._record(name, fields)), fields
 
+    async def _tell_done(self, name: str, anchor: str, *, known: bool) -> None:
+        fields = self.state.event_fields(anchor)
+        await self.state.emit(EffectDone(**fields, name=name, known=known))
+
     async def _record(self, name: str, fields: Fields) -> str:
         place = self.place.after(self.usage)
-        return await self.journal.effect(place, self.step, name, "done", fields)
+        return await self.state.journal.effect(place, self.step, name, "done", fields)
 
     def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
         if "error" in entry.context:
@@ -161,4 +165,4 @@ class Effects:
     async def entry(self, name: str, status: str) -> MemoryLine | None:
         """The journal's entry of an effect, `begun` or `done`."""
         step = effect_step(self.step, name, status)
-        return await find_entry(self.journal.lattice, self.place, step, "effect", status)
+        return await find_entry(self.state.setup.lattice, self.place, step, "effect", status)

@@ -161,7 +161,7 @@ class Phases:
         self, number: int, act: ActStep[Any, Any], place: Place, race: _RunRace
     ) -> Callable[[LatticeView], Awaitable[Candidate]]:
         state, name = self.state, name_of(act)
-        effects = self._effects(place, f"act.{number}")
+        effects = Effects(self.state, place, f"act.{number}")
 
         async def entrant(view: LatticeView) -> Candidate:
             try:
@@ -198,7 +198,7 @@ class Phases:
 
         async def judged(candidate: Candidate, view: LatticeView) -> float:
             step = f"judge.{race.number_of(candidate)}"
-            effects = self._effects(place, step)
+            effects = Effects(self.state, place, step)
             context = self._context("act", step, effects, view)
             score = await self._call(judge, context, context.plan, candidate)
             await state.emit(
@@ -250,19 +250,7 @@ class Phases:
         event = events.PhaseStarted(**state.phase_fields(), stage=stage, names=names)
         await state.emit(event)
         place = state.place()
-        return place, self._effects(place, stage)
-
-    def _effects(self, place: Place, step: str) -> Effects:
-        state = self.state
-
-        async def tell(name: str, status: str, anchor: str, known: bool) -> None:
-            fields = {**state.event_fields(anchor), "name": name}
-            if status == "begun":
-                await state.emit(events.EffectBegun(**fields))
-            else:
-                await state.emit(events.EffectDone(**fields, known=known))
-
-        return Effects(state.journal, place, step, tell, state.spend)
+        return place, Effects(self.state, place, stage)
 
     def _context(
         self, stage: Phase, step: str, effects: Effects, view: LatticeView | None = None

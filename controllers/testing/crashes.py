@@ -14,7 +14,7 @@ from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
 
 from .. import Event, RTMController, RunNotFoundError, RunPausedError, RunResult, events, replay
-from .outlines import difference, outline
+from .outlines import assert_same, outline
 
 WorldT = TypeVar("WorldT")
 
@@ -63,8 +63,8 @@ async def crash_everywhere(
             dying, world = _Dying(commit, stored=stored), deps()
             await trials.crashed(dying, world)
             result = await trials.lived(dying, world)
-            _assert_same(where, undisturbed, result)
-            _assert_told(where, told, await trials.phases(dying))
+            _assert_same_result(where, undisturbed, result)
+            assert_same(f"after a crash {where} the run", told, await trials.phases(dying))
             found.append(Crashed(where, result, world))
     return found
 
@@ -144,17 +144,10 @@ def _is_phase(event: Event) -> bool:
     return not isinstance(event, run | events.EffectBegun | events.EffectDone)
 
 
-def _assert_same(where: str, wanted: RunResult, found: RunResult) -> None:
+def _assert_same_result(where: str, wanted: RunResult, found: RunResult) -> None:
     for name in _SAME:
         one, other = getattr(wanted, name), getattr(found, name)
         if one != other:
             raise AssertionError(
                 f"after a crash {where} the result's {name} is {other!r}; undisturbed it is {one!r}"
             )
-
-
-def _assert_told(where: str, wanted: str, found: str) -> None:
-    if wanted != found:
-        raise AssertionError(
-            f"after a crash {where} the run went otherwise:\n{difference(wanted, found)}"
-        )

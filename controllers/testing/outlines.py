@@ -53,14 +53,21 @@ def assert_outline(events: Iterable[Event | EventsMissed], expected: str) -> Non
     """
     found, wanted = outline(events), textwrap.dedent(expected).strip("\n").rstrip()
     if re.fullmatch(_pattern(wanted), found + "\n") is None:
-        raise AssertionError(f"the run went otherwise:\n{difference(wanted, found)}")
+        raise _different("the run", wanted, found)
 
 
-def difference(wanted: str, found: str) -> str:
-    """Line by line: ``-`` was wanted, ``+`` was found."""
+def assert_same(run: str, wanted: str, found: str) -> None:
+    """`AssertionError` if the outlines differ."""
+    if wanted != found:
+        raise _different(run, wanted, found)
+
+
+def _different(run: str, wanted: str, found: str) -> AssertionError:
     matched = [_line_like(line, wanted) for line in found.splitlines()]
     lines = list(difflib.ndiff(wanted.splitlines(), matched))
-    return "\n".join(line for line in lines if not line.startswith("?"))
+    # Line by line: "-" was wanted, "+" was found; what "?" points at shows without it.
+    shown = (line for line in lines if not line.startswith("?"))
+    return AssertionError("\n".join([f"{run} went otherwise:", *shown]))
 
 
 def _line_like(line: str, wanted: str) -> str:

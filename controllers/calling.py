@@ -17,9 +17,9 @@ T = TypeVar("T")
 Limiter = RunVar[CapacityLimiter]
 
 _STEPS: Final[Limiter] = RunVar("controllers.steps")
-_MOST_STEPS: Final = 40
+_MOST_STEPS: Final = 40  # as many threads as anyio's own limit
 _OWN: Final[Limiter] = RunVar("controllers.own")
-_MOST_OWN: Final = 4
+_MOST_OWN: Final = 4  # it computes: more threads would fight over the interpreter
 _LONGEST_MESSAGE: Final = 500  # characters: a failure is journaled, and shown to models
 
 

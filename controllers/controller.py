@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _Begin = Callable[[Run[Any, Any]], Awaitable[Event | RunResult]]
 """Puts a run's beginning on the chain: its first event, or the result of one that is done."""
 
-_LONGEST_RUN_ID: Final = 128
+_LONGEST_RUN_ID: Final = 128  # it is part of idempotency keys, whose length is bounded
 _MOST_LEVELS: Final = 16
 """So that the idempotency keys of the deepest goal, which tell its way there, are within theirs."""
 
@@ -227,6 +227,7 @@ class RTMController(Generic[Deps, Data]):
     ) -> AsyncIterator[Run[Deps, Data]]:
         run_id = uuid.uuid4().hex if run_id is None else run_id
         _check_run_id(run_id)
+        # A thousand runs that are started at once begin some at a time.
         await turnstile().enter()
         async with claimed(self._setup.lattice, run_id):
             yield Run(RunState(self._setup, run_id, deps, emit))

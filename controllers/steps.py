@@ -199,6 +199,7 @@ class StepContext(Generic[Deps]):
     raced: bool
     resumed: bool
     working: WorkingMemory
+    # Private: steps reach them by the methods, which say what is missing or wrong.
     _texts: TextMemory | None = field(repr=False)
     _doing: Doing = field(repr=False)
 

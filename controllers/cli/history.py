@@ -29,7 +29,7 @@ from .output import chosen, teller_of, writer
 
 POLL_SECONDS: Final = 0.25
 """How often `--follow` looks: soon enough for a person, and nothing beside what a step costs."""
-_LONGEST_KEY: Final = 64
+_LONGEST_KEY: Final = 64  # bytes: BLAKE2b takes no more
 
 LatticePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="The folder of a lattice.", show_default=False)
@@ -93,7 +93,7 @@ def replay(
     \b
     Example:
       pmll replay memory 9f2c1ab4 --json | jq 'select(.event == "run.acted")'
-    """  # noqa: D301  # as above
+    """  # noqa: D301  # typer's mark for lines that stay as they are
     key = _key(key_file)
     teller = teller_of(writer(sys.stdout), as_json=as_json)
 
@@ -111,6 +111,7 @@ async def _dated_events(
 ) -> AsyncIterator[tuple[Event, float]]:
     """The run's events and when they happened; with `follow` until the newest is an end."""
     count, newest = 0, ""
+    # Each look replays the run from its start, for an event may need what earlier entries say.
     while True:
         event: Event | None = None
         seen = 0

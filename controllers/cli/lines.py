@@ -16,7 +16,7 @@ from ..steps import Failed
 from ..watch.entrants import Entrant, decided
 from ..watch.picture import spent
 
-_LABEL: Final = 10
+_LABEL: Final = 10  # columns: the longest, "exhausted" and "cancelled", and a blank
 _FATES: Final = {"winner": "✔", "branch": " ", "same": " ", "failed": "✗", "unfinished": "◌"}
 
 Rows = Iterator[tuple[str, str]]

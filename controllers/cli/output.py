@@ -20,7 +20,7 @@ from ..reports.plain import printable
 from ..watch import Screen, View
 from .lines import Lines
 
-INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130  # what shells say of a program that Ctrl-C ended
 EXIT_CODES: Final = {"done": 0, "failed": 1, "paused": 3, "exhausted": 4, "cancelled": INTERRUPTED}
 
 Write = Callable[[str], None]

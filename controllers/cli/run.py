@@ -168,6 +168,7 @@ def run(
       130  interrupted with Ctrl-C
     """  # noqa: D301  # typer's mark for lines that stay as they are
     session = _RunSession(controller, Manner(watch, as_json, quiet))
+    # Known before the run is begun, so that an interruption can say how to go on.
     session.run_id = uuid.uuid4().hex if run_id is None else run_id
 
     async def work(found: object) -> None:
@@ -197,7 +198,7 @@ def resume(
     \b
     Example:
       pmll resume my_agent:controller 9f2c1ab4 --answer yes
-    """  # noqa: D301  # as above
+    """  # noqa: D301  # typer's mark for lines that stay as they are
     session = _RunSession(controller, Manner(watch, as_json, quiet))
 
     async def work(found: object) -> None:
@@ -230,4 +231,5 @@ def _answer(text: str | None) -> Any:
 
 
 def _refused(constant: str) -> None:
+    # NaN and Infinity, which Python reads and the chain refuses.
     raise ValueError(constant)

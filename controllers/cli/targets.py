@@ -79,6 +79,7 @@ async def opened(found: object) -> AsyncIterator[OpenedTarget]:
         if _takes_arguments(found):
             raise _wrong(f"{_called(found)} takes arguments, and there are none to give")
         made = found()
+    # What can be both awaited and entered is entered, for that closes it again.
     if inspect.isawaitable(made) and not isinstance(made, AbstractAsyncContextManager):
         made = await made
     if isinstance(made, AbstractAsyncContextManager):

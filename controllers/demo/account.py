@@ -17,8 +17,8 @@ from .loop import controller
 from .relevance import Page, QuestionWords
 from .strategies import Searches
 
-_BIAS_LINES: Final = 5
-_BIAS_SHOWN: Final = 6
+_BIAS_LINES: Final = 5  # nearest lines that make it: the next ones have little weight
+_BIAS_SHOWN: Final = 6  # numbers of it: a glimpse that fits on one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,7 @@ def _entrants(outcome: RaceOutcome, library: Library) -> list[Racer]:
     entrants = []
     for entry in sorted(outcome.scores, key=lambda entry: -entry.score):
         fate = "chain" if entry.anchor == outcome.winner.anchor else "branch"
+        # A line that was seen is that of a better candidate with the same content.
         fate = "same" if entry.anchor in seen else fate
         seen.add(entry.anchor)
         title = library.pages[str(lines[entry.anchor].context["passage"])].title

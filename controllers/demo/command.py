@@ -32,7 +32,7 @@ QUESTIONS: Final = (
 )
 FOLDER: Final = Path(".demo")
 DAMAGED: Final = 1
-INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130  # what shells say of a program that Ctrl-C ended
 
 
 def demo(

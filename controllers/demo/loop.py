@@ -21,7 +21,7 @@ GOOD: Final = 0.8
 """The score from which an answer is good enough not to look further."""
 POOR: Final = 0.45
 """The score under which an answer is only the nearest thing."""
-_LEARNED_WORDS: Final = 4
+_LEARNED_WORDS: Final = 4  # each is one more look-up in the next cycle
 _NEAR: Final = 12  # passages whose common words are worth a try
 _PATIENCE: Final = 2  # cycles, each reading further down, before giving up on a better answer
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from .account import Answered, PlanMade, Race, Racer, Teller, VerdictGiven
 from .loop import GOOD, POOR
 
-_WIDEST_PANEL: Final = 90
+_WIDEST_PANEL: Final = 90  # columns: a passage is there to be read
 _NAMES: Final = {
     "remembered": "remembered",
     "whole_question": "whole question",

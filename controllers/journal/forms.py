@@ -22,6 +22,7 @@ from pmll_async import FrozenDict, FrozenList, thaw
 
 from ..calling import name_of
 
+# What the chain gives back as it was, or as something that compares equal.
 _PLAIN: Final = (FrozenDict, FrozenList, dict, list, str, int, float, bool, type(None))
 _INTEGERS: Final = 2**53  # from here on the chain gives whole numbers back as floats
 _FEW_TYPES: Final = 256  # the steps and replies of an application, and room to spare
@@ -49,6 +50,7 @@ class Form:
         """The data again. `TypeError` if the annotation does not fit what was journaled."""
         if self.adapter is None:
             return thaw(value)
+        # No data is allowed whatever the annotation: most verdicts have none.
         if value is None:
             return None
         try:
@@ -183,4 +185,5 @@ def _as_stored(value: Any) -> JsonValue:
 
 
 def _utf16(key: str) -> bytes:
+    # The order of RFC 8785, which differs from that of code points beyond the first 65,536.
     return key.encode("utf-16-be", "surrogatepass")

@@ -100,6 +100,7 @@ class Journal:
         if result.error is not None:
             message = _printable(message_of(result.error))
             body["error"] = {"type": type(result.error).__name__, "message": message}
+        # A run that is resumed ends once more: each end has a key of its own.
         return await self._note(place, "run", result.status, body, f"end.{times}")
 
     async def goal_started(self, place: Place, goal: str) -> str:
@@ -192,6 +193,7 @@ def _facts(place: Place, stage: str, status: str) -> Fields:
         "status": status,
         "cycles": place.cycles,
     }
+    # Most entries have neither, and every byte of an entry is kept for good.
     if place.path:
         facts["path"] = place.path
     if place.usage:

@@ -88,6 +88,7 @@ async def resume_point_of(
     tail = await _tail(lattice, run_id)
     end, begun = await _turns(lattice, run_id)
     before = float(begun.data("elapsed") or 0.0)
+    # The clock may have been set back since.
     elapsed = before + max(0.0, tail[-1].line.committed_at - begun.line.committed_at)
     goal, times = Entry(start).text("goal"), int(begun.data("times") or 0)
     fold = _Fold(ResumePoint([_first_frame(goal, tail[0])], end, times, elapsed))
@@ -154,6 +155,7 @@ class _Fold:
             point.asking = entry.text("step")
         if entry.kind == ("run", "resumed") and "answer" in entry.line.context:
             point.answered(entry.data("answer"))
+        # Neither moves the goals on.
         if facts["stage"] in ("run", "effect"):
             return
         point.cycles = facts["cycles"]

@@ -25,8 +25,10 @@ def is_entry(line: MemoryLine) -> bool:
     facts = line.context.get(STAMP)
     if not isinstance(facts, Mapping):
         return False
+    # Anybody may stamp a line: nothing of it is believed before its types are.
     names: list[Any] = [facts.get(name) for name in ("run", "stage", "status")]
     counts: list[Any] = [facts.get(name) for name in ("cycle", "attempt")]
+    # `isinstance` would take True for a number.
     if any(type(name) is not str for name in names) or any(type(n) is not int for n in counts):
         return False
     return names[2] in _STATUSES.get(names[1], ())

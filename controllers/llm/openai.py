@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _NO_KEY: Final = "none"  # the client insists on one, a local server does not look at it
-_MILLION: Final = 1_000_000
+_MILLION: Final = 1_000_000  # tokens: what prices are told for
 _LONGEST_REASON: Final = 300  # characters; some servers answer with a whole page
 
 
@@ -138,6 +138,7 @@ class OpenAIModel:
         message = getattr(choices[0], "message", None)
         if message is None:
             raise self._failed(f"the answer is no chat completion: {str(answer)[:80]!r}")
+        # A refusal is a reply, too: who asked decides what to make of it.
         text = message.content or getattr(message, "refusal", None) or ""
         return self._reply(text, choices[0].finish_reason, answer.usage)
 

@@ -25,7 +25,7 @@ except ModuleNotFoundError as exc:
 
 T = TypeVar("T")
 
-_FEW_COMPLAINTS: Final = 5
+_FEW_COMPLAINTS: Final = 5  # a model that mends these mends the others with them
 _LONGEST_COMPLAINT: Final = 200  # characters; some quote what they complain about
 _AROUND: Final = 20  # characters shown before and after what is wrong
 _NEAR: Final = re.compile(r"near (\d+)")

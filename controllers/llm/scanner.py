@@ -28,7 +28,7 @@ _VALUE: Final = re.compile(
 )
 _FENCE: Final = re.compile(r"^[ \t]*+```[ \t]*+([\w+.-]*+)[^\n`]*+\n", re.MULTILINE)
 _OF_JSON: Final = frozenset({"", "json", "json5", "jsonc", "javascript", "js"})
-_THOUGHTS: Final = "<think>"
+_THOUGHTS: Final = "<think>"  # how models that reason open what is no reply yet
 _THOUGHT: Final = re.compile(r"</think>")
 
 

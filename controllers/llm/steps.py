@@ -30,7 +30,7 @@ T = TypeVar("T")
 Embed = Callable[[str], ArrayLike | Awaitable[ArrayLike]]
 """The key vector (dim,) of a text."""
 
-_MEMORIES: Final = 8
+_MEMORIES: Final = 8  # enough to help, and few enough not to bury the task
 
 
 class PlanReply(BaseModel):

@@ -121,7 +121,7 @@ def jsonable(value: Any) -> JsonValue:
         try:
             return cast(JsonValue, attempt(value))
         # It is the user's object, which may do anything when it is looked at.
-        except Exception:  # noqa: BLE001, S112  # as said; the next attempt is what is done about it
+        except Exception:  # noqa: BLE001, S112  # the next attempt is what is done about it
             continue
     return f"<{type(value).__name__}>"
 

@@ -12,6 +12,7 @@ from ..steps import Failed
 from . import documents
 
 CONTENT: Final = {name: f"{name}.content" for name in documents.NAMES.values()}
+# What happens within a phase, and is not on the chain.
 _DETAILS: Final = (PhaseStarted, Proposed, Judged)
 
 

@@ -13,8 +13,8 @@ from pmll_async.text import Recollection
 from .. import StepContext
 from ..llm import Message, Model, ask, prompt, quoted
 
-_MOST: Final = 4
-_LONGEST: Final = 1_000
+_MOST: Final = 4  # each look-up is a recall over the whole memory
+_LONGEST: Final = 1_000  # characters: more is no question, and would be journaled
 
 Queries = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST)]],

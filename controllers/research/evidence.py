@@ -19,9 +19,9 @@ POOL: Final = 100
 """How many of the texts found are kept from cycle to cycle, and the most that can be asked for."""
 BEST: Final = 8
 """Words are learned from so many of the best."""
-_LEARNED: Final = 5
+_LEARNED: Final = 5  # words: more would lead away from the question
 _FLOOR: Final = 0.01  # keeps the logarithm of a score finite
-_RAREST: Final = 3
+_RAREST: Final = 3  # words of a text that tell how much it says
 _READ: Final = 2_000  # characters of a text that tell what it is worth
 # Beside 1 for the logarithm of what the look-ups gave.
 _AGAIN, _FIRST_PERSON, _RARITY, _OPENS, _LENGTH = 0.25, 0.4, 0.3, 0.45, -0.25

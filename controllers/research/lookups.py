@@ -27,7 +27,7 @@ without function words and names, of the same speakers; those and learned words;
 _BY_THE_NAMED: Final = (SAID_BY, OWN_WORDS, LEARNED)
 _DEEP: Final = 128  # how far down each look-up reads
 _SAMPLE: Final = 2_000  # newest texts that tell which words are rare, and who speaks
-_FEW_STATES: Final = 8
+_FEW_STATES: Final = 8  # runs that go on at once search few states, and each takes memory
 
 
 class NothingFoundError(LookupError):

@@ -26,6 +26,7 @@ from .questions import asks_several, asks_when, content_of, named_in
 if TYPE_CHECKING:
     from .adviser import Adviser
 
+# Of the texts found as it was asked, so many stay in front; a list's items are said elsewhere, too.
 _KEPT_SEVERAL: Final = 5
 _KEPT: Final = 8
 _HINTS: Final = 5  # texts that the model sees before it names its look-ups

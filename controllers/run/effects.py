@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,8 +21,8 @@ from ..journal.stamps import find_entry
 from ..policies import Usage
 from .state import RunState
 
-_LONGEST_NAME: Final = 128
-_MOST_THREADS: Final = 40
+_LONGEST_NAME: Final = 128  # it is part of idempotency keys, whose length is bounded
+_MOST_THREADS: Final = 40  # as many as sync steps have, of which each may want one
 _UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str, str], ...]]] = ContextVar(
     "pmll_effects", default=()
 )
@@ -89,7 +89,7 @@ class Effects:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
         if not callable(fn):
             if inspect.iscoroutine(fn):
-                fn.close()
+                fn.close()  # or Python warns that it was never awaited, beside the error
             raise TypeError(
                 f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
             )
@@ -104,13 +104,10 @@ class Effects:
             if done is not None:
                 self.named.add(name)
                 await self._tell_done(name, done.anchor, known=True)
-                return self._recorded(done, fn)
+                return _returned(fn, done.context)
             begun = await self.entry(name, "begun")
             if begun is None:
-                place = self.place.after(self.usage)
-                anchor = await self.state.journal.effect(
-                    place, self.step, name, "begun", {"key": key}
-                )
+                anchor = await self._record(name, "begun", {"key": key})
                 fields = self.state.event_fields(anchor)
                 await self.state.emit(EffectBegun(**fields, name=name))
             else:
@@ -125,14 +122,12 @@ class Effects:
                 _UNDER_WAY.reset(under_way)
 
     async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
-        form, work = form_of(fn), self._journaled(name, fn)
+        work = self._journaled(name, fn)
         # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
         anchor, fields = await (work if is_async(fn) else finish_first(work))
         self.named.add(name)
         await self._tell_done(name, anchor, known=False)
-        if "error" in fields:
-            raise TypeError(fields["error"])
-        return form.from_json(fields["result"])
+        return _returned(fn, fields)
 
     async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Fields]:
         form, made = form_of(fn), await call(fn, limiter=threads(_THREADS, _MOST_THREADS))
@@ -144,25 +139,27 @@ class Effects:
             fields["error"] = str(exc)
         try:
             # A run that is cancelled now would do it again.
-            return await finish_first(self._record(name, fields)), fields
+            return await finish_first(self._record(name, "done", fields)), fields
         except InvalidContextError as exc:
             fields = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
-            return await finish_first(self._record(name, fields)), fields
+            return await finish_first(self._record(name, "done", fields)), fields
 
     async def _tell_done(self, name: str, anchor: str, *, known: bool) -> None:
         fields = self.state.event_fields(anchor)
         await self.state.emit(EffectDone(**fields, name=name, known=known))
 
-    async def _record(self, name: str, fields: Fields) -> str:
+    async def _record(self, name: str, status: str, fields: Fields) -> str:
         place = self.place.after(self.usage)
-        return await self.state.journal.effect(place, self.step, name, "done", fields)
-
-    def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
-        if "error" in entry.context:
-            raise TypeError(entry.context["error"])
-        return form_of(fn).from_json(entry.context["result"])
+        return await self.state.journal.effect(place, self.step, name, status, fields)
 
     async def entry(self, name: str, status: str) -> MemoryLine | None:
         """The journal's entry of an effect, `begun` or `done`."""
         step = effect_step(self.step, name, status)
         return await find_entry(self.state.setup.lattice, self.place, step, "effect", status)
+
+
+def _returned(fn: Callable[[], Any], recorded: Mapping[str, Any]) -> Any:
+    """What the effect returned, by its entry: a first call gets no more than a resumed one."""
+    if "error" in recorded:
+        raise TypeError(recorded["error"])
+    return form_of(fn).from_json(recorded["result"])

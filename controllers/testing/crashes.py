@@ -19,6 +19,7 @@ from .outlines import assert_same, outline
 WorldT = TypeVar("WorldT")
 
 _RUN: Final = "crashing"
+# Anchors cannot be the same, and so neither can the winner: a resume is an entry, too.
 _SAME: Final = ("status", "text", "data", "cycles", "reason", "usage")
 
 
@@ -128,7 +129,7 @@ class _Dying(GatedStore):
         return self._commit is not None and self.appends >= self._commit
 
     def append(self, records: Sequence[Any], block: Any) -> None:
-        """See `Store.append`."""
+        """Store, or stop before or after it."""
         self.appends += 1
         if self.appends == self._commit:
             self.fail_next(_Crash(), stored=self._stored)

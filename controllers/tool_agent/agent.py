@@ -23,7 +23,8 @@ from ..tools.tools import Record, Tool, ToolResult, Tools
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
 
-_MOST_CALLS: Final = 6
+_MOST_CALLS: Final = 6  # in one turn; every result goes into the prompts of all later ones
+# What people type; anything else may be a no, and is told to the model.
 _YES: Final = ("yes", "y", "true", "ok")
 
 

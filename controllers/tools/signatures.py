@@ -172,6 +172,7 @@ def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
         json.dumps(schema, allow_nan=False)
     except (PydanticUserError, TypeError, ValueError) as exc:
         raise InvalidToolError(name, f"its arguments have no JSON schema: {exc}") from exc
+    # They are the model's, which is ours; the tool has a name and a description of its own.
     schema.pop("title", None)
     schema.pop("description", None)
     return schema

@@ -18,13 +18,13 @@ from ..steps import Continue, Done, GoalResult
 from .entrants import Entrant
 from .view import Cycle, Effect, View
 
-WIDEST: Final = 100
-_FRAMES_PER_SECOND: Final = 8
-_BORDERS: Final = 2
-_LEAST_ROWS: Final = 8
-_LABEL: Final = 9
-_LONGEST_NAME: Final = 24
-_SHORT_ID: Final = 8
+WIDEST: Final = 100  # columns: longer lines are hard to follow with the eye
+FRAMES_PER_SECOND: Final = 8  # enough to look alive, and little to draw
+_BORDERS: Final = 2  # rows: the one above and the one below
+_LEAST_ROWS: Final = 8  # with fewer, nothing of a race would be left
+_LABEL: Final = 9  # columns: the longest labels, EXHAUSTED and CANCELLED, fill it
+_LONGEST_NAME: Final = 24  # columns: score and fate must find room beside it
+_SHORT_ID: Final = 8  # characters: `pmll resume` takes the beginning of an id
 _STYLES: Final = {
     "done": "green",
     "failed": "red",
@@ -70,9 +70,10 @@ class _Drawing:
 
     def panel(self, width: int, height: int) -> Panel:
         rows = self._rows(max(height - _BORDERS, _LEAST_ROWS))
+        # A row that wrapped would push the newest ones off the picture.
         for row in rows:
             row.no_wrap, row.overflow = True, "ellipsis"
-        inner = width - 6
+        inner = width - 6  # what the corners, and the blanks around a title, leave of it
         goal = one_line(self.view.goals[0]) if self.view.goals else ""
         status = "" if self.view.result is None else self.view.result.status
         return Panel(
@@ -102,6 +103,7 @@ class _Drawing:
 
     def _past(self, room: int) -> list[Text]:
         past, dropped = self.view.past, self.view.dropped
+        # What is left out is counted in a row of its own.
         if len(past) > room or (dropped and len(past) == room):
             shown = past[len(past) - (room - 1) :] if room > 1 else ()
             dropped += len(past) - len(shown)
@@ -215,6 +217,7 @@ class _Drawing:
 
     def _effects(self, effects: tuple[Effect, ...]) -> Text:
         told = Text()
+        # The newest first: the end of a long row is cut.
         for effect in reversed(effects):
             sign = self.signs.won if effect.is_done else self._spinner()
             name = one_line(effect.name) + (" (known)" if effect.is_known else "")
@@ -244,7 +247,7 @@ class _Drawing:
         if self.view.ended is not None:
             return self.signs.late
         frames = self.signs.spinner
-        return frames[int(self.now * _FRAMES_PER_SECOND) % len(frames)]
+        return frames[int(self.now * FRAMES_PER_SECOND) % len(frames)]
 
     def _counts(self) -> str:
         view = self.view

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Final, Self
+from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -13,10 +13,8 @@ from rich.live import Live
 from pmll_async import EventsMissed
 
 from ..events import Event
-from .picture import drawn
+from .picture import FRAMES_PER_SECOND, drawn
 from .view import View
-
-PICTURES_PER_SECOND: Final = 8
 
 
 class Screen:
@@ -37,7 +35,8 @@ class Screen:
         self._live = Live(
             console=Console() if console is None else console,
             get_renderable=lambda: self,
-            refresh_per_second=PICTURES_PER_SECOND,
+            refresh_per_second=FRAMES_PER_SECOND,
+            # What steps print goes above the picture, unless it goes elsewhere anyway.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
             vertical_overflow="crop",

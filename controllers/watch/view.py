@@ -165,6 +165,7 @@ def _at(view: View, number: int, attempt: int, depth: int) -> View:
 
 def _goal_ended(view: View, event: events.GoalEnded) -> View:
     closed = _closed(view, view.cycle, event.result)
+    # Who joined within a sub-goal has not seen the cycle above it.
     *above, back = view.above or (Cycle(),)
     goals = event.goals[:-1]
     return replace(closed, above=tuple(above), cycle=back, goals=goals, stage=None)

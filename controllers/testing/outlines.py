@@ -137,22 +137,21 @@ def _phase(event: events.Planned | events.PlanFailed | events.Acted | events.Ref
 
 
 def _raced(outcome: RaceOutcome) -> str:
-    told = [
-        f"{score.name} {'won' if score.anchor == outcome.winner.anchor else 'lost'}"
-        for score in outcome.scores
-    ]
-    first = [each for each in told if each.endswith(" won")]
-    return ", ".join([*first, *(each for each in told if each not in first), *_others(outcome)])
-
-
-def _others(outcome: RaceOutcome | Failed) -> list[str]:
+    won = outcome.winner.anchor
+    told = [f"{each.name} {'won' if each.anchor == won else 'lost'}" for each in outcome.scores]
     failed = [f"{failure.name} failed with {failure.error}" for failure in outcome.failures]
-    return [*failed, *(f"{name} was late" for name in outcome.unfinished)]
+    # The winner first; the others in the order of the acts, as they raced.
+    told.sort(key=lambda each: not each.endswith(" won"))
+    return ", ".join([*told, *failed, *_late(outcome)])
+
+
+def _late(outcome: RaceOutcome | Failed) -> list[str]:
+    return [f"{name} was late" for name in outcome.unfinished]
 
 
 def _unsuccessful(failed: Failed) -> list[str]:
     told = [f"{each.name} {each.error}: {each.message}" for each in failed.failures]
-    return [*told, *(f"{name} was late" for name in failed.unfinished)]
+    return [*told, *_late(failed)]
 
 
 def _ended(result: RunResult | GoalResult) -> str:

@@ -75,7 +75,7 @@ def _failed(name: str, failure: CandidateFailure) -> Entrant:
 
 def _ranked(entrants: Entrants, outcome: RaceOutcome) -> Iterator[Entrant]:
     strengths = {line.anchor: line.strength for line in (outcome.winner, *outcome.losers)}
-    # Of several candidates with one name, the first to propose is the first that was scored.
+    # Entrants and scores of one name are both in the order of the acts.
     confidences: dict[str, list[float | None]] = {}
     for entrant in entrants:
         confidences.setdefault(entrant.name, []).append(entrant.confidence)

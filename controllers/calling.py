@@ -79,6 +79,7 @@ async def finish_first(work: Awaitable[T]) -> T:
 
 def name_of(function: Callable[..., object]) -> str:
     """What to call it in outcomes and errors: a partial goes by its function."""
+    # A callable object may say anything of itself, or nothing.
     name = getattr(function, "__name__", None)
     if isinstance(name, str):
         return name
@@ -97,6 +98,7 @@ def message_of(error: BaseException) -> str:
 
 def failure_of(name: str, error: Exception) -> CandidateFailure:
     """What a step raised, as a value that can be journaled."""
+    # Half a surrogate pair, as in an undecodable file name, has no place in a journal.
     message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
     return CandidateFailure(name=name, error=type(error).__name__, message=message)
 

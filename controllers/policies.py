@@ -77,6 +77,7 @@ def total_cycles(limit: int) -> Rule:
     _check("total_cycles", limit, 1)
 
     def rule(budget: Budget) -> str | None:
+        # A retry belongs to the cycle that it is in, and so does a race.
         begins = budget.stage == "plan" and budget.attempt == 0
         is_over = begins and budget.cycles >= limit
         return f"{limit} cycles of all goals are over" if is_over else None
@@ -116,5 +117,6 @@ def first_reason(rules: Iterable[Rule], budget: Budget) -> str | None:
 
 
 def _check(name: str, limit: float, least: int) -> None:
+    # Asked this way round, so that NaN is refused as well.
     if not limit >= least:
         raise ValueError(f"{name} is at least {least}, not {limit}")

@@ -75,6 +75,7 @@ class _RunSession:
         with self.manner.teller(self.out, view) as teller:
             async with stream as run:
                 self.has_begun = True
+                # Also where Ctrl-C ends it: how the run ended decides what is said.
                 try:
                     count, error = await _followed(run, teller)
                 finally:

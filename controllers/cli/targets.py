@@ -60,6 +60,7 @@ def attribute(name: str) -> object:
 
 def _module(name: str) -> object:
     here = str(Path.cwd())
+    # `python -P` asks for exactly that not to happen.
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)
     try:

@@ -114,6 +114,7 @@ class Vocabulary:
 
     def rarity(self, word: str) -> float:
         """The inverse document frequency of a stem, as BM25 has it; highest for unknown words."""
+        # The halves keep it finite for words of no page, and positive for those of every page.
         having = self._pages_with[word]
         return math.log(1 + (self._pages - having + 0.5) / (having + 0.5))
 

@@ -90,6 +90,7 @@ async def topic_first(ctx: Context, plan: LookUpPlan) -> Candidate:
 
 async def feedback(ctx: Context, plan: LookUpPlan) -> Candidate:
     """The question bent towards the bias of what it finds (Rocchio's relevance feedback)."""
+    # The bias is a weighted mean of the passages nearby: what they call things comes into it.
     question = embedded(ctx, ctx.goal)
     bias = await ctx.view.bias_vector(question, k=_NEAR, where={"kind": "passage"})
     learned = embedded(ctx, " ".join(plan.data.learned)) if plan.data.learned else bias

@@ -42,6 +42,7 @@ class Entry:
     @property
     def usage(self) -> Usage:
         """What the run had spent by then."""
+        # Only what is not zero was written.
         return Usage(**self.facts.get("usage", {}))
 
     def text(self, name: str = "text") -> str:

@@ -38,6 +38,7 @@ async def runs(lattice: Lattice, *, limit: int | None = None) -> list[RunInfo]:
 def _info(lattice: Lattice, start: Entry, newest: Entry) -> RunInfo:
     run = newest.facts["run"]
     status: Any = newest.facts["status"]
+    # Nobody has written down an end: whether somebody runs it here, the lock tells.
     if status in RUNNING:
         status = "interrupted"
     return RunInfo(
@@ -112,6 +113,7 @@ class _Teller:
                 return events.Acted(**fields, outcome=entry.failed())
             case "act", _:
                 outcome = await self.lattice.outcome(entry.line.anchor)
+                # A run's result has the winner of its own goal.
                 if not entry.is_of_a_sub_goal:
                     self.winner = outcome.winner
                 return events.Acted(**fields, outcome=outcome)

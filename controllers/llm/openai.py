@@ -126,6 +126,7 @@ class OpenAIModel:
         async with await client.chat.completions.create(**options, stream=True) as chunks:
             async for chunk in chunks:
                 usage = chunk.usage or usage
+                # The last chunk of some servers has usage, and no choice.
                 for choice in chunk.choices[:1]:
                     parts.append(choice.delta.content or "")
                     stopped = choice.finish_reason or stopped

@@ -75,6 +75,7 @@ def facts(event: Event) -> Fields:
         case events.GoalEnded():
             told |= {"status": event.result.status, "winner": event.result.winner}
         case events.RunEnded(result=result):
+            # By anchor alone: what the line says is content.
             winner = None if result.winner is None else result.winner.anchor
             told |= {"status": result.status, "cycles": result.cycles, "winner": winner}
             if result.error is not None:

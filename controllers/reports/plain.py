@@ -11,6 +11,7 @@ from ..steps import GoalResult
 
 def printable(text: str) -> str:
     """The text with every control and formatting character spelled out."""
+    # Nearly every text is, and this is asked of each that is shown.
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
@@ -37,6 +38,7 @@ def conclusion(result: RunResult | GoalResult) -> str:
 def clock_time(seconds: float) -> tuple[str, str]:
     """Day and time of day where the reader is; the number itself when no calendar has it."""
     try:
+        # A caller's own clock may count from anything.
         there = datetime.fromtimestamp(seconds).astimezone()
     except (OverflowError, OSError, ValueError):
         return "", f"{seconds:g}"

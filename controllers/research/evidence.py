@@ -101,6 +101,7 @@ class Rarity:
 
 def stems_of(text: str) -> frozenset[str]:
     """The stems of a text's words, as far as it is read."""
+    # A text may be a book: its beginning tells what it is about.
     return frozenset(map(stem, words(text[:_READ])))
 
 
@@ -147,6 +148,7 @@ def gathered(
         known[anchor] = replace(
             each,
             score=max(each.score, score),
+            # Six places are journaled: a score means no more.
             fused=round(each.fused + weight * score, 6),
             again=each.again if weight else max(each.again, score),
             why={**each.why, look_up: min(place, each.why.get(look_up, place))},

@@ -178,6 +178,7 @@ class Phases:
             await state.emit(events.Proposed(**fields, confidence=candidate.confidence))
             return candidate
 
+        # What the race calls it in failures and scores.
         entrant.__name__ = entrant.__qualname__ = name
         return entrant
 
@@ -294,12 +295,14 @@ class _RunRace:
 
     def number_of(self, candidate: Candidate) -> int:
         """Which act proposed the candidate."""
+        # By identity, because two acts may propose the same.
         return next(number for one, number in self.candidates if one is candidate)
 
     async def about(self, paused: Paused) -> NoReturn:
         """Ask; of several acts the first is heard."""
         self.paused = self.paused or paused
         self.scope.cancel()
+        # The act must not return to the race, which would count it as a failure.
         await anyio.sleep_forever()
         raise AssertionError("a cancelled sleep does not end")
 

@@ -95,6 +95,7 @@ class Run(Generic[Deps, Data]):
     async def _loop(self) -> RunResult:
         state, phases, turns = self.state, Phases(self.state), turnstile()
         while not (state.frame.stand == "end" and len(state.stack) == 1):
+            # However many runs there are, the loop is soon free for others.
             await turns.enter()
             frame = state.frame
             if frame.stand == "end":
@@ -166,6 +167,7 @@ class Run(Generic[Deps, Data]):
     async def _end(self, result: RunResult) -> None:
         self.result = result
         state, root = self.state, self.state.root
+        # What a pause hands over is JSON by now; a verdict's data is what REFLECT said.
         data = result.data if result.status == "paused" else self._verdict_data(root)
         place = replace(state.place(), path="", cycle=root.last_cycle, attempt=0)
         state.anchor = await state.journal.ended(place, result, data, state.times, self.asking)

@@ -175,6 +175,7 @@ class _AgentSteps:
         for is_effect, group in groupby(
             enumerate(calls), lambda each: self._is_effect(each[1].tool)
         ):
+            # Effects one after another, in the order that the model gave.
             if is_effect:
                 for number, call in group:
                     await make(number, call)

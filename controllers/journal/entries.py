@@ -19,7 +19,7 @@ from .stamps import STAMP, is_entry
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A line that is stamped as a journal's entry, read back as what it says."""
 
     line: MemoryLine
@@ -98,8 +98,8 @@ class Entry:
         return {} if line.kind == "note" else {"key": line.key, "value": line.value}
 
 
-async def entries(lattice: Lattice, where: Mapping[str, JsonValue]) -> AsyncIterator[Entry]:
+async def entries(lattice: Lattice, where: Mapping[str, JsonValue]) -> AsyncIterator[JournalEntry]:
     """The entries that a filter fits, newest first; lines that only look like some are left out."""
     async for line in lattice.rewind(where=where):
         if is_entry(line):
-            yield Entry(line)
+            yield JournalEntry(line)

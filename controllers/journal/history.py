@@ -10,7 +10,7 @@ from pmll_async import Lattice, MemoryLine
 
 from .. import events
 from ..events import Event, RunInfo
-from .entries import Entry, entries
+from .entries import JournalEntry, entries
 from .forms import Forms
 from .journal import run_lock
 from .resume_point import RUNNING, RunNotFoundError
@@ -21,8 +21,8 @@ _JSON: Final = Forms("the journal")
 
 async def runs(lattice: Lattice, *, limit: int | None = None) -> list[RunInfo]:
     """The runs on the chain, those that changed last first; at most `limit`."""
-    newest: dict[str, Entry] = {}
-    starts: dict[str, Entry] = {}
+    newest: dict[str, JournalEntry] = {}
+    starts: dict[str, JournalEntry] = {}
     async for entry in entries(lattice, {"pmll.stage": "run"}):
         if len(starts) == limit:
             break
@@ -35,7 +35,7 @@ async def runs(lattice: Lattice, *, limit: int | None = None) -> list[RunInfo]:
     return [_info(lattice, starts[run], entry) for run, entry in newest.items() if run in starts]
 
 
-def _info(lattice: Lattice, start: Entry, newest: Entry) -> RunInfo:
+def _info(lattice: Lattice, start: JournalEntry, newest: JournalEntry) -> RunInfo:
     run = newest.facts["run"]
     status: Any = newest.facts["status"]
     # Nobody has written down an end: whether somebody runs it here, the lock tells.
@@ -64,7 +64,7 @@ async def replay(lattice: Lattice, run_id: str) -> AsyncIterator[Event]:
     anchors = [entry.line.anchor async for entry in entries(lattice, {"pmll.run": run_id})]
     teller = _Teller(lattice, run_id)
     for anchor in reversed(anchors):
-        yield await teller.event(Entry(await lattice.get(anchor)))
+        yield await teller.event(JournalEntry(await lattice.get(anchor)))
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class _Teller:
     goals: list[str] = field(default_factory=list)
     winner: MemoryLine | None = None
 
-    async def event(self, entry: Entry) -> Event:
+    async def event(self, entry: JournalEntry) -> Event:
         """The entry's event."""
         if entry.kind == ("run", "started"):
             self.goals = [entry.text("goal")]
@@ -103,7 +103,7 @@ class _Teller:
                 return events.EffectDone(**fields, name=entry.text("effect"))
         return await self._phase(entry, fields | {"attempt": entry.facts["attempt"]})
 
-    async def _phase(self, entry: Entry, fields: dict[str, Any]) -> Event:
+    async def _phase(self, entry: JournalEntry, fields: dict[str, Any]) -> Event:
         match entry.kind:
             case "plan", "failed":
                 return events.PlanFailed(**fields, outcome=entry.failed())
@@ -119,7 +119,7 @@ class _Teller:
                 return events.Acted(**fields, outcome=outcome)
         return events.Reflected(**fields, verdict=entry.verdict(_JSON))
 
-    def _fields(self, entry: Entry) -> dict[str, Any]:
+    def _fields(self, entry: JournalEntry) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
             "cycle": entry.facts["cycle"],

@@ -10,7 +10,7 @@ from pmll_async import Lattice, PmllError
 from ..events import RunResult
 from ..goals import GoalFrame
 from ..policies import Usage
-from .entries import Entry, entries
+from .entries import JournalEntry, entries
 from .forms import Forms
 from .stamps import find_start
 
@@ -45,7 +45,7 @@ class ResumePoint:
     """
 
     stack: list[GoalFrame]
-    end: Entry | None
+    end: JournalEntry | None
     times: int
     elapsed: float
     cycles: int = 0
@@ -60,7 +60,7 @@ class ResumePoint:
     def question(self) -> str | None:
         """What the run waits for an answer to."""
         is_paused = self.end is not None and self.end.facts["status"] == "paused"
-        return cast(Entry, self.end).text() if is_paused else None
+        return cast(JournalEntry, self.end).text() if is_paused else None
 
     @property
     def is_done(self) -> bool:
@@ -71,7 +71,7 @@ class ResumePoint:
         """How a run ended that is over."""
         root = self.stack[0]
         data = None if root.verdict is None else root.verdict.data
-        return cast(Entry, self.end).run_result(root.goal, data, root.winner)
+        return cast(JournalEntry, self.end).run_result(root.goal, data, root.winner)
 
 
 async def resume_point_of(
@@ -90,7 +90,7 @@ async def resume_point_of(
     before = float(begun.data("elapsed") or 0.0)
     # The clock may have been set back since.
     elapsed = before + max(0.0, tail[-1].line.committed_at - begun.line.committed_at)
-    goal, times = Entry(start).text("goal"), int(begun.data("times") or 0)
+    goal, times = JournalEntry(start).text("goal"), int(begun.data("times") or 0)
     fold = _Fold(ResumePoint([_first_frame(goal, tail[0])], end, times, elapsed))
     for entry in tail:
         fold.take(entry, plan_forms, verdict_forms)
@@ -98,9 +98,9 @@ async def resume_point_of(
     return fold.point
 
 
-async def _tail(lattice: Lattice, run_id: str) -> list[Entry]:
+async def _tail(lattice: Lattice, run_id: str) -> list[JournalEntry]:
     """The newest entries, oldest first."""
-    tail: list[Entry] = []
+    tail: list[JournalEntry] = []
     ends, has_plan = 0, False
     async for entry in entries(lattice, {"pmll.run": run_id}):
         tail.append(entry)
@@ -112,9 +112,9 @@ async def _tail(lattice: Lattice, run_id: str) -> list[Entry]:
     return tail[::-1]
 
 
-async def _turns(lattice: Lattice, run_id: str) -> tuple[Entry | None, Entry]:
+async def _turns(lattice: Lattice, run_id: str) -> tuple[JournalEntry | None, JournalEntry]:
     """The run's last entry of its own if it is an end, and the one that it began with before."""
-    end: Entry | None = None
+    end: JournalEntry | None = None
     async for entry in entries(lattice, {"pmll.run": run_id, "pmll.stage": "run"}):
         if entry.facts["status"] in RUNNING:
             return end, entry
@@ -122,12 +122,12 @@ async def _turns(lattice: Lattice, run_id: str) -> tuple[Entry | None, Entry]:
     raise RunNotFoundError(run_id)
 
 
-def _ends_a_cycle(entry: Entry) -> bool:
+def _ends_a_cycle(entry: JournalEntry) -> bool:
     """Whether another cycle of the run's own goal follows."""
     return entry.kind == ("reflect", "continue") and not entry.is_of_a_sub_goal
 
 
-def _first_frame(goal: str, first: Entry) -> GoalFrame:
+def _first_frame(goal: str, first: JournalEntry) -> GoalFrame:
     if not _ends_a_cycle(first):
         return GoalFrame((goal,))
     cycle = first.facts["cycle"]
@@ -147,7 +147,7 @@ class _Fold:
     spent: dict[str, Usage] = field(default_factory=dict)
     winners: dict[str, str] = field(default_factory=dict)
 
-    def take(self, entry: Entry, plan_forms: Forms, verdict_forms: Forms) -> None:
+    def take(self, entry: JournalEntry, plan_forms: Forms, verdict_forms: Forms) -> None:
         """The next entry."""
         point, facts = self.point, entry.facts
         self._spend(entry)
@@ -164,7 +164,7 @@ class _Fold:
         else:
             self._phase(entry, plan_forms, verdict_forms)
 
-    def _spend(self, entry: Entry) -> None:
+    def _spend(self, entry: JournalEntry) -> None:
         if entry.facts["stage"] == "effect":
             self.spent[entry.text("step")] = entry.usage
         else:
@@ -174,7 +174,7 @@ class _Fold:
         spent = (usage - self.base for usage in self.spent.values())
         self.point.usage = sum(spent, self.base)
 
-    def _goal(self, entry: Entry) -> None:
+    def _goal(self, entry: JournalEntry) -> None:
         stack = self.point.stack
         if entry.facts["status"] == "started":
             goals = (*stack[-1].goals, entry.text("goal"))
@@ -184,7 +184,7 @@ class _Fold:
             data = None if left.verdict is None else left.verdict.data
             stack[-1].left(entry.goal_result(left.goal, data))
 
-    def _phase(self, entry: Entry, plan_forms: Forms, verdict_forms: Forms) -> None:
+    def _phase(self, entry: JournalEntry, plan_forms: Forms, verdict_forms: Forms) -> None:
         frame = self.point.stack[-1]
         frame.begun = entry.facts["cycle"] + 1
         match entry.kind:

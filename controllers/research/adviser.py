@@ -22,13 +22,14 @@ Queries = Annotated[
 ]
 
 
-class PartsReply(BaseModel):
+# Names and docstrings of replies are in their schemas, and so a part of what a model is told.
+class Parts(BaseModel):
     """What PLAN asks a model for."""
 
     look_ups: Queries = []
 
 
-class AnswerReply(BaseModel):
+class Answer(BaseModel):
     """What REFLECT asks a model for: an answer with its sources, or what is still to be found."""
 
     answer: str | None = None
@@ -47,12 +48,12 @@ class Adviser:
         """Look-ups for the goal, given what a recall finds for it."""
         text = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
         asked = [Message(role="user", content=text)]
-        reply = await ask(ctx, self.model, asked, PartsReply, name="parts", attempts=self.attempts)
+        reply = await ask(ctx, self.model, asked, Parts, name="parts", attempts=self.attempts)
         return tuple(reply.look_ups)
 
-    async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> AnswerReply:
+    async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> Answer:
         """An answer from the texts alone."""
         last = prompt("research_last") if ctx.budget.last_cycle else ""
         text = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
         asked = [Message(role="user", content=text)]
-        return await ask(ctx, self.model, asked, AnswerReply, name="answer", attempts=self.attempts)
+        return await ask(ctx, self.model, asked, Answer, name="answer", attempts=self.attempts)

@@ -126,13 +126,13 @@ async def _answered(
 async def findings(memory: TextMemory, found: Sequence[Found]) -> list[Finding]:
     """The texts of what was found; those erased since are left out."""
     texts = []
-    for found_one in found:
+    for each in found:
         try:
-            text = await memory.get(found_one.anchor)
+            text = await memory.get(each.anchor)
         except LineErasedError:
             continue
-        as_recalled = {each.name: getattr(text, each.name) for each in fields(text)}
-        texts.append(Finding(**{**as_recalled, "score": found_one.score, "why": found_one.why}))
+        recalled = {field.name: getattr(text, field.name) for field in fields(text)}
+        texts.append(Finding(**{**recalled, "score": each.score, "why": each.why}))
     return texts
 
 

@@ -47,9 +47,9 @@ from .policies import retry_limit as retry_limit
 from .policies import time_budget as time_budget
 from .policies import total_cycles as total_cycles
 from .reports.logs import log_events as log_events
+from .run.claim import RunActiveError as RunActiveError
 from .run.effects import EffectRepeatedError as EffectRepeatedError
 from .run.effects import EffectUnknownError as EffectUnknownError
-from .run.run import RunActiveError as RunActiveError
 from .run.setup import Observer as Observer
 from .run.streams import Listener as Listener
 from .run.streams import RunStream as RunStream

@@ -10,14 +10,17 @@ from typing import Any, Final, TypeVar, cast
 from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
+from pmll_async import CandidateFailure
+
 T = TypeVar("T")
 
 Limiter = RunVar[CapacityLimiter]
 
 _STEPS: Final[Limiter] = RunVar("controllers.steps")
-_MOST_STEPS: Final = 40
+_MOST_STEPS: Final = 40  # as many threads as anyio's own limit
 _OWN: Final[Limiter] = RunVar("controllers.own")
-_MOST_OWN: Final = 4
+_MOST_OWN: Final = 4  # it computes: more threads would fight over the interpreter
+_LONGEST_MESSAGE: Final = 500  # characters: a failure is journaled, and shown to models
 
 
 def threads(limiter: Limiter, most: int) -> CapacityLimiter:
@@ -53,12 +56,12 @@ async def call(
     # The turn is awaited here: who is cancelled before it comes has nothing to wait for.
     async with limiter or threads(_STEPS, _MOST_STEPS):
         work = to_thread.run_sync(function, *arguments, limiter=CapacityLimiter(1))
-        returned = await uncut(work)
+        returned = await finish_first(work)
     # A lambda around a coroutine function, say, is sync and returns an awaitable.
     return await returned if inspect.isawaitable(returned) else returned
 
 
-async def uncut(work: Awaitable[T]) -> T:
+async def finish_first(work: Awaitable[T]) -> T:
     """Wait until the work is done, whoever cancels the caller; then the caller is cancelled."""
     task = asyncio.ensure_future(work)
     cut: asyncio.CancelledError | None = None
@@ -76,6 +79,7 @@ async def uncut(work: Awaitable[T]) -> T:
 
 def name_of(function: Callable[..., object]) -> str:
     """What to call it in outcomes and errors: a partial goes by its function."""
+    # A callable object may say anything of itself, or nothing.
     name = getattr(function, "__name__", None)
     if isinstance(name, str):
         return name
@@ -90,6 +94,13 @@ def message_of(error: BaseException) -> str:
     # One of the user's may not even be able to say what it is.
     except Exception as exc:  # noqa: BLE001
         return f"its message raised {type(exc).__name__}"
+
+
+def failure_of(name: str, error: Exception) -> CandidateFailure:
+    """What a step raised, as a value that can be journaled."""
+    # Half a surrogate pair, as in an undecodable file name, has no place in a journal.
+    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
+    return CandidateFailure(name=name, error=type(error).__name__, message=message)
 
 
 def is_async(function: Callable[..., object]) -> bool:

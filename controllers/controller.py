@@ -16,14 +16,15 @@ from pmll_async import InvalidInputError, Lattice
 from .calling import is_async, name_of
 from .events import Event, RunInfo, RunResult
 from .journal import history
-from .journal.entries import facts_of
 from .journal.forms import forms_of
-from .journal.resume_point import ResumePoint, RunPausedError, standing_of
+from .journal.resume_point import RunPausedError, resume_point_of
 from .policies import Rule, retry_limit
 from .policies import max_cycles as cycle_rule
 from .policies import max_depth as depth_rule
-from .run.run import Emit, Run, claimed
+from .run.claim import claimed
+from .run.run import Run
 from .run.setup import Observer, Setup
+from .run.state import Emit, RunState
 from .run.streams import RunStream
 from .run.turns import turnstile
 from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, ReflectStep, Retry
@@ -31,7 +32,10 @@ from .steps import ActStep, Continue, Data, Deps, Done, Judge, Plan, PlanStep, R
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
 
-_LONGEST_RUN_ID: Final = 128
+_Begin = Callable[[Run[Any, Any]], Awaitable[Event | RunResult]]
+"""Puts a run's beginning on the chain: its first event, or the result of one that is done."""
+
+_LONGEST_RUN_ID: Final = 128  # it is part of idempotency keys, whose length is bounded
 _MOST_LEVELS: Final = 16
 """So that the idempotency keys of the deepest goal, which tell its way there, are within theirs."""
 
@@ -121,17 +125,11 @@ class RTMController(Generic[Deps, Data]):
         is a store's error. Cancelled: the chain says so, and `resume` goes on. A `run_id` that the
         chain knows: `RunExistsError`.
         """
-        _check_goal(goal)
-        async with self._claimed(deps, run_id, self._tell) as run:
-            return _raised(await run.drive(await run.start(goal)))
+        return await self._finished(deps, run_id, _start(goal))
 
     @overload
     async def resume(
-        self: RTMController[None, Data],
-        run_id: str,
-        deps: None = None,
-        *,
-        answer: JsonValue = None,
+        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
     ) -> RunResult: ...
 
     @overload
@@ -145,11 +143,7 @@ class RTMController(Generic[Deps, Data]):
         its result. A paused one wants an `answer`, else `RunPausedError`. `RunActiveError` if it is
         running, `RunNotFoundError` if there is none.
         """
-        async with self._claimed(deps, run_id, self._tell) as run:
-            standing = await self._standing(run_id, answer)
-            if _is_done(standing):
-                return standing.result()
-            return _raised(await run.drive(await run.go_on(standing, answer)))
+        return await self._finished(deps, run_id, self._go_on(answer))
 
     async def runs(self, *, limit: int | None = None) -> list[RunInfo]:
         """The runs on the chain, whichever controller's, those that changed last first."""
@@ -174,20 +168,11 @@ class RTMController(Generic[Deps, Data]):
         so. A reader that is slow slows the run down and misses nothing; `run.listen()` gives more
         readers, which do not. An error ends the events, and the loop over them raises it.
         """
-        _check_goal(goal)
-
-        async def begin(run: Run[Any, Any]) -> Event | RunResult:
-            return await run.start(goal)
-
-        return self._streamed(deps, run_id, begin)
+        return self._streamed(deps, run_id, _start(goal))
 
     @overload
     def stream_resumed(
-        self: RTMController[None, Data],
-        run_id: str,
-        deps: None = None,
-        *,
-        answer: JsonValue = None,
+        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
     ) -> AbstractAsyncContextManager[RunStream]: ...
 
     @overload
@@ -199,19 +184,22 @@ class RTMController(Generic[Deps, Data]):
         self, run_id: str, deps: Any = None, *, answer: JsonValue = None
     ) -> AbstractAsyncContextManager[RunStream]:
         """As `stream`, of a run that `resume` would go on with; a done one has no more events."""
+        return self._streamed(deps, run_id, self._go_on(answer))
 
-        async def begin(run: Run[Any, Any]) -> Event | RunResult:
-            standing = await self._standing(run_id, answer)
-            return standing.result() if _is_done(standing) else await run.go_on(standing, answer)
+    async def _finished(self, deps: Any, run_id: str | None, begin: _Begin) -> RunResult:
+        async def emit(event: Event) -> None:
+            self._setup.observe(event)
 
-        return self._streamed(deps, run_id, begin)
+        async with self._claimed(deps, run_id, emit) as run:
+            first = await begin(run)
+            result = first if isinstance(first, RunResult) else await run.drive(first)
+        if result.error is not None:
+            raise result.error
+        return result
 
     @asynccontextmanager
     async def _streamed(
-        self,
-        deps: Any,
-        run_id: str | None,
-        begin: Callable[[Run[Any, Any]], Awaitable[Event | RunResult]],
+        self, deps: Any, run_id: str | None, begin: _Begin
     ) -> AsyncIterator[RunStream]:
         stream = RunStream()
 
@@ -220,7 +208,7 @@ class RTMController(Generic[Deps, Data]):
             await stream.emit(event)
 
         async with self._claimed(deps, run_id, emit) as run:
-            stream.run_id = run.run_id
+            stream.run_id = run.state.run_id
             try:
                 first = await begin(run)
                 async with anyio.create_task_group() as tasks:
@@ -239,24 +227,37 @@ class RTMController(Generic[Deps, Data]):
     ) -> AsyncIterator[Run[Deps, Data]]:
         run_id = uuid.uuid4().hex if run_id is None else run_id
         _check_run_id(run_id)
+        # A thousand runs that are started at once begin some at a time.
         await turnstile().enter()
-        run = Run(self._setup, run_id, deps, emit)
-        async with claimed(self._setup.lattice, run.run_id):
-            yield run
+        async with claimed(self._setup.lattice, run_id):
+            yield Run(RunState(self._setup, run_id, deps, emit))
 
-    async def _standing(self, run_id: str, answer: JsonValue) -> ResumePoint:
+    def _go_on(self, answer: JsonValue) -> _Begin:
         setup = self._setup
-        standing = await standing_of(setup.lattice, run_id, setup.plan_forms, setup.verdict_forms)
-        if standing.question is not None and answer is None:
-            raise RunPausedError(run_id, standing.question)
-        if standing.question is None and answer is not None:
-            raise InvalidInputError(
-                f"run {run_id!r} asked nothing that could be answered: resume it without an answer"
-            )
-        return standing
 
-    async def _tell(self, event: Event) -> None:
-        self._setup.observe(event)
+        async def begin(run: Run[Any, Any]) -> Event | RunResult:
+            run_id, forms = run.state.run_id, (setup.plan_forms, setup.verdict_forms)
+            point = await resume_point_of(setup.lattice, run_id, *forms)
+            if point.question is not None and answer is None:
+                raise RunPausedError(run_id, point.question)
+            if point.question is None and answer is not None:
+                raise InvalidInputError(
+                    f"run {run_id!r} asked nothing that could be answered: resume it without an"
+                    " answer"
+                )
+            return point.result() if point.is_done else await run.go_on(point, answer)
+
+        return begin
+
+
+def _start(goal: str) -> _Begin:
+    if not isinstance(goal, str):
+        raise InvalidInputError(f"a goal is a text, not {type(goal).__name__}")
+
+    async def begin(run: Run[Any, Any]) -> Event:
+        return await run.start(goal)
+
+    return begin
 
 
 async def _driven(run: Run[Any, Any], first: Event | RunResult, stream: RunStream) -> None:
@@ -279,11 +280,6 @@ def _check_steps(**steps: Sequence[Callable[..., object]]) -> None:
         for step in given:
             if not callable(step):
                 raise TypeError(f"{name} needs functions, not {type(step).__name__}")
-
-
-def _check_goal(goal: object) -> None:
-    if not isinstance(goal, str):
-        raise InvalidInputError(f"a goal is a text, not {type(goal).__name__}")
 
 
 def _check_run_id(run_id: object) -> None:
@@ -311,13 +307,3 @@ def _check_functions(**given: Any) -> None:
         for function in functions:
             if not callable(function) or isinstance(function, type) or is_async(function):
                 raise TypeError(f"{name} are plain functions that are not async, not {function!r}")
-
-
-def _is_done(standing: ResumePoint) -> bool:
-    return standing.end is not None and facts_of(standing.end)["status"] == "done"
-
-
-def _raised(result: RunResult) -> RunResult:
-    if result.error is not None:
-        raise result.error
-    return result

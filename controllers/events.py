@@ -104,38 +104,41 @@ class GoalEnded(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseStarted(_Event):
-    """The steps `names` are about to be called. Not on the chain."""
+class PhaseEvent(_Event):
+    """Of a phase: `attempt` counts the races of one cycle from 0."""
 
     attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(PhaseEvent):
+    """The steps `names` are about to be called. Not on the chain."""
+
     stage: Phase
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned(_Event):
+class Planned(PhaseEvent):
     """PLAN has spoken."""
 
-    attempt: int
     plan: Plan[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFailed(_Event):
+class PlanFailed(PhaseEvent):
     """PLAN raised; REFLECT is told."""
 
-    attempt: int
     outcome: Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposed(_Event):
+class Proposed(PhaseEvent):
     """An act has returned a candidate or failed, while others may still run. Not on the chain.
 
     `name` is what the race calls it; `number` is its place among the acts.
     """
 
-    attempt: int
     number: int
     name: str
     confidence: float | None
@@ -143,27 +146,24 @@ class Proposed(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged(_Event):
+class Judged(PhaseEvent):
     """The judge has scored a candidate. Not on the chain before the race is decided."""
 
-    attempt: int
     name: str
     score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acted(_Event):
+class Acted(PhaseEvent):
     """The acts have raced; `outcome` is `Failed` if none of them produced a line."""
 
-    attempt: int
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reflected(_Event):
+class Reflected(PhaseEvent):
     """REFLECT has given its verdict."""
 
-    attempt: int
     verdict: Verdict
 
 

@@ -30,8 +30,9 @@ class Place:
     cycles: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def key(self, step: str) -> str:
+    def step_key(self, step: str) -> str:
         """The idempotency key of one step of the phase."""
+        # An id may hold any character: escaped, no two places have one key.
         run = self.run_id.replace("%", "%25").replace("/", "%2F")
         return f"{run}/{self.path}{self.cycle}.{self.attempt}/{step}"
 
@@ -69,6 +70,11 @@ class GoalFrame:
     def goal(self) -> str:
         """What this loop is about."""
         return self.goals[-1]
+
+    @property
+    def last_cycle(self) -> int:
+        """The last cycle that has begun; 0 before the first."""
+        return max(0, self.begun - 1)
 
     @property
     def previous(self) -> Continue[Any] | Retry[Any] | None:
@@ -113,6 +119,7 @@ class GoalFrame:
             self._enter("plan")
         else:
             self.attempt += 1
+            # Where PLAN failed there is nothing to race again.
             has_plan = not (isinstance(self.outcome, Failed) and self.outcome.stage == "plan")
             self._enter("act" if has_plan else "plan")
 
@@ -129,4 +136,5 @@ class GoalFrame:
         return GoalResult(self.goal, status, said.text, said.data, self.reason, winner)
 
     def _enter(self, stand: Stand) -> None:
+        # Answers are for the phase that asked: the next one may ask the same anew.
         self.stand, self.answers = stand, {}

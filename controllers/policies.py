@@ -9,6 +9,7 @@ so that one list of them serves any number of runs at once; write your own in a 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -24,24 +25,17 @@ class Usage:
     cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.calls + other.calls,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cost + other.cost,
-        )
+        return Usage(*map(operator.add, _counts(self), _counts(other)))
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(
-            self.calls - other.calls,
-            self.input_tokens - other.input_tokens,
-            self.output_tokens - other.output_tokens,
-            self.cost - other.cost,
-        )
+        return Usage(*map(operator.sub, _counts(self), _counts(other)))
 
     def __bool__(self) -> bool:
         """Whether anything was spent."""
         return self != Usage()
+
+
+_counts = operator.attrgetter("calls", "input_tokens", "output_tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +77,10 @@ def total_cycles(limit: int) -> Rule:
     _check("total_cycles", limit, 1)
 
     def rule(budget: Budget) -> str | None:
+        # A retry belongs to the cycle that it is in, and so does a race.
         begins = budget.stage == "plan" and budget.attempt == 0
-        return (
-            f"{limit} cycles of all goals are over" if begins and budget.cycles >= limit else None
-        )
+        is_over = begins and budget.cycles >= limit
+        return f"{limit} cycles of all goals are over" if is_over else None
 
     return rule
 
@@ -123,5 +117,6 @@ def first_reason(rules: Iterable[Rule], budget: Budget) -> str | None:
 
 
 def _check(name: str, limit: float, least: int) -> None:
+    # Asked this way round, so that NaN is refused as well.
     if not limit >= least:
         raise ValueError(f"{name} is at least {least}, not {limit}")

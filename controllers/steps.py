@@ -40,8 +40,8 @@ step's annotation tells pydantic to make of JSON."""
 Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Said:
+@dataclass(frozen=True)
+class _Said(Generic[Data]):
     """What every verdict and plan carries.
 
     `text` and `data` go on the chain and to the next step. With `key` (dim,), and `value`
@@ -49,49 +49,40 @@ class _Said:
     note.
     """
 
-    key: ArrayLike | None = field(default=None, compare=False, repr=False)
-    value: ArrayLike | None = field(default=None, compare=False, repr=False)
+    text: str = ""
+    # An optional type would make every ACT ask whether the data is there.
+    data: Data = cast(Data, None)  # noqa: RUF009  # `cast` returns None itself
+    key: ArrayLike | None = field(default=None, kw_only=True, compare=False, repr=False)
+    value: ArrayLike | None = field(default=None, kw_only=True, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
-class Plan(_Said, Generic[Data]):
+class Plan(_Said[Data]):
     """What PLAN wants to be tried; its `key` is also what candidates are scored against.
 
     `goals` are sub-goals. Each is reached, or given up, by a loop of its own through the same
     steps, one after another and depth first, before this plan's acts see `ctx.results`.
     """
 
-    text: str = ""
-    # An optional type would make every ACT ask whether the data is there.
-    data: Data = cast(Data, None)  # noqa: RUF009  # `cast` returns None itself
     goals: Sequence[str] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
-class Continue(_Said, Generic[Data]):
+class Continue(_Said[Data]):
     """REFLECT's verdict: another cycle. It is the next PLAN's `ctx.previous`."""
 
-    text: str = ""
-    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
-
 
 @dataclass(frozen=True)
-class Done(_Said, Generic[Data]):
+class Done(_Said[Data]):
     """REFLECT's verdict: the goal is reached. `text` and `data` become the result's."""
 
-    text: str = ""
-    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
-
 
 @dataclass(frozen=True)
-class Retry(_Said, Generic[Data]):
+class Retry(_Said[Data]):
     """REFLECT's verdict: race the acts again on the same plan, within the cycle's retry limit.
 
     It is the acts' `ctx.previous`; where PLAN had failed it is PLAN's, which is asked again.
     """
-
-    text: str = ""
-    data: Data = cast(Data, None)  # noqa: RUF009  # as in `Plan`
 
 
 @dataclass(frozen=True)
@@ -159,8 +150,8 @@ class Doing(Protocol):
         ...
 
     @property
-    def key(self) -> str:
-        """See `StepContext.idempotency_key`."""
+    def idempotency_key(self) -> str:
+        """That of the effect under way, or else the step's."""
         ...
 
     async def entry(self, name: str, status: str) -> MemoryLine | None:
@@ -168,11 +159,11 @@ class Doing(Protocol):
         ...
 
     async def once(self, name: str, fn: Callable[[], Made | Awaitable[Made]], again: bool) -> Made:
-        """See `StepContext.once`."""
+        """Do an effect, if it was not done before."""
         ...
 
     def spend(self, usage: Usage) -> None:
-        """See `StepContext.spend`."""
+        """Add to what the run has spent."""
         ...
 
 
@@ -208,6 +199,7 @@ class StepContext(Generic[Deps]):
     raced: bool
     resumed: bool
     working: WorkingMemory
+    # Private: steps reach them by the methods, which say what is missing or wrong.
     _texts: TextMemory | None = field(repr=False)
     _doing: Doing = field(repr=False)
 
@@ -223,7 +215,7 @@ class StepContext(Generic[Deps]):
         Within an effect it is that effect's: run, cycle, step and the effect's name, so that no two
         share one. Elsewhere it is this very step's.
         """
-        return self._doing.key
+        return self._doing.idempotency_key
 
     @property
     def texts(self) -> TextMemory:

@@ -14,6 +14,7 @@ import anyio
 from pmll_async import Lattice
 
 from ..events import Event, RunEnded, RunInfo
+from ..extras import missing
 from ..journal.history import replay as replayed
 from ..journal.history import runs as runs_of
 from ..reports.plain import clock_time, one_line
@@ -21,16 +22,14 @@ from ..reports.plain import clock_time, one_line
 try:
     import typer
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"`pmll replay` needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("`pmll replay`", "cli", exc) from exc
 
-from .output import JsonTeller, PlainTeller, chosen, writer
 from .output import as_json as json_text
+from .output import chosen, teller_of, writer
 
 POLL_SECONDS: Final = 0.25
 """How often `--follow` looks: soon enough for a person, and nothing beside what a step costs."""
-_LONGEST_KEY: Final = 64
+_LONGEST_KEY: Final = 64  # bytes: BLAKE2b takes no more
 
 LatticePath = Annotated[
     Path, typer.Argument(metavar="PATH", help="The folder of a lattice.", show_default=False)
@@ -94,32 +93,32 @@ def replay(
     \b
     Example:
       pmll replay memory 9f2c1ab4 --json | jq 'select(.event == "run.acted")'
-    """  # noqa: D301  # as above
+    """  # noqa: D301  # typer's mark for lines that stay as they are
     key = _key(key_file)
-    write = writer(sys.stdout)
-    teller = JsonTeller(write) if as_json else PlainTeller(write)
+    teller = teller_of(writer(sys.stdout), as_json=as_json)
 
     async def work() -> None:
         async with Lattice.open(path, read_only=True, integrity_key=key) as lattice:
             run_id = chosen([info.run_id for info in await runs_of(lattice)], run)
-            async for event, at in _told(lattice, run_id, follow=follow):
+            async for event, at in _dated_events(lattice, run_id, follow=follow):
                 teller.tell(event, at)
 
     asyncio.run(work())
 
 
-async def _told(
+async def _dated_events(
     lattice: Lattice, run_id: str, *, follow: bool
 ) -> AsyncIterator[tuple[Event, float]]:
     """The run's events and when they happened; with `follow` until the newest is an end."""
     count, newest = 0, ""
+    # Each look replays the run from its start, for an event may need what earlier entries say.
     while True:
         event: Event | None = None
         seen = 0
         async for event in replayed(lattice, run_id):
             seen += 1
             if seen > count:
-                yield await _dated(lattice, event)
+                yield event, (await lattice.get(event.anchor)).committed_at
         count = max(count, seen)
         if not follow or isinstance(event, RunEnded):
             return
@@ -129,15 +128,11 @@ async def _told(
 async def _changed(lattice: Lattice, run_id: str, newest: str) -> str:
     """Wait until the run's newest entry is another one, and return its anchor."""
     while True:
+        # Cheap beside a replay: one line, and none of what the run said.
         async for entry in lattice.rewind(where={"pmll.run": run_id}, limit=1):
             if entry.anchor != newest:
                 return entry.anchor
         await anyio.sleep(POLL_SECONDS)
-
-
-async def _dated(lattice: Lattice, event: Event) -> tuple[Event, float]:
-    entry = await lattice.get(event.anchor)
-    return event, entry.committed_at
 
 
 def _row(info: RunInfo, width: int) -> str:

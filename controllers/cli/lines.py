@@ -8,38 +8,16 @@ from typing import Final
 
 from pmll_async import RaceOutcome
 
-from ..events import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Event,
-    GoalEnded,
-    GoalStarted,
-    Judged,
-    PhaseStarted,
-    PlanFailed,
-    Planned,
-    Proposed,
-    Reflected,
-    RunEnded,
-    RunResult,
-    RunResumed,
-    RunStarted,
-)
+from .. import events
+from ..events import Event, RunResult
 from ..reports.documents import verdict_name
-from ..reports.plain import clock_time, counted, one_line
+from ..reports.plain import clock_time, conclusion, counted, labelled, one_line
 from ..steps import Failed
 from ..watch.entrants import Entrant, decided
 from ..watch.picture import spent
 
-_LABEL: Final = 10
-_FATES: Final = {
-    "winner": "✔",
-    "branch": " ",
-    "same": " ",
-    "failed": "✗",
-    "unfinished": "◌",
-}
+_LABEL: Final = 10  # columns: the longest, "exhausted" and "cancelled", and a blank
+_FATES: Final = {"winner": "✔", "branch": " ", "same": " ", "failed": "✗", "unfinished": "◌"}
 
 Rows = Iterator[tuple[str, str]]
 
@@ -66,52 +44,50 @@ class Lines:
 
 def _rows(event: Event) -> Rows:
     match event:
-        case RunStarted():
+        case events.RunStarted():
             yield "run", f"{one_line(event.goal)} (run {one_line(event.run_id)})"
-        case RunResumed():
+        case events.RunResumed():
             answer = "" if event.answer is None else f", answered: {one_line(str(event.answer))}"
             again = f"run {one_line(event.run_id)}, resume {event.times}{answer}"
             yield "resumed", f"{one_line(event.goal)} ({again})"
-        case RunEnded(result=result):
+        case events.RunEnded(result=result):
             yield from _end(result)
-        case GoalStarted(goal=goal):
+        case events.GoalStarted(goal=goal):
             yield "goal", one_line(goal)
-        case GoalEnded(result=ended):
-            said = ended.reason or ended.text
-            yield "goal", ended.status + (f": {one_line(said)}" if said else "")
+        case events.GoalEnded(result=ended):
+            yield "goal", labelled(ended.status, conclusion(ended))
         case _:
             yield from _phase_rows(event)
 
 
 def _phase_rows(event: Event) -> Rows:
     match event:
-        case PhaseStarted(stage="act", names=names):
+        case events.PhaseStarted(stage="act", names=names):
             yield "act", f"racing {', '.join(map(one_line, names))}"
-        case Planned(plan=plan):
-            yield "plan", f"{_cycle(event, event.attempt)}: {one_line(plan.text)}"
+        case events.Planned(plan=plan):
+            yield "plan", f"{_cycle(event)}: {one_line(plan.text)}"
             for goal in plan.goals:
                 yield "plan", f"  first: {one_line(goal)}"
-        case PlanFailed(outcome=failed):
-            yield "plan", f"{_cycle(event, event.attempt)}: ✗ {one_line(str(failed))}"
-        case Proposed(failure=failure) if failure is not None:
+        case events.PlanFailed(outcome=failed):
+            yield "plan", f"{_cycle(event)}: ✗ {one_line(str(failed))}"
+        case events.Proposed(failure=failure) if failure is not None:
             yield "act", f"✗ {one_line(event.name)}  {one_line(failure.error)}"
-        case Proposed():
+        case events.Proposed():
             yield "act", f"● {one_line(event.name)}  confidence {event.confidence:.2f}"
-        case Judged():
+        case events.Judged():
             yield "act", f"● {one_line(event.name)}  {event.score:.3f}"
-        case Acted(outcome=outcome):
+        case events.Acted(outcome=outcome):
             yield from _race(outcome)
-        case Reflected(verdict=verdict):
-            said = f": {one_line(verdict.text)}" if verdict.text else ""
-            yield "reflect", f"{verdict_name(verdict)}{said}"
-        case EffectBegun(name=name):
+        case events.Reflected(verdict=verdict):
+            yield "reflect", labelled(verdict_name(verdict), verdict.text)
+        case events.EffectBegun(name=name):
             yield "once", f"{one_line(name)} begun"
-        case EffectDone(name=name, known=known):
+        case events.EffectDone(name=name, known=known):
             yield "once", f"{one_line(name)} {'known' if known else 'done'}"
 
 
-def _cycle(event: Event, attempt: int) -> str:
-    return f"cycle {event.cycle}" + (f".{attempt}" if attempt else "")
+def _cycle(event: events.PhaseEvent) -> str:
+    return f"cycle {event.cycle}" + (f".{event.attempt}" if event.attempt else "")
 
 
 def _race(outcome: RaceOutcome | Failed) -> Rows:
@@ -144,7 +120,4 @@ def _became(entrant: Entrant) -> str:
 def _end(result: RunResult) -> Rows:
     cost = spent(result.usage)
     after = f"after {counted(result.cycles, 'cycle')}" + (f", {cost}" if cost else "")
-    said = result.reason or result.text
-    if result.error is not None:
-        said = f"{type(result.error).__name__}: {result.error}"
-    yield result.status, f"{after}: {one_line(said)}" if said else after
+    yield result.status, labelled(after, conclusion(result))

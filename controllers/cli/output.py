@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TextIO
 
+import typer
 from rich.console import Console
 
 from pmll_async import PmllError
@@ -19,8 +20,10 @@ from ..reports.plain import printable
 from ..watch import Screen, View
 from .lines import Lines
 
-INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130  # what shells say of a program that Ctrl-C ended
 EXIT_CODES: Final = {"done": 0, "failed": 1, "paused": 3, "exhausted": 4, "cancelled": INTERRUPTED}
+
+Write = Callable[[str], None]
 
 
 class RunTeller(Protocol):
@@ -30,74 +33,53 @@ class RunTeller(Protocol):
         """Tell it, now or with the next picture."""
 
 
-Writer = Callable[[str], None]
-
-
 @dataclass(slots=True)
-class PlainTeller:
-    """A line a fact, each written at once."""
+class LineTeller:
+    """Writes the lines of each event at once."""
 
-    write: Writer
-    lines: Lines = field(default_factory=Lines)
-    clock: Callable[[], float] = time.time
+    write: Write
+    lines_of: Callable[[Event, float], Iterable[str]]
 
     def take(self, event: Event) -> None:
-        """See `Teller`."""
-        self.tell(event, self.clock())
+        """An event that happened now."""
+        self.tell(event, time.time())
 
     def tell(self, event: Event, at: float) -> None:
         """An event that happened at another time."""
-        for line in self.lines.of(event, at):
+        for line in self.lines_of(event, at):
             self.write(line)
 
 
-@dataclass(slots=True)
-class JsonTeller:
-    """A JSON document a line, each written at once."""
-
-    write: Writer
-    clock: Callable[[], float] = time.time
-
-    def take(self, event: Event) -> None:
-        """See `Teller`."""
-        self.tell(event, self.clock())
-
-    def tell(self, event: Event, at: float) -> None:
-        """An event that happened at another time."""
-        self.write(as_json(document(event, at)))
+def teller_of(write: Write, *, as_json: bool) -> LineTeller:
+    """A JSON document a line, or else a line a fact."""
+    return LineTeller(write, _json_line if as_json else Lines().of)
 
 
-@dataclass(slots=True)
-class QuietTeller:
-    """Only what the run ends with."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run is told."""
 
-    write: Writer
+    watch: bool
+    as_json: bool
+    quiet: bool
 
-    def take(self, event: Event) -> None:
-        """See `Teller`."""
-        if isinstance(event, RunEnded) and event.result.status in ("done", "exhausted"):
-            for line in event.result.text.splitlines():
-                self.write(printable(line))
+    def __post_init__(self) -> None:
+        if self.watch + self.as_json + self.quiet > 1:
+            raise typer.BadParameter("--watch, --json and --quiet exclude each other")
 
-
-@contextmanager
-def told(
-    out: TextIO, *, watch: bool, as_json: bool, quiet: bool, view: View
-) -> Iterator[RunTeller]:
-    """Whom to tell, while the block lasts."""
-    write = writer(out)
-    if as_json:
-        yield JsonTeller(write)
-    elif quiet:
-        yield QuietTeller(write)
-    elif watch and out.isatty():
-        with Screen(Console(file=out), view=view) as screen:
-            yield screen
-    else:
-        yield PlainTeller(write)
+    @contextmanager
+    def teller(self, out: TextIO, view: View) -> Iterator[RunTeller]:
+        """Whom to tell, while the block lasts."""
+        if self.quiet:
+            yield LineTeller(writer(out), _text_at_the_end)
+        elif self.watch and out.isatty():
+            with Screen(Console(file=out), view=view) as screen:
+                yield screen
+        else:
+            yield teller_of(writer(out), as_json=self.as_json)
 
 
-def writer(out: TextIO) -> Writer:
+def writer(out: TextIO) -> Write:
     """Writes lines to `out`, so that whoever reads it knows as soon as we do."""
 
     def write(line: str) -> None:
@@ -110,6 +92,15 @@ def writer(out: TextIO) -> Writer:
 def as_json(value: Any) -> str:
     """JSON on one line, in letters that every terminal and locale has."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _json_line(event: Event, at: float) -> Iterator[str]:
+    yield as_json(document(event, at))
+
+
+def _text_at_the_end(event: Event, _: float) -> Iterator[str]:
+    if isinstance(event, RunEnded) and event.result.status in ("done", "exhausted"):
+        yield from map(printable, event.result.text.splitlines())
 
 
 def chosen(known: list[str], wanted: str) -> str:

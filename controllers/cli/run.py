@@ -16,6 +16,7 @@ from typing import Annotated, Any, TextIO
 from pmll_async import PmllError
 
 from ..events import RunEnded, RunResult
+from ..extras import missing
 from ..journal.history import replay, runs
 from ..journal.resume_point import RunPausedError
 from ..reports.documents import jsonable
@@ -27,11 +28,9 @@ try:
 
     from ..watch import View
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"`pmll run` needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("`pmll run`", "cli", exc) from exc
 
-from .output import EXIT_CODES, RunTeller, chosen, told
+from .output import EXIT_CODES, Manner, RunTeller, chosen
 from .output import as_json as json_text
 from .targets import attribute, opened
 
@@ -43,25 +42,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print each event as a line
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the text it ends with.")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Manner:
-    """How it is told."""
-
-    watch: bool
-    as_json: bool
-    quiet: bool
-
-    def __post_init__(self) -> None:
-        if self.watch + self.as_json + self.quiet > 1:
-            raise typer.BadParameter("--watch, --json and --quiet exclude each other")
-
-
 @dataclass(slots=True)
 class _RunSession:
     """One call of the command; what is known of its run survives an interruption."""
 
     name: str
-    manner: _Manner
+    manner: Manner
     run_id: str = ""
     has_begun: bool = False
     result: RunResult | None = None
@@ -85,13 +71,11 @@ class _RunSession:
 
     async def drive(self, stream: AbstractAsyncContextManager[RunStream], view: View) -> None:
         """Tell a run's events until there are no more."""
-        manner = self.manner
         error: Exception | None = None
-        with told(
-            self.out, watch=manner.watch, as_json=manner.as_json, quiet=manner.quiet, view=view
-        ) as teller:
+        with self.manner.teller(self.out, view) as teller:
             async with stream as run:
                 self.has_begun = True
+                # Also where Ctrl-C ends it: how the run ended decides what is said.
                 try:
                     count, error = await _followed(run, teller)
                 finally:
@@ -184,7 +168,8 @@ def run(
       4    exhausted: a limit came before the goal was reached
       130  interrupted with Ctrl-C
     """  # noqa: D301  # typer's mark for lines that stay as they are
-    session = _RunSession(controller, _Manner(watch, as_json, quiet))
+    session = _RunSession(controller, Manner(watch, as_json, quiet))
+    # Known before the run is begun, so that an interruption can say how to go on.
     session.run_id = uuid.uuid4().hex if run_id is None else run_id
 
     async def work(found: object) -> None:
@@ -214,8 +199,8 @@ def resume(
     \b
     Example:
       pmll resume my_agent:controller 9f2c1ab4 --answer yes
-    """  # noqa: D301  # as above
-    session = _RunSession(controller, _Manner(watch, as_json, quiet))
+    """  # noqa: D301  # typer's mark for lines that stay as they are
+    session = _RunSession(controller, Manner(watch, as_json, quiet))
 
     async def work(found: object) -> None:
         async with opened(found) as known:
@@ -247,4 +232,5 @@ def _answer(text: str | None) -> Any:
 
 
 def _refused(constant: str) -> None:
+    # NaN and Infinity, which Python reads and the chain refuses.
     raise ValueError(constant)

@@ -60,6 +60,7 @@ def attribute(name: str) -> object:
 
 def _module(name: str) -> object:
     here = str(Path.cwd())
+    # `python -P` asks for exactly that not to happen.
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)
     try:
@@ -79,6 +80,7 @@ async def opened(found: object) -> AsyncIterator[OpenedTarget]:
         if _takes_arguments(found):
             raise _wrong(f"{_called(found)} takes arguments, and there are none to give")
         made = found()
+    # What can be both awaited and entered is entered, for that closes it again.
     if inspect.isawaitable(made) and not isinstance(made, AbstractAsyncContextManager):
         made = await made
     if isinstance(made, AbstractAsyncContextManager):

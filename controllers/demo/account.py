@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from pmll_async import CommitEvent, EventStream, Lattice, MemoryLine, RaceDecided, RaceOutcome
+from pmll_async import CommitEvent, EventStream, Lattice, RaceDecided, RaceOutcome
 
 from .. import Acted, Event, Failed, Planned, Reflected, RunEnded, RunResult
 from ..reports.documents import verdict_name
 from .library import Library
 from .loop import controller
-from .relevance import QuestionWords
+from .relevance import Page, QuestionWords
 from .strategies import Searches
 
-_BIAS_LINES: Final = 5
-_BIAS_SHOWN: Final = 6
+_BIAS_LINES: Final = 5  # nearest lines that make it: the next ones have little weight
+_BIAS_SHOWN: Final = 6  # numbers of it: a glimpse that fits on one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,7 @@ class Teller(Protocol):
 
 async def answer(lattice: Lattice, library: Library, question: str, teller: Teller) -> None:
     """Run the loop on one question, and tell all of it."""
-    async with (
-        lattice.events() as commits,
-        controller(lattice).stream(question, library) as run,
-    ):
+    async with lattice.events() as commits, controller(lattice).stream(question, library) as run:
         teller.asked(question, run.run_id)
         known = ""
         async for event in run:
@@ -152,9 +149,10 @@ def _entrants(outcome: RaceOutcome, library: Library) -> list[Racer]:
     entrants = []
     for entry in sorted(outcome.scores, key=lambda entry: -entry.score):
         fate = "chain" if entry.anchor == outcome.winner.anchor else "branch"
+        # A line that was seen is that of a better candidate with the same content.
         fate = "same" if entry.anchor in seen else fate
         seen.add(entry.anchor)
-        title = _title(lines[entry.anchor], library)
+        title = library.pages[str(lines[entry.anchor].context["passage"])].title
         entrants.append(Racer(entry.name, fate, entry.score, entry.anchor, title))
     return entrants
 
@@ -170,29 +168,22 @@ async def _decision(commits: AsyncIterator[CommitEvent], winner: str) -> RaceDec
 async def _answer(lattice: Lattice, library: Library, result: RunResult, known: str) -> Answered:
     vector = library.embedder.embed([result.goal])[0]
     bias = await lattice.bias_vector(vector, k=_BIAS_LINES)
-    told: dict[str, Any] = {"score": 0.0, "anchor": "", "topic": "", "title": "", "text": ""}
+    page, score = Page("", "", "", ""), 0.0
     if result.winner is not None:
         page = library.pages[str(result.winner.context["passage"])]
         score = QuestionWords.of(result.goal, library.vocabulary).score(page)
-        told = {
-            "score": score,
-            "anchor": result.winner.anchor,
-            "topic": page.topic,
-            "title": page.title,
-            "text": page.text,
-        }
     return Answered(
         question=result.goal,
         run_id=result.run_id,
         status=result.status,
         cycles=result.cycles,
         verdict=result.text or result.reason,
+        score=score,
+        anchor="" if result.winner is None else result.winner.anchor,
+        topic=page.topic,
+        title=page.title,
+        text=page.text,
         known_run=known,
         bias=tuple(round(float(number), 4) for number in bias[:_BIAS_SHOWN]),
         bias_length=round(float(np.linalg.norm(bias)), 4),
-        **told,
     )
-
-
-def _title(line: MemoryLine, library: Library) -> str:
-    return library.pages[str(line.context["passage"])].title

@@ -12,6 +12,7 @@ from pmll_async.stores.jsonl.verify import verify
 from pmll_async.text import HashingEmbedder
 
 from ..calling import in_thread
+from ..extras import missing
 from .account import answer
 from .library import Corpus, Library
 
@@ -20,11 +21,9 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"the demo needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("the demo", "cli", exc) from exc
 
-from .report import Document, Narrator, OpenedMemory, Page, Verified
+from .report import ConsoleNarrator, JsonNarrator, Narrator, OpenedMemory, Verified
 
 QUESTIONS: Final = (
     "How are class attributes looked up?",
@@ -33,7 +32,7 @@ QUESTIONS: Final = (
 )
 FOLDER: Final = Path(".demo")
 DAMAGED: Final = 1
-INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130  # what shells say of a program that Ctrl-C ended
 
 
 def demo(
@@ -50,7 +49,8 @@ def demo(
     1 for damage or a folder that cannot be used, 130 for Ctrl-C, after which the folder is whole.
     """
     errors = Console(stderr=True, highlight=False)
-    narrator: Narrator = Document() if as_json else Page(Console(highlight=False))
+    console = Console(highlight=False)
+    narrator: Narrator = JsonNarrator() if as_json else ConsoleNarrator(console)
     quiet = as_json or not errors.is_terminal
     try:
         if fresh:

@@ -18,6 +18,7 @@ from ..calling import in_thread
 from .passages import Passage, passages, reference
 from .relevance import Page, Vocabulary
 
+_PAGE: Final = ("topic", "title", "text")
 _EMBEDDED_AT_ONCE: Final = 64  # so that a progress bar moves and Ctrl-C is heard
 
 
@@ -33,12 +34,7 @@ class Library:
     async def read(cls, lattice: Lattice, embedder: HashingEmbedder) -> Library:
         """Everything that the lattice remembers of the reference."""
         pages = {
-            line.anchor: Page(
-                line.anchor,
-                str(line.context["topic"]),
-                str(line.context["title"]),
-                str(line.context["text"]),
-            )
+            line.anchor: Page(line.anchor, *(str(line.context[name]) for name in _PAGE))
             async for line in lattice.rewind(where={"kind": "passage"})
         }
         vocabulary = await in_thread(Vocabulary, pages.values())
@@ -110,10 +106,5 @@ class _Line:
 
 
 def _passage_line(passage: Passage) -> _Line:
-    context = {
-        "kind": "passage",
-        "topic": passage.topic,
-        "title": passage.title,
-        "text": passage.text,
-    }
+    context = {"kind": "passage", **{name: getattr(passage, name) for name in _PAGE}}
     return _Line(f"demo-passage-{passage.key}", f"{passage.title}\n{passage.text}", context)

@@ -21,7 +21,7 @@ GOOD: Final = 0.8
 """The score from which an answer is good enough not to look further."""
 POOR: Final = 0.45
 """The score under which an answer is only the nearest thing."""
-_LEARNED_WORDS: Final = 4
+_LEARNED_WORDS: Final = 4  # each is one more look-up in the next cycle
 _NEAR: Final = 12  # passages whose common words are worth a try
 _PATIENCE: Final = 2  # cycles, each reading further down, before giving up on a better answer
 
@@ -49,8 +49,8 @@ async def plan(ctx: Context) -> LookUpPlan:
     said = {stem(word): word for word in tokens(ctx.goal)}
     words = tuple(said[term] for term in question.terms) or tuple(sorted(question.code))
     phrases = tuple(f"{one} {other}" for one, other in pairwise(words))
-    lesson = ctx.previous.data if ctx.previous is not None else None
-    learned = lesson.words if isinstance(lesson, Learned) else ()
+    lesson = _lesson(ctx)
+    learned = () if lesson is None else lesson.words
     run, passage = await _known(ctx)
     text = f"looking for {', '.join(words)}" + (f"; then {', '.join(learned)}" if learned else "")
     return Plan(text, Searches(words or (ctx.goal,), phrases, learned, run, passage))
@@ -73,8 +73,8 @@ async def reflect(ctx: Context, outcome: Outcome) -> Continue[Learned] | Done:
         return Done(f"the answer that run {look_ups.known_run[:8]} settled for stands")
     if score >= GOOD:
         return Done("this answers it")
-    before = ctx.previous.data if ctx.previous is not None else None
-    if ctx.cycle >= _PATIENCE and isinstance(before, Learned) and score <= before.score:
+    before = _lesson(ctx)
+    if ctx.cycle >= _PATIENCE and before is not None and score <= before.score:
         return Done("looking again found nothing better")
     question = QuestionWords.of(ctx.goal, ctx.deps.vocabulary)
     missing = tuple(question.missing(page))
@@ -83,6 +83,11 @@ async def reflect(ctx: Context, outcome: Outcome) -> Continue[Learned] | Done:
     return Continue(
         f"{told}; trying {', '.join(words)}", Learned(score, page.anchor, missing, words)
     )
+
+
+def _lesson(ctx: Context) -> Learned | None:
+    lesson = None if ctx.previous is None else ctx.previous.data
+    return lesson if isinstance(lesson, Learned) else None
 
 
 async def _learned(ctx: Context, question: QuestionWords, outcome: RaceOutcome) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import takewhile
@@ -57,22 +57,23 @@ def passages(topics: Mapping[str, str]) -> list[Passage]:
 
 def _cut(topic: str, text: str) -> Iterator[Passage]:
     """The pieces, a remainder of a line or two joined to the piece before it."""
-    last: _Piece | None = None
-    for piece in _pieces(text.partition(_FOOTNOTES)[0]):
-        if last is not None and piece.size <= _SHORTEST and last.size + piece.size <= _LONGEST:
-            last = _Piece(_common(last.heading, piece.heading), last.blocks + piece.blocks)
-            continue
-        if last is not None:
-            yield Passage(topic, last.heading, last.text)
-        last = piece
-    if last is not None:
-        yield Passage(topic, last.heading, last.text)
+
+    def belongs(last: _Piece, piece: _Piece) -> bool:
+        return piece.size <= _SHORTEST and last.size + piece.size <= _LONGEST
+
+    blocks = _blocks(text.partition(_FOOTNOTES)[0])
+    whole = _joined((_Piece(heading, (block,)) for heading, block in blocks), _goes_on)
+    for piece in _joined(whole, belongs):
+        yield Passage(topic, piece.heading, piece.text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
     heading: tuple[str, ...]
     blocks: tuple[str, ...]
+
+    def __add__(self, other: _Piece) -> _Piece:
+        return _Piece(_common(self.heading, other.heading), self.blocks + other.blocks)
 
     @property
     def size(self) -> int:
@@ -85,27 +86,31 @@ class _Piece:
         return "\n".join(line[margin:] for line in lines)
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
-    piece: _Piece | None = None
-    for heading, block in _blocks(text):
-        if piece is None or _ends_before(piece, heading, block.lstrip()):
-            if piece is not None:
-                yield piece
-            piece = _Piece(heading, (block,))
-        else:
-            piece = _Piece(_common(piece.heading, heading), (*piece.blocks, block))
-    if piece is not None:
-        yield piece
+def _joined(
+    pieces: Iterable[_Piece], belongs: Callable[[_Piece, _Piece], bool]
+) -> Iterator[_Piece]:
+    """The pieces, each together with those behind it that belong to it."""
+    last: _Piece | None = None
+    for piece in pieces:
+        if last is not None and belongs(last, piece):
+            last += piece
+            continue
+        if last is not None:
+            yield last
+        last = piece
+    if last is not None:
+        yield last
 
 
-def _ends_before(piece: _Piece, heading: tuple[str, ...], block: str) -> bool:
-    """Whether the piece is complete without the next block."""
+def _goes_on(piece: _Piece, other: _Piece) -> bool:
+    """Whether the piece is incomplete without the next block."""
+    block = other.blocks[0].lstrip()
     if piece.size + len(block) > _LONGEST:
-        return True
-    if heading[: len(piece.heading)] != piece.heading:
-        return piece.size > _SHORTEST
+        return False
+    if other.heading[: len(piece.heading)] != piece.heading:
+        return piece.size <= _SHORTEST
     unfinished = piece.blocks[-1].endswith(":") or block.startswith(_POSTSCRIPTS)
-    return piece.size > _FULL and not unfinished
+    return piece.size <= _FULL or unfinished
 
 
 def _fitting(block: str) -> Iterator[str]:

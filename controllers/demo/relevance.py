@@ -49,13 +49,7 @@ _SENTENCE: Final = 18  # words
 _NEIGHBOURS: Final = 3  # words from one to the other
 _SATURATION: Final = 0.4  # a second mention adds little
 _PAGE_WORDS: Final = 110  # a passage of average length
-_SHARES: Final = {
-    "coverage": 0.42,
-    "sentence": 0.17,
-    "phrase": 0.17,
-    "heading": 0.16,
-    "code": 0.08,
-}
+_SHARES: Final = {"coverage": 0.42, "sentence": 0.17, "phrase": 0.17, "heading": 0.16, "code": 0.08}
 
 
 def tokens(text: str) -> list[str]:
@@ -120,6 +114,7 @@ class Vocabulary:
 
     def rarity(self, word: str) -> float:
         """The inverse document frequency of a stem, as BM25 has it; highest for unknown words."""
+        # The halves keep it finite for words of no page, and positive for those of every page.
         having = self._pages_with[word]
         return math.log(1 + (self._pages - having + 0.5) / (having + 0.5))
 
@@ -217,19 +212,15 @@ class QuestionWords:
 
     def _heading(self, page: Page) -> float:
         """For the heading that fits best: the harmonic mean of how much of each is in the other."""
+        if not self.terms:
+            return 0.0
         # A word of the heading counts as one of the question's, which are seldom rarer.
-        mean = self.weight / max(1, len(self.terms))
-        return (
-            max(
-                2 * self._shared(stems) / (self.weight + mean * max(1, len(stems)))
-                for stems in page.headings
-            )
-            if self.terms
-            else 0.0
-        )
-
-    def _shared(self, stems: frozenset[str]) -> float:
-        return sum(weight for term, weight in self.terms.items() if term in stems)
+        mean = self.weight / len(self.terms)
+        best = 0.0
+        for stems in page.headings:
+            shared = sum(weight for term, weight in self.terms.items() if term in stems)
+            best = max(best, 2 * shared / (self.weight + mean * max(1, len(stems))))
+        return best
 
     def _code(self, page: Page) -> float:
         return sum(min(2, page.code[name]) / 2 for name in self.code) / len(self.code)

@@ -18,7 +18,7 @@ from rich.text import Text
 from .account import Answered, PlanMade, Race, Racer, Teller, VerdictGiven
 from .loop import GOOD, POOR
 
-_WIDEST_PANEL: Final = 90
+_WIDEST_PANEL: Final = 90  # columns: a passage is there to be read
 _NAMES: Final = {
     "remembered": "remembered",
     "whole_question": "whole question",
@@ -62,34 +62,34 @@ class Narrator(Teller, Protocol):
 
 
 @dataclass(slots=True)
-class Document:
+class JsonNarrator:
     """Collects everything, to print it as one JSON document at the end."""
 
     opened_as: dict[str, Any] = field(default_factory=dict)
     questions: list[dict[str, Any]] = field(default_factory=list)
 
     def opened(self, opened: OpenedMemory) -> None:
-        """See `Narrator`."""
+        """What the memory holds."""
         self.opened_as = asdict(opened)
 
     def asked(self, question: str, run_id: str) -> None:
-        """See `Teller`."""
+        """Another question."""
         self.questions.append({"question": question, "run_id": run_id, "cycles": []})
 
     def planned(self, plan: PlanMade) -> None:
-        """See `Teller`."""
+        """Another cycle."""
         self.questions[-1]["cycles"].append({"plan": asdict(plan)})
 
     def raced(self, race: Race) -> None:
-        """See `Teller`."""
+        """The cycle's race."""
         self.questions[-1]["cycles"][-1]["race"] = asdict(race)
 
     def reflected(self, verdict: VerdictGiven) -> None:
-        """See `Teller`."""
+        """The cycle's verdict."""
         self.questions[-1]["cycles"][-1]["reflect"] = asdict(verdict)
 
     def answered(self, answer: Answered) -> None:
-        """See `Teller`."""
+        """The question's answer."""
         self.questions[-1]["answer"] = asdict(answer)
 
     def verified(self, verified: Verified) -> None:
@@ -102,7 +102,7 @@ class Document:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 
-class Page:
+class ConsoleNarrator:
     """Prints as things happen; colours and width are the console's affair."""
 
     def __init__(self, console: Console) -> None:
@@ -203,17 +203,13 @@ def _row(entrant: Racer) -> tuple[Text, ...]:
         Text("✔" if won else " ", style="green"),
         Text.assemble((name.plain, style)),
         Text(f"{entrant.score:.3f}", style=style),
-        Text(f"{fate}  {_plain(_last_heading(entrant.title))}", style=style),
+        Text(f"{fate}  {_plain(entrant.title.rpartition(' > ')[2])}", style=style),
     )
 
 
 def _plain(text: str) -> str:
     """Nothing that is remembered may steer the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-
-
-def _last_heading(title: str) -> str:
-    return title.rsplit(" > ", 1)[-1]
 
 
 def _trace(race: Race) -> Text:

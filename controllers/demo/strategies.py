@@ -70,7 +70,8 @@ async def word_votes(ctx: Context, plan: LookUpPlan) -> Candidate:
     """One look-up for each word and phrase; a passage wins by many good places."""
     votes: dict[str, float] = {}
     for look_up in (*plan.data.words, *plan.data.phrases, *plan.data.learned):
-        rarity = max(ctx.deps.vocabulary.rarity(term) for term in _terms(ctx, look_up))
+        terms = QuestionWords.of(look_up, ctx.deps.vocabulary).terms or (look_up,)
+        rarity = max(map(ctx.deps.vocabulary.rarity, terms))
         # A learned word is a guess, so it has half a voice.
         voice = rarity / 2 if look_up in plan.data.learned else rarity
         for line in await near_passages(ctx.view, embedded(ctx, look_up), 24):
@@ -89,6 +90,7 @@ async def topic_first(ctx: Context, plan: LookUpPlan) -> Candidate:
 
 async def feedback(ctx: Context, plan: LookUpPlan) -> Candidate:
     """The question bent towards the bias of what it finds (Rocchio's relevance feedback)."""
+    # The bias is a weighted mean of the passages nearby: what they call things comes into it.
     question = embedded(ctx, ctx.goal)
     bias = await ctx.view.bias_vector(question, k=_NEAR, where={"kind": "passage"})
     learned = embedded(ctx, " ".join(plan.data.learned)) if plan.data.learned else bias
@@ -148,7 +150,3 @@ def embedded(ctx: Context, text: str) -> Vector:
     """The text as a vector."""
     vector: Vector = ctx.deps.embedder.embed([text])[0]
     return vector
-
-
-def _terms(ctx: Context, look_up: str) -> Iterable[str]:
-    return QuestionWords.of(look_up, ctx.deps.vocabulary).terms or (look_up,)

@@ -13,7 +13,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import JsonValue, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -22,9 +22,10 @@ from pmll_async import FrozenDict, FrozenList, thaw
 
 from ..calling import name_of
 
+# What the chain gives back as it was, or as something that compares equal.
 _PLAIN: Final = (FrozenDict, FrozenList, dict, list, str, int, float, bool, type(None))
 _INTEGERS: Final = 2**53  # from here on the chain gives whole numbers back as floats
-_FEW_FORMS: Final = 256
+_FEW_TYPES: Final = 256  # the steps and replies of an application, and room to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Form:
         """The data again. `TypeError` if the annotation does not fit what was journaled."""
         if self.adapter is None:
             return thaw(value)
+        # No data is allowed whatever the annotation: most verdicts have none.
         if value is None:
             return None
         try:
@@ -77,11 +79,10 @@ class Form:
         )
 
 
-def _strange(data: Any) -> object | None:
+def _strange(data: object) -> object | None:
     """What in the data would come back as something else; None if there is nothing."""
     if type(data) not in _PLAIN:
-        strange: object = data
-        return strange
+        return data
     if isinstance(data, dict):
         keys = (key for key in data if type(key) is not str)
         inside = (_strange(item) for item in data.values())
@@ -125,13 +126,18 @@ def _form(owner: str, wrapped: str, types_: list[Any], complaint: str) -> Form:
     if not said:
         return Form(owner, wrapped, None, complaint)
     try:
-        return Form(owner, wrapped, _adapter(Union[said]))  # noqa: UP007  # as many as there are
+        return Form(owner, wrapped, adapter_of(Union[said]))  # noqa: UP007  # as many as there are
     except PydanticUserError as exc:
         return Form(owner, wrapped, None, f" ({exc.message})")
 
 
-@lru_cache(maxsize=_FEW_FORMS)
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
+    """What pydantic reads and writes values of a type with; it takes milliseconds to make."""
+    return _known_adapter(annotation)
+
+
+@lru_cache(maxsize=_FEW_TYPES)
+def _known_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
@@ -175,9 +181,9 @@ def _as_stored(value: Any) -> JsonValue:
         return {key: _as_stored(value[key]) for key in sorted(value, key=_utf16)}
     if isinstance(value, list):
         return [_as_stored(item) for item in value]
-    stored: JsonValue = value
-    return stored
+    return cast(JsonValue, value)
 
 
 def _utf16(key: str) -> bytes:
+    # The order of RFC 8785, which differs from that of code points beyond the first 65,536.
     return key.encode("utf-16-be", "surrogatepass")

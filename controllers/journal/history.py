@@ -2,78 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pmll_async import Lattice, MemoryLine
 
-from ..events import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Event,
-    GoalEnded,
-    GoalStarted,
-    PlanFailed,
-    Planned,
-    Reflected,
-    RunEnded,
-    RunInfo,
-    RunResult,
-    RunResumed,
-    RunStarted,
-    Status,
-)
-from .entries import (
-    data_of,
-    facts_of,
-    failed_of,
-    goal_result_of,
-    plan_of,
-    text_of,
-    usage_of,
-    verdict_of,
-)
+from .. import events
+from ..events import Event, RunInfo
+from .entries import JournalEntry, entries
 from .forms import Forms
 from .journal import run_lock
 from .resume_point import RUNNING, RunNotFoundError
-from .stamps import find_start, is_entry
+from .stamps import find_start
 
 _JSON: Final = Forms("the journal")
 
 
 async def runs(lattice: Lattice, *, limit: int | None = None) -> list[RunInfo]:
     """The runs on the chain, those that changed last first; at most `limit`."""
-    newest: dict[str, MemoryLine] = {}
-    starts: dict[str, MemoryLine] = {}
-    async for entry in lattice.rewind(where={"pmll.stage": "run"}):
+    newest: dict[str, JournalEntry] = {}
+    starts: dict[str, JournalEntry] = {}
+    async for entry in entries(lattice, {"pmll.stage": "run"}):
         if len(starts) == limit:
             break
-        if not is_entry(entry):
+        run = entry.facts["run"]
+        if run not in newest and len(newest) == limit:
             continue
-        facts = facts_of(entry)
-        if facts["run"] not in newest and len(newest) == limit:
-            continue
-        newest.setdefault(facts["run"], entry)
-        if facts["status"] == "started":
-            starts[facts["run"]] = entry
+        newest.setdefault(run, entry)
+        if entry.facts["status"] == "started":
+            starts[run] = entry
     return [_info(lattice, starts[run], entry) for run, entry in newest.items() if run in starts]
 
 
-def _info(lattice: Lattice, start: MemoryLine, newest: MemoryLine) -> RunInfo:
-    facts = facts_of(newest)
-    status: Any = "interrupted" if facts["status"] in RUNNING else facts["status"]
-    if lattice.lock(run_lock(facts["run"])).locked():
-        status = "running"
+def _info(lattice: Lattice, start: JournalEntry, newest: JournalEntry) -> RunInfo:
+    run = newest.facts["run"]
+    status: Any = newest.facts["status"]
+    # Nobody has written down an end: whether somebody runs it here, the lock tells.
+    if status in RUNNING:
+        status = "interrupted"
     return RunInfo(
-        run_id=facts["run"],
-        goal=text_of(start, "goal"),
-        status=status,
-        started_at=start.committed_at,
-        changed_at=newest.committed_at,
-        text=text_of(newest),
-        resumed=cast(int, newest.context.get("times", 0)),
+        run_id=run,
+        goal=start.text("goal"),
+        status="running" if lattice.lock(run_lock(run)).locked() else status,
+        started_at=start.line.committed_at,
+        changed_at=newest.line.committed_at,
+        text=newest.text(),
+        resumed=newest.data("times") or 0,
     )
 
 
@@ -85,12 +60,11 @@ async def replay(lattice: Lattice, run_id: str) -> AsyncIterator[Event]:
     """
     if await find_start(lattice, run_id) is None:
         raise RunNotFoundError(run_id)
-    entries = lattice.rewind(where={"pmll.run": run_id})
-    anchors = [entry.anchor async for entry in entries if is_entry(entry)]
+    # Anchors and not entries: a long run's need not fit into memory.
+    anchors = [entry.line.anchor async for entry in entries(lattice, {"pmll.run": run_id})]
     teller = _Teller(lattice, run_id)
     for anchor in reversed(anchors):
-        for event in await teller.told(await lattice.get(anchor)):
-            yield event
+        yield await teller.event(JournalEntry(await lattice.get(anchor)))
 
 
 @dataclass(slots=True)
@@ -102,79 +76,54 @@ class _Teller:
     goals: list[str] = field(default_factory=list)
     winner: MemoryLine | None = None
 
-    async def told(self, entry: MemoryLine) -> list[Event]:
-        """The entry's events."""
-        facts = facts_of(entry)
-        stage = facts["stage"]
-        if stage == "act" and facts["status"] == "done":
-            outcome = await self.lattice.outcome(entry.anchor)
-            if "path" not in facts:
-                self.winner = outcome.winner
-            return [Acted(**self._common(entry), attempt=facts["attempt"], outcome=outcome)]
-        told = {"run": self._run, "goal": self._goal, "effect": self._effect}
-        return list(told.get(stage, self._phase)(entry))
+    async def event(self, entry: JournalEntry) -> Event:
+        """The entry's event."""
+        if entry.kind == ("run", "started"):
+            self.goals = [entry.text("goal")]
+        elif entry.kind == ("goal", "started"):
+            self.goals.append(entry.text("goal"))
+        fields = self._fields(entry)
+        match entry.kind:
+            case "run", "started":
+                return events.RunStarted(**fields, goal=self.goals[0])
+            case "run", "resumed":
+                fields |= {"times": entry.data("times"), "answer": entry.data("answer")}
+                return events.RunResumed(**fields, goal=self.goals[0])
+            case "run", _:
+                result = entry.run_result(self.goals[0], entry.data(), self.winner)
+                return events.RunEnded(**{**fields, "goals": (result.goal,)}, result=result)
+            case "goal", "started":
+                return events.GoalStarted(**fields, goal=self.goals[-1])
+            case "goal", _:
+                ended = entry.goal_result(self.goals.pop(), entry.data())
+                return events.GoalEnded(**fields, result=ended)
+            case "effect", "begun":
+                return events.EffectBegun(**fields, name=entry.text("effect"))
+            case "effect", _:
+                return events.EffectDone(**fields, name=entry.text("effect"))
+        return await self._phase(entry, fields | {"attempt": entry.facts["attempt"]})
 
-    def _run(self, entry: MemoryLine) -> Iterator[Event]:
-        status = facts_of(entry)["status"]
-        if status == "started":
-            self.goals = [text_of(entry, "goal")]
-            yield RunStarted(**self._common(entry), goal=self.goals[0])
-        elif status == "resumed":
-            times, answer = cast(int, entry.context["times"]), data_of(entry, "answer")
-            common = self._common(entry)
-            yield RunResumed(**common, goal=self.goals[0], times=times, answer=answer)
-        else:
-            result = self._result(entry, status)
-            yield RunEnded(**self._common(entry, self.goals[:1]), result=result)
+    async def _phase(self, entry: JournalEntry, fields: dict[str, Any]) -> Event:
+        match entry.kind:
+            case "plan", "failed":
+                return events.PlanFailed(**fields, outcome=entry.failed())
+            case "plan", _:
+                return events.Planned(**fields, plan=entry.plan(_JSON))
+            case "act", "failed":
+                return events.Acted(**fields, outcome=entry.failed())
+            case "act", _:
+                outcome = await self.lattice.outcome(entry.line.anchor)
+                # A run's result has the winner of its own goal.
+                if not entry.is_of_a_sub_goal:
+                    self.winner = outcome.winner
+                return events.Acted(**fields, outcome=outcome)
+        return events.Reflected(**fields, verdict=entry.verdict(_JSON))
 
-    def _result(self, entry: MemoryLine, status: Status) -> RunResult:
-        facts = facts_of(entry)
-        return RunResult(
-            run_id=self.run_id,
-            goal=self.goals[0],
-            status=status,
-            cycles=facts.get("cycles", 0),
-            text=text_of(entry),
-            data=data_of(entry),
-            winner=self.winner,
-            reason=text_of(entry, "reason"),
-            anchor=entry.anchor,
-            usage=usage_of(entry),
-        )
-
-    def _goal(self, entry: MemoryLine) -> Iterator[Event]:
-        if facts_of(entry)["status"] == "started":
-            self.goals.append(text_of(entry, "goal"))
-            yield GoalStarted(**self._common(entry), goal=self.goals[-1])
-        else:
-            common = self._common(entry)
-            result = goal_result_of(entry, self.goals.pop(), data_of(entry))
-            yield GoalEnded(**common, result=result)
-
-    def _effect(self, entry: MemoryLine) -> Iterator[Event]:
-        name = text_of(entry, "effect")
-        if facts_of(entry)["status"] == "begun":
-            yield EffectBegun(**self._common(entry), name=name)
-        else:
-            yield EffectDone(**self._common(entry), name=name)
-
-    def _phase(self, entry: MemoryLine) -> Iterator[Event]:
-        facts, common = facts_of(entry), self._common(entry)
-        attempt = facts["attempt"]
-        if facts["stage"] == "reflect":
-            yield Reflected(**common, attempt=attempt, verdict=verdict_of(entry, _JSON))
-        elif facts["status"] != "failed":
-            yield Planned(**common, attempt=attempt, plan=plan_of(entry, _JSON))
-        elif facts["stage"] == "plan":
-            yield PlanFailed(**common, attempt=attempt, outcome=failed_of(entry))
-        else:
-            yield Acted(**common, attempt=attempt, outcome=failed_of(entry))
-
-    def _common(self, entry: MemoryLine, goals: list[str] | None = None) -> dict[str, Any]:
+    def _fields(self, entry: JournalEntry) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
-            "cycle": facts_of(entry)["cycle"],
-            "anchor": entry.anchor,
-            "goals": tuple(self.goals if goals is None else goals),
-            "usage": usage_of(entry),
+            "cycle": entry.facts["cycle"],
+            "anchor": entry.line.anchor,
+            "goals": tuple(self.goals),
+            "usage": entry.usage,
         }

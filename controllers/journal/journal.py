@@ -44,7 +44,7 @@ VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
     "retry": Retry,
 }
 _STATUS: Final = {verdict: status for status, verdict in VERDICTS.items()}
-Told = dict[str, JsonValue]
+Fields = dict[str, JsonValue]
 
 
 class RunExistsError(PmllError):
@@ -80,27 +80,28 @@ class Journal:
 
     async def resumed(self, place: Place, times: int, elapsed: float, answer: JsonValue) -> str:
         """The run goes on for the `times`th time, `elapsed` seconds of running behind it."""
-        told: Told = {"times": times, "elapsed": elapsed}
+        body: Fields = {"times": times, "elapsed": elapsed}
         if answer is not None:
-            told["answer"] = answer
-        return await self._note(place, "run", "resumed", told, f"resumed.{times}")
+            body["answer"] = answer
+        return await self._note(place, "run", "resumed", body, f"resumed.{times}")
 
     async def ended(
         self, place: Place, result: RunResult, data: JsonValue, times: int, asking: str
     ) -> str:
         """How the run ended or stopped, after `times` resumes; `asking` is the step that paused."""
-        told = _body(result.text, data)
-        told["times"] = times
+        body = _body(result.text, data)
+        body["times"] = times
         if asking:
-            told["step"] = asking
+            body["step"] = asking
         if result.winner is not None:
-            told["winner"] = result.winner.anchor
+            body["winner"] = result.winner.anchor
         if result.reason:
-            told["reason"] = _printable(result.reason)
+            body["reason"] = _printable(result.reason)
         if result.error is not None:
             message = _printable(message_of(result.error))
-            told["error"] = {"type": type(result.error).__name__, "message": message}
-        return await self._note(place, "run", result.status, told, f"end.{times}")
+            body["error"] = {"type": type(result.error).__name__, "message": message}
+        # A run that is resumed ends once more: each end has a key of its own.
+        return await self._note(place, "run", result.status, body, f"end.{times}")
 
     async def goal_started(self, place: Place, goal: str) -> str:
         """A sub-goal's first entry; `place` is of its own path."""
@@ -108,29 +109,29 @@ class Journal:
 
     async def goal_ended(self, place: Place, result: GoalResult, data: JsonValue) -> str:
         """A sub-goal's last entry."""
-        told = _body(result.text, data)
+        body = _body(result.text, data)
         for name in ("reason", "winner"):
             if getattr(result, name):
-                told[name] = _printable(getattr(result, name))
-        return await self._note(place, "goal", result.status, told, "end")
+                body[name] = _printable(getattr(result, name))
+        return await self._note(place, "goal", result.status, body, "end")
 
     async def planned(self, place: Place, plan: Plan[Any], data: JsonValue) -> str:
         """PLAN's entry: a line if it gave a key."""
-        told = _body(plan.text, data)
+        body = _body(plan.text, data)
         if plan.goals:
-            told["goals"] = list(plan.goals)
-        return await self._said(place, "plan", "done", plan, told)
+            body["goals"] = list(plan.goals)
+        return await self._said(place, "plan", "done", plan, body)
 
     async def failed(self, place: Place, outcome: Failed) -> str:
         """A note of why a phase came to nothing; a race that has a winner is its own entry."""
-        told: Told = {
+        body: Fields = {
             "failures": [
                 {name: _printable(part) for name, part in failure.model_dump().items()}
                 for failure in outcome.failures
             ],
             "unfinished": list(outcome.unfinished),
         }
-        return await self._note(place, outcome.stage, "failed", told, outcome.stage)
+        return await self._note(place, outcome.stage, "failed", body, outcome.stage)
 
     async def reflected(
         self, place: Place, verdict: Verdict, data: JsonValue, winner: MemoryLine | None
@@ -139,15 +140,15 @@ class Journal:
 
         It is told where later cycles may have none.
         """
-        told = _body(verdict.text, data)
+        body = _body(verdict.text, data)
         if winner is not None and isinstance(verdict, Continue):
-            told["winner"] = winner.anchor
-        return await self._said(place, "reflect", _STATUS[type(verdict)], verdict, told)
+            body["winner"] = winner.anchor
+        return await self._said(place, "reflect", _STATUS[type(verdict)], verdict, body)
 
-    async def effect(self, place: Place, step: str, name: str, status: str, told: Told) -> str:
+    async def effect(self, place: Place, step: str, name: str, status: str, body: Fields) -> str:
         """An effect that has begun, or is done."""
-        told = {"effect": name, "step": step, **told}
-        return await self._note(place, "effect", status, told, effect_step(step, name, status))
+        body = {"effect": name, "step": step, **body}
+        return await self._note(place, "effect", status, body, effect_step(step, name, status))
 
     def candidate(self, proposed: Candidate, place: Place, name: str) -> Candidate:
         """The candidate as this run's entry; a stamp that it took over from another run goes."""
@@ -160,20 +161,21 @@ class Journal:
         return proposed.model_copy(update={"context": stamped, "name": proposed.name or name})
 
     async def _said(
-        self, place: Place, stage: str, status: str, said: Plan[Any] | Verdict, told: Told
+        self, place: Place, stage: str, status: str, said: Plan[Any] | Verdict, body: Fields
     ) -> str:
         if said.key is None:
-            return await self._note(place, stage, status, told, stage)
+            return await self._note(place, stage, status, body, stage)
         return await self.lattice.put(
             said.key,
             said.value,
-            stamp(told, _facts(place, stage, status)),
-            idempotency_key=journal_key(place.key(stage)),
+            stamp(body, _facts(place, stage, status)),
+            idempotency_key=journal_key(place.step_key(stage)),
         )
 
-    async def _note(self, place: Place, stage: str, status: str, told: Told, step: str) -> str:
+    async def _note(self, place: Place, stage: str, status: str, body: Fields, step: str) -> str:
         return await self.lattice.note(
-            stamp(told, _facts(place, stage, status)), idempotency_key=journal_key(place.key(step))
+            stamp(body, _facts(place, stage, status)),
+            idempotency_key=journal_key(place.step_key(step)),
         )
 
 
@@ -182,8 +184,8 @@ def effect_step(step: str, name: str, status: str) -> str:
     return f"{step}.{status}/{name}"
 
 
-def _facts(place: Place, stage: str, status: str) -> Told:
-    facts: Told = {
+def _facts(place: Place, stage: str, status: str) -> Fields:
+    facts: Fields = {
         "run": place.run_id,
         "cycle": place.cycle,
         "attempt": place.attempt,
@@ -191,6 +193,7 @@ def _facts(place: Place, stage: str, status: str) -> Told:
         "status": status,
         "cycles": place.cycles,
     }
+    # Most entries have neither, and every byte of an entry is kept for good.
     if place.path:
         facts["path"] = place.path
     if place.usage:
@@ -198,11 +201,11 @@ def _facts(place: Place, stage: str, status: str) -> Told:
     return facts
 
 
-def _body(text: str, data: JsonValue) -> Told:
-    told: Told = {"text": text} if text else {}
+def _body(text: str, data: JsonValue) -> Fields:
+    body: Fields = {"text": text} if text else {}
     if data is not None:
-        told["data"] = data
-    return told
+        body["data"] = data
+    return body
 
 
 def _printable(text: str) -> str:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from pmll_async import Lattice, MemoryLine, PmllError
+from pmll_async import Lattice, PmllError
 
-from ..events import RunResult, Status
+from ..events import RunResult
 from ..goals import GoalFrame
 from ..policies import Usage
-from .entries import (
-    data_of,
-    facts_of,
-    failed_of,
-    goal_result_of,
-    plan_of,
-    text_of,
-    usage_of,
-    verdict_of,
-)
+from .entries import JournalEntry, entries
 from .forms import Forms
-from .stamps import find_start, is_entry
+from .stamps import find_start
 
 RUNNING: Final = ("started", "resumed")
 """The statuses of a run's own entries behind which it goes on."""
@@ -50,23 +40,17 @@ class RunPausedError(PmllError):
 class ResumePoint:
     """A run as its journal tells it; `end` is its last entry if it ended or stopped there.
 
-    `times` it was resumed, `elapsed` seconds it ran; `asking` is the step that asked last.
+    `times` it was resumed, `elapsed` seconds it ran; `usage` is what it spent up to its last phase,
+    and in each step of the one under way. `asking` is the step that asked last.
     """
 
     stack: list[GoalFrame]
-    end: MemoryLine | None
+    end: JournalEntry | None
     times: int
     elapsed: float
     cycles: int = 0
-    base: Usage = field(default_factory=Usage)
-    spent: dict[str, Usage] = field(default_factory=dict)
-    winners: dict[str, str] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
     asking: str = ""
-
-    @property
-    def usage(self) -> Usage:
-        """What the run has spent: up to its last phase, and by each step of the one under way."""
-        return sum((usage - self.base for usage in self.spent.values()), self.base)
 
     def answered(self, answer: Any) -> None:
         """The step that asked has its answer."""
@@ -75,28 +59,22 @@ class ResumePoint:
     @property
     def question(self) -> str | None:
         """What the run waits for an answer to."""
-        if self.end is None or facts_of(self.end)["status"] != "paused":
-            return None
-        return text_of(self.end)
+        is_paused = self.end is not None and self.end.facts["status"] == "paused"
+        return cast(JournalEntry, self.end).text() if is_paused else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run reached its goal."""
+        return self.end is not None and self.end.facts["status"] == "done"
 
     def result(self) -> RunResult:
         """How a run ended that is over."""
-        end, root = cast(MemoryLine, self.end), self.stack[0]
-        return RunResult(
-            run_id=facts_of(end)["run"],
-            goal=root.goal,
-            status=cast(Status, facts_of(end)["status"]),
-            cycles=self.cycles,
-            text=text_of(end),
-            data=None if root.verdict is None else root.verdict.data,
-            winner=root.winner,
-            reason=text_of(end, "reason"),
-            anchor=end.anchor,
-            usage=self.usage,
-        )
+        root = self.stack[0]
+        data = None if root.verdict is None else root.verdict.data
+        return cast(JournalEntry, self.end).run_result(root.goal, data, root.winner)
 
 
-async def standing_of(
+async def resume_point_of(
     lattice: Lattice, run_id: str, plan_forms: Forms, verdict_forms: Forms
 ) -> ResumePoint:
     """Where the run stands; `RunNotFoundError`.
@@ -107,122 +85,128 @@ async def standing_of(
     start = await find_start(lattice, run_id)
     if start is None:
         raise RunNotFoundError(run_id)
-    entries = await _tail(lattice, run_id)
+    tail = await _tail(lattice, run_id)
     end, begun = await _turns(lattice, run_id)
-    before = float(cast(float, begun.context.get("elapsed", 0.0)))
-    elapsed = before + max(0.0, entries[-1].committed_at - begun.committed_at)
-    times = int(cast(int, begun.context.get("times", 0)))
-    standing = ResumePoint([_first_frame(text_of(start, "goal"), entries[0])], end, times, elapsed)
-    fold = _Fold(standing, plan_forms, verdict_forms)
-    for entry in entries:
-        fold.take(entry)
-    await _complete(lattice, standing)
-    return standing
+    before = float(begun.data("elapsed") or 0.0)
+    # The clock may have been set back since.
+    elapsed = before + max(0.0, tail[-1].line.committed_at - begun.line.committed_at)
+    goal, times = JournalEntry(start).text("goal"), int(begun.data("times") or 0)
+    fold = _Fold(ResumePoint([_first_frame(goal, tail[0])], end, times, elapsed))
+    for entry in tail:
+        fold.take(entry, plan_forms, verdict_forms)
+    await fold.complete(lattice)
+    return fold.point
 
 
-async def _tail(lattice: Lattice, run_id: str) -> list[MemoryLine]:
+async def _tail(lattice: Lattice, run_id: str) -> list[JournalEntry]:
     """The newest entries, oldest first."""
-    entries: list[MemoryLine] = []
+    tail: list[JournalEntry] = []
     ends, has_plan = 0, False
-    async for entry in lattice.rewind(where={"pmll.run": run_id}):
-        if not is_entry(entry):
-            continue
-        entries.append(entry)
-        facts = facts_of(entry)
-        has_plan |= (facts["stage"], facts["status"]) == ("plan", "done") and "path" not in facts
-        if _ends_a_cycle(facts):
-            ends += 1
-            if ends >= 2 and has_plan:  # `ctx.plan` is the last one made until there is a new one
-                break
-    return entries[::-1]
+    async for entry in entries(lattice, {"pmll.run": run_id}):
+        tail.append(entry)
+        has_plan |= entry.kind == ("plan", "done") and not entry.is_of_a_sub_goal
+        ends += _ends_a_cycle(entry)
+        # `ctx.plan` is the last one made until there is a new one.
+        if _ends_a_cycle(entry) and ends >= 2 and has_plan:
+            break
+    return tail[::-1]
 
 
-async def _turns(lattice: Lattice, run_id: str) -> tuple[MemoryLine | None, MemoryLine]:
+async def _turns(lattice: Lattice, run_id: str) -> tuple[JournalEntry | None, JournalEntry]:
     """The run's last entry of its own if it is an end, and the one that it began with before."""
-    end: MemoryLine | None = None
-    async for entry in lattice.rewind(where={"pmll.run": run_id, "pmll.stage": "run"}):
-        if not is_entry(entry):
-            continue
-        if facts_of(entry)["status"] in RUNNING:
+    end: JournalEntry | None = None
+    async for entry in entries(lattice, {"pmll.run": run_id, "pmll.stage": "run"}):
+        if entry.facts["status"] in RUNNING:
             return end, entry
         end = end or entry
     raise RunNotFoundError(run_id)
 
 
-def _ends_a_cycle(facts: Mapping[str, Any]) -> bool:
-    return facts["stage"] == "reflect" and facts["status"] == "continue" and "path" not in facts
+def _ends_a_cycle(entry: JournalEntry) -> bool:
+    """Whether another cycle of the run's own goal follows."""
+    return entry.kind == ("reflect", "continue") and not entry.is_of_a_sub_goal
 
 
-def _first_frame(goal: str, first: MemoryLine) -> GoalFrame:
-    facts = facts_of(first)
-    if not _ends_a_cycle(facts):
+def _first_frame(goal: str, first: JournalEntry) -> GoalFrame:
+    if not _ends_a_cycle(first):
         return GoalFrame((goal,))
-    return GoalFrame((goal,), cycle=facts["cycle"], begun=facts["cycle"] + 1)
+    cycle = first.facts["cycle"]
+    return GoalFrame((goal,), cycle=cycle, begun=cycle + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fold:
-    """Moves the frames on, entry by entry, as the run did."""
+    """Moves the frames on, entry by entry, as the run did.
 
-    standing: ResumePoint
-    plan_forms: Forms
-    verdict_forms: Forms
+    `base` is what the run had spent when the phase at hand began, `spent` the same by the last
+    entry of each of its steps; `winners` are the last ones of the goals, by path.
+    """
 
-    def take(self, entry: MemoryLine) -> None:
+    point: ResumePoint
+    base: Usage = field(default_factory=Usage)
+    spent: dict[str, Usage] = field(default_factory=dict)
+    winners: dict[str, str] = field(default_factory=dict)
+
+    def take(self, entry: JournalEntry, plan_forms: Forms, verdict_forms: Forms) -> None:
         """The next entry."""
-        standing, facts = self.standing, facts_of(entry)
-        stage, status = facts["stage"], facts["status"]
-        if stage == "effect":
-            standing.spent[text_of(entry, "step")] = usage_of(entry)
-        elif (stage, status) == ("act", "done"):  # a candidate knows not what the others spend
-            standing.base, standing.spent = standing.usage, {}
-        else:
-            standing.base, standing.spent = usage_of(entry), {}
-        if status == "paused":
-            standing.asking = text_of(entry, "step")
-        if (stage, status) == ("run", "resumed") and "answer" in entry.context:
-            standing.answered(data_of(entry, "answer"))
-        if stage in ("run", "effect"):
+        point, facts = self.point, entry.facts
+        self._spend(entry)
+        if facts["status"] == "paused":
+            point.asking = entry.text("step")
+        if entry.kind == ("run", "resumed") and "answer" in entry.line.context:
+            point.answered(entry.data("answer"))
+        # Neither moves the goals on.
+        if facts["stage"] in ("run", "effect"):
             return
-        standing.cycles = facts["cycles"]
-        if stage == "goal":
-            self._goal(entry, facts)
+        point.cycles = facts["cycles"]
+        if facts["stage"] == "goal":
+            self._goal(entry)
         else:
-            self._phase(entry, facts)
+            self._phase(entry, plan_forms, verdict_forms)
 
-    def _goal(self, entry: MemoryLine, facts: Mapping[str, Any]) -> None:
-        stack = self.standing.stack
-        if facts["status"] == "started":
-            goal = text_of(entry, "goal")
-            stack.append(GoalFrame((*stack[-1].goals, goal), facts["path"]))
+    def _spend(self, entry: JournalEntry) -> None:
+        if entry.facts["stage"] == "effect":
+            self.spent[entry.text("step")] = entry.usage
+        else:
+            # A candidate knows not what the others spend.
+            raced = entry.kind == ("act", "done")
+            self.base, self.spent = self.point.usage if raced else entry.usage, {}
+        spent = (usage - self.base for usage in self.spent.values())
+        self.point.usage = sum(spent, self.base)
+
+    def _goal(self, entry: JournalEntry) -> None:
+        stack = self.point.stack
+        if entry.facts["status"] == "started":
+            goals = (*stack[-1].goals, entry.text("goal"))
+            stack.append(GoalFrame(goals, entry.facts["path"]))
         else:
             left = stack.pop()
             data = None if left.verdict is None else left.verdict.data
-            stack[-1].left(goal_result_of(entry, left.goal, data))
+            stack[-1].left(entry.goal_result(left.goal, data))
 
-    def _phase(self, entry: MemoryLine, facts: Mapping[str, Any]) -> None:
-        frame = self.standing.stack[-1]
-        frame.begun = facts["cycle"] + 1
-        if facts["status"] == "failed":
-            frame.acted(failed_of(entry))
-        elif facts["stage"] == "plan":
-            frame.planned(plan_of(entry, self.plan_forms))
-        elif facts["stage"] == "act":
-            self.standing.winners[frame.path] = entry.anchor
-            frame.raced()
-        else:
-            if "winner" in entry.context:
-                self.standing.winners[frame.path] = text_of(entry, "winner")
-            frame.reflected(verdict_of(entry, self.verdict_forms))
+    def _phase(self, entry: JournalEntry, plan_forms: Forms, verdict_forms: Forms) -> None:
+        frame = self.point.stack[-1]
+        frame.begun = entry.facts["cycle"] + 1
+        match entry.kind:
+            case _, "failed":
+                frame.acted(entry.failed())
+            case "plan", _:
+                frame.planned(entry.plan(plan_forms))
+            case "act", _:
+                self.winners[frame.path] = entry.line.anchor
+                frame.raced()
+            case _:
+                if "winner" in entry.line.context:
+                    self.winners[frame.path] = entry.text("winner")
+                frame.reflected(entry.verdict(verdict_forms))
 
-
-async def _complete(lattice: Lattice, standing: ResumePoint) -> None:
-    """The races that the frames were left with, whose entries are their winners alone."""
-    for frame in standing.stack:
-        anchor = standing.winners.get(frame.path)
-        if anchor is None:
-            continue
-        outcome = await lattice.outcome(anchor)
-        frame.winner = outcome.winner
-        if frame.stand == "reflect" and frame.outcome is None:
-            frame.outcome = outcome
+    async def complete(self, lattice: Lattice) -> None:
+        """The races that the frames were left with, whose entries are their winners alone."""
+        for frame in self.point.stack:
+            anchor = self.winners.get(frame.path)
+            if anchor is None:
+                continue
+            outcome = await lattice.outcome(anchor)
+            frame.winner = outcome.winner
+            if frame.stand == "reflect" and frame.outcome is None:
+                frame.outcome = outcome

@@ -25,8 +25,10 @@ def is_entry(line: MemoryLine) -> bool:
     facts = line.context.get(STAMP)
     if not isinstance(facts, Mapping):
         return False
+    # Anybody may stamp a line: nothing of it is believed before its types are.
     names: list[Any] = [facts.get(name) for name in ("run", "stage", "status")]
     counts: list[Any] = [facts.get(name) for name in ("cycle", "attempt")]
+    # `isinstance` would take True for a number.
     if any(type(name) is not str for name in names) or any(type(n) is not int for n in counts):
         return False
     return names[2] in _STATUSES.get(names[1], ())
@@ -48,7 +50,7 @@ async def find_entry(
     lattice: Lattice, place: Place, step: str, stage: str, status: str
 ) -> MemoryLine | None:
     """The entry that was journaled under the step's key, if there is one."""
-    key = place.key(step)
+    key = place.step_key(step)
     # Versions without a namespace of their own took plain keys, under which anybody can write, and
     # which therefore prove nothing: what is found is an entry only by its stamp.
     for name in (journal_key(key), key):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +11,7 @@ from pmll_async import InvalidInputError, PmllError
 
 from .. import Usage
 from ..calling import in_thread
+from ..extras import missing
 from .messages import Message, Reply
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _NO_KEY: Final = "none"  # the client insists on one, a local server does not look at it
-_MILLION: Final = 1_000_000
+_MILLION: Final = 1_000_000  # tokens: what prices are told for
 _LONGEST_REASON: Final = 300  # characters; some servers answer with a whole page
 
 
@@ -69,7 +69,7 @@ class OpenAIModel:
         if client is None and base_url is None and api_key is None:
             raise InvalidInputError("pass api_key=..., or the base_url of a server without keys")
         self._model, self._price, self._stream = model, price or (0.0, 0.0), stream
-        self._url, self._key = base_url or OPENAI_URL, api_key or _NO_KEY
+        self._url, self._api_key = base_url or OPENAI_URL, api_key or _NO_KEY
         self._options, self._trust_env = options, trust_env
         self._client, self._owns_client = client, client is None
         self._ready = self._closed = False
@@ -99,12 +99,7 @@ class OpenAIModel:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def _opened(self) -> AsyncOpenAI:
@@ -119,7 +114,9 @@ class OpenAIModel:
         """Make the client, and load what it loads late; blocks for half a second or so."""
         with self._making:
             if self._client is None:
-                self._client = _new_client(self._url, self._key, self._settings, self._trust_env)
+                self._client = _new_client(
+                    self._url, self._api_key, self._settings, self._trust_env
+                )
             _ = self._client.chat.completions, self._client.platform_headers()
             self._ready = True
 
@@ -129,6 +126,7 @@ class OpenAIModel:
         async with await client.chat.completions.create(**options, stream=True) as chunks:
             async for chunk in chunks:
                 usage = chunk.usage or usage
+                # The last chunk of some servers has usage, and no choice.
                 for choice in chunk.choices[:1]:
                     parts.append(choice.delta.content or "")
                     stopped = choice.finish_reason or stopped
@@ -141,6 +139,7 @@ class OpenAIModel:
         message = getattr(choices[0], "message", None)
         if message is None:
             raise self._failed(f"the answer is no chat completion: {str(answer)[:80]!r}")
+        # A refusal is a reply, too: who asked decides what to make of it.
         text = message.content or getattr(message, "refusal", None) or ""
         return self._reply(text, choices[0].finish_reason, answer.usage)
 
@@ -161,9 +160,7 @@ def _new_client(url: str, key: str, settings: dict[str, Any], trust_env: bool) -
     try:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # noqa: PLC0415  # optional
     except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(
-            f"OpenAIModel needs {exc.name}: pip install 'pmll-async[llm]'", name=exc.name
-        ) from exc
+        raise missing("OpenAIModel", "llm", exc) from exc
     http = DefaultAsyncHttpxClient(trust_env=trust_env)
     client = AsyncOpenAI(api_key=key, base_url=url, http_client=http, **settings)
     if not trust_env:

@@ -22,7 +22,7 @@ def quoted(memories: Iterable[Recollection]) -> str:
     Each has its anchor, speaker, session, time (UTC) and score beside its text, so that the model
     can weigh and cite it. Whatever a text says, it stays inside its string.
     """
-    return quote("memories", [_told(memory) for memory in memories])
+    return quote("memories", [_row(memory) for memory in memories])
 
 
 def quote(tag: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -37,8 +37,8 @@ def quoted_text(text: str) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in row.items() if not _is_nothing(value)}
-    plain = to_jsonable_python(told, fallback=str, inf_nan_mode="null")
+    kept = {name: value for name, value in row.items() if not _is_nothing(value)}
+    plain = to_jsonable_python(kept, fallback=str, inf_nan_mode="null")
     return json.dumps(plain, ensure_ascii=False).translate(_ESCAPES)
 
 
@@ -46,7 +46,7 @@ def _is_nothing(value: object) -> bool:
     return value is None or (isinstance(value, str | list | tuple) and not value)
 
 
-def _told(memory: Recollection) -> dict[str, Any]:
+def _row(memory: Recollection) -> dict[str, Any]:
     return {
         "anchor": memory.anchor,
         "speaker": memory.speaker,

@@ -6,28 +6,26 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import is_dataclass
-from functools import lru_cache
 from typing import Any, Final, TypeVar, cast, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
 from pmll_async import PmllError
 
+from ..extras import missing
+from ..journal.forms import adapter_of
 from .scanner import DEEPEST, document_in
 
 try:
     import pyjson5
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"controllers.llm needs {exc.name}: pip install 'pmll-async[llm]'", name=exc.name
-    ) from exc
+    raise missing("controllers.llm", "llm", exc) from exc
 
 T = TypeVar("T")
 
-_FEW_TYPES: Final = 256
-_FEW_COMPLAINTS: Final = 5
+_FEW_COMPLAINTS: Final = 5  # a model that mends these mends the others with them
 _LONGEST_COMPLAINT: Final = 200  # characters; some quote what they complain about
 _AROUND: Final = 20  # characters shown before and after what is wrong
 _NEAR: Final = re.compile(r"near (\d+)")
@@ -62,7 +60,7 @@ def parse(text: str, type_: type[T]) -> T:
         document = document_in(text, is_object=_is_object(type_))
         # By way of JSON, so that pydantic reads a date or a tuple as it would in any other JSON.
         plain = json.dumps(_value(document), allow_nan=False)
-        return cast(T, _adapter(type_).validate_json(plain))
+        return cast(T, adapter_of(type_).validate_json(plain))
     except ValidationError as exc:
         raise ReplyError(text, [_complaints(exc)]) from exc
     except ValueError as exc:
@@ -71,7 +69,7 @@ def parse(text: str, type_: type[T]) -> T:
 
 def schema_of(type_: type[Any]) -> str:
     """What a reply must look like, for the model, in one line."""
-    schema = _adapter(type_).json_schema(schema_generator=_Terse)
+    schema = adapter_of(type_).json_schema(schema_generator=_Terse)
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -116,15 +114,6 @@ def _is_object(type_: Any) -> bool:
     if not isinstance(kind, type):
         return False
     return issubclass(kind, BaseModel | dict) or is_dataclass(kind) or is_typeddict(kind)
-
-
-def _adapter(type_: Any) -> TypeAdapter[Any]:
-    return _known_adapter(type_)
-
-
-@lru_cache(maxsize=_FEW_TYPES)
-def _known_adapter(type_: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(type_)
 
 
 class _Terse(GenerateJsonSchema):

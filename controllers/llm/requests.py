@@ -39,6 +39,7 @@ async def ask(
     if attempts < 1 or not messages:
         raise InvalidInputError(f"ask needs a message and an attempt, not {attempts} attempts")
     asked = _with_format(messages, type_)
+    # Only the last unusable reply is sent back: more would be paid for and confuse.
     conversation, reasons, text = asked, list[str](), ""
     for attempt in range(attempts):
         reply: Reply = await ctx.once(

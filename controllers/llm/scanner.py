@@ -28,7 +28,7 @@ _VALUE: Final = re.compile(
 )
 _FENCE: Final = re.compile(r"^[ \t]*+```[ \t]*+([\w+.-]*+)[^\n`]*+\n", re.MULTILINE)
 _OF_JSON: Final = frozenset({"", "json", "json5", "jsonc", "javascript", "js"})
-_THOUGHTS: Final = "<think>"
+_THOUGHTS: Final = "<think>"  # how models that reason open what is no reply yet
 _THOUGHT: Final = re.compile(r"</think>")
 
 
@@ -55,12 +55,9 @@ def document_in(text: str, *, is_object: bool = False) -> str:
         return text[start : _end(text, start)]
     bare = text[begin:].strip()
     if is_object or not bare:
-        raise Unscannable(_no_document(bare))
+        found_none = f"it holds no JSON document; it begins {bare[:60]!r}"
+        raise Unscannable(found_none if bare else "it is empty")
     return bare
-
-
-def _no_document(bare: str) -> str:
-    return f"it holds no JSON document; it begins {bare[:60]!r}" if bare else "it is empty"
 
 
 def _after_thoughts(text: str, begin: int) -> int:
@@ -104,7 +101,9 @@ class _Walk:
         if mark in _STRING:
             string = _STRING[mark].match(self.text, found.end())
             if string is None:
-                raise self.cut_off(len(self.text), f"inside the string from {self.place(start)}, ")
+                raise self.cut_off(
+                    len(self.text), f"inside the string from {_place(self.text, start)}, "
+                )
             return string.end()
         if mark in ("//", "/*"):
             return self._comment(mark, found.end())
@@ -124,9 +123,13 @@ class _Walk:
         if mark not in _PAIRS:
             self.open.append(at)
             if len(self.open) > DEEPEST:
-                raise Unscannable(f"at {self.place(at)} it is nested over {DEEPEST} levels deep")
+                raise Unscannable(
+                    f"at {_place(self.text, at)} it is nested over {DEEPEST} levels deep"
+                )
         elif self.text[self.open[-1]] != _PAIRS[mark]:
-            raise Unscannable(f"{mark} at {self.place(at)} closes {self._open(self.open[-1])}")
+            raise Unscannable(
+                f"{mark} at {_place(self.text, at)} closes {self._open(self.open[-1])}"
+            )
         else:
             self.open.pop()
 
@@ -135,14 +138,11 @@ class _Walk:
         still = ", ".join(map(self._open, self.open[:5]))
         more = f" and {len(self.open) - 5} more" if len(self.open) > 5 else ""
         return Unscannable(
-            f"it is cut off at {self.place(at)}, {within}before it closes {still}{more}"
+            f"it is cut off at {_place(self.text, at)}, {within}before it closes {still}{more}"
         )
 
     def _open(self, at: int) -> str:
-        return f"{self.text[at]} from {self.place(at)}"
-
-    def place(self, at: int) -> str:
-        return _place(self.text, at)
+        return f"{self.text[at]} from {_place(self.text, at)}"
 
 
 def _end(text: str, start: int) -> int:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 Embed = Callable[[str], ArrayLike | Awaitable[ArrayLike]]
 """The key vector (dim,) of a text."""
 
-_MEMORIES: Final = 8
+_MEMORIES: Final = 8  # enough to help, and few enough not to bury the task
 
 
 class PlanReply(BaseModel):
@@ -156,11 +156,7 @@ def llm_act(
 
 
 def llm_reflect(
-    model: Model,
-    *,
-    instructions: str | None = None,
-    memories: int = 0,
-    attempts: int = 3,
+    model: Model, *, instructions: str | None = None, memories: int = 0, attempts: int = 3
 ) -> ReflectStep[Any]:
     """A REFLECT that a model does; it may ask the person in charge, once about each outcome.
 
@@ -178,10 +174,8 @@ def llm_reflect(
             return VERDICTS[said.verdict](said.text)
         if ctx.answer is None:
             return Pause(said.ask or "")
-        asked += [
-            Message(role="assistant", content=said.ask or ""),
-            Message(role="user", content=str(ctx.answer)),
-        ]
+        asked.append(Message(role="assistant", content=said.ask or ""))
+        asked.append(Message(role="user", content=str(ctx.answer)))
         # A reply of this kind has no room for a question: whoever was asked is asked no more.
         last = await ask(ctx, model, asked, Judgement, name="answered", attempts=attempts)
         return VERDICTS[last.verdict](last.text)
@@ -205,12 +199,8 @@ async def _situation(ctx: StepContext[Any], question: str, memories: int) -> str
     if ctx.depth:
         told.append(quote("part_of", [{"goal": goal} for goal in ctx.goals[:-1]]))
     if ctx.previous is not None:
-        row = {
-            "verdict": verdict_name(ctx.previous),
-            "text": ctx.previous.text,
-            "data": ctx.previous.data,
-        }
-        told.append(quote("earlier_verdict", [row]))
+        verdict, text, data = verdict_name(ctx.previous), ctx.previous.text, ctx.previous.data
+        told.append(quote("earlier_verdict", [{"verdict": verdict, "text": text, "data": data}]))
     if ctx.results:
         names = ("goal", "status", "text", "data", "reason")
         rows = [{name: getattr(result, name) for name in names} for result in ctx.results]

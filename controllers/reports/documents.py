@@ -14,43 +14,28 @@ from pydantic_core import to_jsonable_python
 
 from pmll_async import RaceOutcome
 
+from .. import events
 from ..calling import message_of
-from ..events import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Event,
-    GoalEnded,
-    GoalStarted,
-    Judged,
-    PhaseStarted,
-    PlanFailed,
-    Planned,
-    Proposed,
-    Reflected,
-    RunEnded,
-    RunResumed,
-    RunStarted,
-)
+from ..events import Event
 from ..steps import Failed, Verdict
 
 Fields = dict[str, JsonValue]
 
 NAMES: Final[dict[type[Event], str]] = {
-    RunStarted: "run.started",
-    RunResumed: "run.resumed",
-    RunEnded: "run.ended",
-    GoalStarted: "run.goal_started",
-    GoalEnded: "run.goal_ended",
-    PhaseStarted: "run.phase_started",
-    Planned: "run.planned",
-    PlanFailed: "run.plan_failed",
-    Proposed: "run.proposed",
-    Judged: "run.judged",
-    Acted: "run.acted",
-    Reflected: "run.reflected",
-    EffectBegun: "run.effect_begun",
-    EffectDone: "run.effect_done",
+    events.RunStarted: "run.started",
+    events.RunResumed: "run.resumed",
+    events.RunEnded: "run.ended",
+    events.GoalStarted: "run.goal_started",
+    events.GoalEnded: "run.goal_ended",
+    events.PhaseStarted: "run.phase_started",
+    events.Planned: "run.planned",
+    events.PlanFailed: "run.plan_failed",
+    events.Proposed: "run.proposed",
+    events.Judged: "run.judged",
+    events.Acted: "run.acted",
+    events.Reflected: "run.reflected",
+    events.EffectBegun: "run.effect_begun",
+    events.EffectDone: "run.effect_done",
 }
 
 
@@ -75,21 +60,22 @@ def facts(event: Event) -> Fields:
         if hasattr(event, name):
             told[name] = getattr(event, name)
     match event:
-        case PhaseStarted():
+        case events.PhaseStarted():
             told["steps"] = list(event.names)
-        case Proposed(failure=failure) if failure is not None:
+        case events.Proposed(failure=failure) if failure is not None:
             told["error"] = failure.error
-        case Acted(outcome=RaceOutcome() as outcome):
+        case events.Acted(outcome=RaceOutcome() as outcome):
             told |= {"status": "done", **_raced(outcome)}
-        case Acted(outcome=Failed() as failed) | PlanFailed(outcome=failed):
+        case events.Acted(outcome=Failed() as failed) | events.PlanFailed(outcome=failed):
             told |= {"status": "failed", **_came_to_nothing(failed)}
-        case Planned():
+        case events.Planned():
             told["status"] = "done"
-        case Reflected():
+        case events.Reflected():
             told["verdict"] = verdict_name(event.verdict)
-        case GoalEnded():
+        case events.GoalEnded():
             told |= {"status": event.result.status, "winner": event.result.winner}
-        case RunEnded(result=result):
+        case events.RunEnded(result=result):
+            # By anchor alone: what the line says is content.
             winner = None if result.winner is None else result.winner.anchor
             told |= {"status": result.status, "cycles": result.cycles, "winner": winner}
             if result.error is not None:
@@ -100,25 +86,25 @@ def facts(event: Event) -> Fields:
 def content(event: Event) -> Fields:
     """What the goal, the steps and the memories say: for eyes that may see it."""
     match event:
-        case RunStarted(goal=goal) | GoalStarted(goal=goal):
+        case events.RunStarted(goal=goal) | events.GoalStarted(goal=goal):
             return {"goal": goal}
-        case RunResumed():
+        case events.RunResumed():
             return {"goal": event.goal, "answer": jsonable(event.answer)}
-        case Planned(plan=plan):
+        case events.Planned(plan=plan):
             said: Fields = {"text": plan.text, "data": jsonable(plan.data)}
             return said | {"sub_goals": list(plan.goals)}
-        case Reflected(verdict=verdict):
+        case events.Reflected(verdict=verdict):
             return {"text": verdict.text, "data": jsonable(verdict.data)}
-        case GoalEnded(result=ended):
+        case events.GoalEnded(result=ended):
             return _said(ended.goal, ended.text, ended.data) | {"reason": ended.reason}
-        case RunEnded(result=result):
+        case events.RunEnded(result=result):
             end = _said(result.goal, result.text, result.data) | {"reason": result.reason}
             return end if result.error is None else end | {"message": message_of(result.error)}
-        case Proposed(failure=failure) if failure is not None:
+        case events.Proposed(failure=failure) if failure is not None:
             return {"message": failure.message}
-        case Acted(outcome=RaceOutcome() as outcome):
+        case events.Acted(outcome=RaceOutcome() as outcome):
             return {"context": jsonable(outcome.winner.context), **_messages(outcome)}
-        case Acted(outcome=Failed() as failed) | PlanFailed(outcome=failed):
+        case events.Acted(outcome=Failed() as failed) | events.PlanFailed(outcome=failed):
             return _messages(failed)
         case _:
             return {}
@@ -136,7 +122,7 @@ def jsonable(value: Any) -> JsonValue:
         try:
             return cast(JsonValue, attempt(value))
         # It is the user's object, which may do anything when it is looked at.
-        except Exception:  # noqa: BLE001, S112  # as said; the next attempt is what is done about it
+        except Exception:  # noqa: BLE001, S112  # the next attempt is what is done about it
             continue
     return f"<{type(value).__name__}>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ from ..steps import Failed
 from . import documents
 
 CONTENT: Final = {name: f"{name}.content" for name in documents.NAMES.values()}
+# What happens within a phase, and is not on the chain.
 _DETAILS: Final = (PhaseStarted, Proposed, Judged)
 
 
@@ -26,18 +28,12 @@ def log_events(event: Event, *, content: bool = False) -> None:
     name = documents.NAMES[type(event)]
     told = {"anchor": event.anchor, "depth": event.depth, **documents.facts(event)}
     if event.usage:
-        told |= {
-            "calls": event.usage.calls,
-            "input_tokens": event.usage.input_tokens,
-            "output_tokens": event.usage.output_tokens,
-            "cost": event.usage.cost,
-        }
-    if _has_failed(event):
-        log.warning(name, **told)
-    elif isinstance(event, _DETAILS):
-        log.debug(name, **told)
+        told |= asdict(event.usage)
+    if isinstance(event, _DETAILS):
+        write = log.debug
     else:
-        log.info(name, **told)
+        write = log.warning if _has_failed(event) else log.info
+    write(name, **told)
     if content and (said := documents.content(event)):
         log.debug(CONTENT[name], **said)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from ..events import RunResult
+from ..steps import GoalResult
+
 
 def printable(text: str) -> str:
     """The text with every control and formatting character spelled out."""
+    # Nearly every text is, and this is asked of each that is shown.
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
@@ -18,9 +22,23 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+def labelled(label: str, said: str) -> str:
+    """The label, and on the same line what was said, if anything was."""
+    return f"{label}: {one_line(said)}" if said else label
+
+
+def conclusion(result: RunResult | GoalResult) -> str:
+    """What a run or a goal ended with: its error, why it was ended, or the last verdict's text."""
+    error = result.error if isinstance(result, RunResult) else None
+    if error is not None:
+        return f"{type(error).__name__}: {error}"
+    return result.reason or result.text
+
+
 def clock_time(seconds: float) -> tuple[str, str]:
     """Day and time of day where the reader is; the number itself when no calendar has it."""
     try:
+        # A caller's own clock may count from anything.
         there = datetime.fromtimestamp(seconds).astimezone()
     except (OverflowError, OSError, ValueError):
         return "", f"{seconds:g}"
@@ -32,9 +50,8 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{max(0.0, seconds):.1f} s"
     minutes, rest = divmod(int(seconds), 60)
-    return (
-        f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-    )
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def counted(count: int, what: str) -> str:

@@ -7,11 +7,4 @@ from .evidence import Finding as Finding
 from .evidence import Found as Found
 from .lookups import LookUps as LookUps
 
-__all__ = [
-    "Evidence",
-    "Finding",
-    "Found",
-    "LookUps",
-    "ResearchController",
-    "ResearchStoppedError",
-]
+__all__ = ["Evidence", "Finding", "Found", "LookUps", "ResearchController", "ResearchStoppedError"]

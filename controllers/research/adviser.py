@@ -13,8 +13,8 @@ from pmll_async.text import Recollection
 from .. import StepContext
 from ..llm import Message, Model, ask, prompt, quoted
 
-_MOST: Final = 4
-_LONGEST: Final = 1_000
+_MOST: Final = 4  # each look-up is a recall over the whole memory
+_LONGEST: Final = 1_000  # characters: more is no question, and would be journaled
 
 Queries = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST)]],
@@ -22,6 +22,7 @@ Queries = Annotated[
 ]
 
 
+# Names and docstrings of replies are in their schemas, and so a part of what a model is told.
 class Parts(BaseModel):
     """What PLAN asks a model for."""
 
@@ -45,14 +46,14 @@ class Adviser:
 
     async def parts(self, ctx: StepContext[Any], hints: Iterable[Recollection]) -> tuple[str, ...]:
         """Look-ups for the goal, given what a recall finds for it."""
-        told = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
-        asked = [Message(role="user", content=told)]
+        text = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
+        asked = [Message(role="user", content=text)]
         reply = await ask(ctx, self.model, asked, Parts, name="parts", attempts=self.attempts)
         return tuple(reply.look_ups)
 
     async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> Answer:
         """An answer from the texts alone."""
         last = prompt("research_last") if ctx.budget.last_cycle else ""
-        told = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
-        asked = [Message(role="user", content=told)]
+        text = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
+        asked = [Message(role="user", content=text)]
         return await ask(ctx, self.model, asked, Answer, name="answer", attempts=self.attempts)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pmll_async import Lattice, PmllError, Where
 from pmll_async.text import TextMemory
 
-from .. import Observer, RTMController, Rule, RunResult
+from .. import RTMController, RunResult
+from ..run.setup import Options
 from .evidence import POOL, Evidence, Finding
 from .lookups import LookUps, States, acts
 from .steps import Steps, findings
@@ -54,10 +53,7 @@ class ResearchController(RTMController[None, LookUps]):
         attempts: int = 3,
         max_cycles: int = 4,
         max_retries: int = 2,
-        rules: Sequence[Rule] = (),
-        timeout: float | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Callable[[], float] = time.monotonic,
+        **options: Unpack[Options],
     ) -> None:
         if isinstance(memory, Lattice):
             raise TypeError("research is done in texts: give it a TextMemory, not a Lattice")
@@ -72,10 +68,7 @@ class ResearchController(RTMController[None, LookUps]):
             reflect=steps.reflect,
             max_cycles=max_cycles,
             max_retries=max_retries,
-            rules=rules,
-            timeout=timeout,
-            observers=observers,
-            clock=clock,
+            **options,
         )
 
     async def evidence(self, question: str) -> list[Finding]:

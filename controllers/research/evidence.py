@@ -19,9 +19,9 @@ POOL: Final = 100
 """How many of the texts found are kept from cycle to cycle, and the most that can be asked for."""
 BEST: Final = 8
 """Words are learned from so many of the best."""
-_LEARNED: Final = 5
+_LEARNED: Final = 5  # words: more would lead away from the question
 _FLOOR: Final = 0.01  # keeps the logarithm of a score finite
-_RAREST: Final = 3
+_RAREST: Final = 3  # words of a text that tell how much it says
 _READ: Final = 2_000  # characters of a text that tell what it is worth
 # Beside 1 for the logarithm of what the look-ups gave.
 _AGAIN, _FIRST_PERSON, _RARITY, _OPENS, _LENGTH = 0.25, 0.4, 0.3, 0.45, -0.25
@@ -101,6 +101,7 @@ class Rarity:
 
 def stems_of(text: str) -> frozenset[str]:
     """The stems of a text's words, as far as it is read."""
+    # A text may be a book: its beginning tells what it is about.
     return frozenset(map(stem, words(text[:_READ])))
 
 
@@ -147,6 +148,7 @@ def gathered(
         known[anchor] = replace(
             each,
             score=max(each.score, score),
+            # Six places are journaled: a score means no more.
             fused=round(each.fused + weight * score, 6),
             again=each.again if weight else max(each.again, score),
             why={**each.why, look_up: min(place, each.why.get(look_up, place))},

@@ -27,7 +27,7 @@ without function words and names, of the same speakers; those and learned words;
 _BY_THE_NAMED: Final = (SAID_BY, OWN_WORDS, LEARNED)
 _DEEP: Final = 128  # how far down each look-up reads
 _SAMPLE: Final = 2_000  # newest texts that tell which words are rare, and who speaks
-_FEW_STATES: Final = 8
+_FEW_STATES: Final = 8  # runs that go on at once search few states, and each takes memory
 
 
 class NothingFoundError(LookupError):
@@ -125,7 +125,7 @@ async def _looked_up(
     best = _merged(rankings)
     if not best:
         raise NothingFoundError("nothing is found")
-    context = await in_thread(_told, look_ups.content, best, known.rarity, k)
+    context = await in_thread(_context, look_ups.content, best, known.rarity, k)
     key = (await ctx.texts.candidate(ctx.goal)).key
     share = context["coverage"]
     assert isinstance(share, float)  # noqa: S101  # for the type checker
@@ -141,7 +141,7 @@ def _merged(rankings: Sequence[Sequence[Recollection]]) -> list[Recollection]:
     return sorted(best.values(), key=lambda each: -each.score)[:_DEEP]
 
 
-def _told(
+def _context(
     content: Iterable[str], best: Sequence[Recollection], rarity: Rarity, k: int
 ) -> Mapping[str, JsonValue]:
     share, missing = coverage(content, (each.text for each in best[:k]), rarity)

@@ -13,7 +13,7 @@ from pmll_async.text import FUNCTION_WORDS, words
 
 MOST_WORDS: Final = 64
 """So many different words of a question are looked for by themselves."""
-_LONGEST_WORD: Final = 64
+_LONGEST_WORD: Final = 64  # what is longer is no word, and would go into every plan
 _SAY_NOTHING: Final = FUNCTION_WORDS | {"kind", "kinds", "thing", "things", "type", "types"}
 _ASKS_WHEN: Final = re.compile(
     r"\W*(?:in which|when|how long|since when|(?:what|which) (?:date|day|month|year|time))\b",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pmll_async import LineErasedError, RaceOutcome
@@ -26,6 +26,7 @@ from .questions import asks_several, asks_when, content_of, named_in
 if TYPE_CHECKING:
     from .adviser import Adviser
 
+# Of the texts found as it was asked, so many stay in front; a list's items are said elsewhere, too.
 _KEPT_SEVERAL: Final = 5
 _KEPT: Final = 8
 _HINTS: Final = 5  # texts that the model sees before it names its look-ups
@@ -130,19 +131,8 @@ async def findings(memory: TextMemory, found: Sequence[Found]) -> list[Finding]:
             text = await memory.get(each.anchor)
         except LineErasedError:
             continue
-        texts.append(
-            Finding(
-                text.anchor,
-                text.text,
-                text.speaker,
-                text.session,
-                text.timestamp,
-                each.score,
-                text.context,
-                text.is_branch,
-                why=each.why,
-            )
-        )
+        recalled = {field.name: getattr(text, field.name) for field in fields(text)}
+        texts.append(Finding(**{**recalled, "score": each.score, "why": each.why}))
     return texts
 
 

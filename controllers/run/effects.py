@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,18 +12,17 @@ from anyio.lowlevel import RunVar
 
 from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
-from ..calling import Limiter, call, is_async, threads, uncut
+from ..calling import Limiter, call, finish_first, is_async, threads
+from ..events import EffectBegun, EffectDone
 from ..goals import Place
 from ..journal.forms import form_of
-from ..journal.journal import Journal, Told, effect_step
+from ..journal.journal import Fields, effect_step
 from ..journal.stamps import find_entry
 from ..policies import Usage
+from .state import RunState
 
-Tell = Callable[[str, str, str, bool], Awaitable[None]]
-"""Told of an effect: its name, its status, its entry's anchor, and whether it was known before."""
-
-_LONGEST_NAME: Final = 128
-_MOST_THREADS: Final = 40
+_LONGEST_NAME: Final = 128  # it is part of idempotency keys, whose length is bounded
+_MOST_THREADS: Final = 40  # as many as sync steps have, of which each may want one
 _UNDER_WAY: Final[ContextVar[tuple[tuple[Effects, str, str], ...]]] = ContextVar(
     "pmll_effects", default=()
 )
@@ -61,38 +60,36 @@ class EffectUnknownError(PmllError):
 class Effects:
     """The effects and the spending of one step; `step` is its name within the phase."""
 
-    journal: Journal
+    state: RunState[Any, Any]
     place: Place
     step: str
-    tell: Tell
-    spent: Callable[[Usage], None]
     usage: Usage = field(default_factory=Usage)
     named: set[str] = field(default_factory=set)
     """The effects whose results this call of the step has got."""
 
     @property
     def step_key(self) -> str:
-        """See `Doing.step_key`."""
-        return self.place.key(self.step)
+        """The idempotency key of the step."""
+        return self.place.step_key(self.step)
 
     @property
-    def key(self) -> str:
-        """See `Doing.key`."""
+    def idempotency_key(self) -> str:
+        """That of the effect that asks, or else the step's."""
         inside = [key for effects, _, key in _UNDER_WAY.get() if effects is self]
         return inside[-1] if inside else self.step_key
 
     def spend(self, usage: Usage) -> None:
         """Add to what the step, and with it the run, has spent."""
         self.usage += usage
-        self.spent(usage)
+        self.state.spend(usage)
 
     async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
-        """See `StepContext.once`."""
+        """Do an effect once, as `StepContext.once` says."""
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise ValueError(f"an effect's name has 1 to {_LONGEST_NAME} characters: {name!r}")
         if not callable(fn):
             if inspect.iscoroutine(fn):
-                fn.close()
+                fn.close()  # or Python warns that it was never awaited, beside the error
             raise TypeError(
                 f"once({name!r}, …) takes the function, not what it returned: leave out the ()"
             )
@@ -100,19 +97,19 @@ class Effects:
         if any(effects is self and one == name for effects, one, _ in _UNDER_WAY.get()):
             raise ReentrantError(name)
         key = f"{self.step_key}/{name}"
-        async with self.journal.lattice.lock(f"pmll.once.{key}"):
+        async with self.state.setup.lattice.lock(f"pmll.once.{key}"):
             if name in self.named:
                 raise EffectRepeatedError(name)
             done = await self.entry(name, "done")
             if done is not None:
                 self.named.add(name)
-                await self.tell(name, "done", done.anchor, True)
-                return self._recorded(done, fn)
+                await self._tell_done(name, done.anchor, known=True)
+                return _returned(fn, done.context)
             begun = await self.entry(name, "begun")
             if begun is None:
-                place = self.place.after(self.usage)
-                anchor = await self.journal.effect(place, self.step, name, "begun", {"key": key})
-                await self.tell(name, "begun", anchor, False)
+                anchor = await self._record(name, "begun", {"key": key})
+                fields = self.state.event_fields(anchor)
+                await self.state.emit(EffectBegun(**fields, name=name))
             else:
                 # A service knows it by the key of then, which in old entries was the step's.
                 key = str(begun.context.get("key", self.step_key))
@@ -125,40 +122,44 @@ class Effects:
                 _UNDER_WAY.reset(under_way)
 
     async def _done(self, name: str, fn: Callable[[], Any]) -> Any:
-        form, work = form_of(fn), self._journaled(name, fn)
+        work = self._journaled(name, fn)
         # A thread goes on whoever is cancelled, so that what it did is waited for and written down.
-        anchor, told = await (work if is_async(fn) else uncut(work))
+        anchor, fields = await (work if is_async(fn) else finish_first(work))
         self.named.add(name)
-        await self.tell(name, "done", anchor, False)
-        if "error" in told:
-            raise TypeError(told["error"])
-        return form.from_json(told["result"])
+        await self._tell_done(name, anchor, known=False)
+        return _returned(fn, fields)
 
-    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Told]:
+    async def _journaled(self, name: str, fn: Callable[[], Any]) -> tuple[str, Fields]:
         form, made = form_of(fn), await call(fn, limiter=threads(_THREADS, _MOST_THREADS))
-        told: Told = {}
+        fields: Fields = {}
         # It has taken place, whatever it returned: that must not be forgotten.
         try:
-            told["result"] = form.to_json(made)
+            fields["result"] = form.to_json(made)
         except TypeError as exc:
-            told["error"] = str(exc)
+            fields["error"] = str(exc)
         try:
             # A run that is cancelled now would do it again.
-            return await uncut(self._record(name, told)), told
+            return await finish_first(self._record(name, "done", fields)), fields
         except InvalidContextError as exc:
-            told = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
-            return await uncut(self._record(name, told)), told
+            fields = {"error": f"what {form.owner} returned cannot be journaled: {exc.reason}"}
+            return await finish_first(self._record(name, "done", fields)), fields
 
-    async def _record(self, name: str, told: Told) -> str:
+    async def _tell_done(self, name: str, anchor: str, *, known: bool) -> None:
+        fields = self.state.event_fields(anchor)
+        await self.state.emit(EffectDone(**fields, name=name, known=known))
+
+    async def _record(self, name: str, status: str, fields: Fields) -> str:
         place = self.place.after(self.usage)
-        return await self.journal.effect(place, self.step, name, "done", told)
-
-    def _recorded(self, entry: MemoryLine, fn: Callable[[], Any]) -> Any:
-        if "error" in entry.context:
-            raise TypeError(entry.context["error"])
-        return form_of(fn).from_json(entry.context["result"])
+        return await self.state.journal.effect(place, self.step, name, status, fields)
 
     async def entry(self, name: str, status: str) -> MemoryLine | None:
-        """See `Doing.entry`."""
+        """The journal's entry of an effect, `begun` or `done`."""
         step = effect_step(self.step, name, status)
-        return await find_entry(self.journal.lattice, self.place, step, "effect", status)
+        return await find_entry(self.state.setup.lattice, self.place, step, "effect", status)
+
+
+def _returned(fn: Callable[[], Any], recorded: Mapping[str, Any]) -> Any:
+    """What the effect returned, by its entry: a first call gets no more than a resumed one."""
+    if "error" in recorded:
+        raise TypeError(recorded["error"])
+    return form_of(fn).from_json(recorded["result"])

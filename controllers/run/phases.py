@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import anyio
 from structlog.contextvars import bound_contextvars
@@ -24,18 +24,8 @@ from pmll_async import (
     journal_key,
 )
 
-from ..calling import call, message_of, name_of
-from ..events import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Judged,
-    PhaseStarted,
-    PlanFailed,
-    Planned,
-    Proposed,
-    Reflected,
-)
+from .. import events
+from ..calling import call, failure_of, name_of
 from ..goals import GoalFrame, Place
 from ..journal.forms import Form
 from ..journal.stamps import is_entry_of
@@ -55,11 +45,8 @@ from ..steps import (
     Verdict,
 )
 from .effects import Effects
+from .state import RunState
 
-if TYPE_CHECKING:
-    from .run import Run
-
-_LONGEST_MESSAGE: Final = 500
 Said = TypeVar("Said", bound="Plan[Any] | Continue[Any] | Retry[Any] | GoalResult | None")
 
 
@@ -76,13 +63,14 @@ class Paused(Exception):  # noqa: N818  # no error, and never seen outside
 class Phases:
     """The three phases of one run."""
 
-    run: Run[Any, Any]
+    state: RunState[Any, Any]
 
     async def plan(self, frame: GoalFrame) -> None:
         """Ask PLAN; that it raised is an outcome."""
-        run, step = self.run, self.run.setup.plan
+        state, step = self.state, self.state.setup.plan
+        # A retry of PLAN is no new cycle.
         if frame.begun == frame.cycle:
-            frame.begun, run.cycles = frame.begun + 1, run.cycles + 1
+            frame.begun, state.cycles = frame.begun + 1, state.cycles + 1
         place, effects = await self._begun("plan", name_of(step))
         try:
             said = await self._call(step, self._context("plan", "plan", effects))
@@ -98,53 +86,53 @@ class Phases:
         except (TypeError, InvalidInputError) as exc:
             await self._not_planned(frame, place, effects, exc)
             return
-        event = Planned(**run.told(anchor), attempt=frame.attempt, plan=plan)
+        event = events.Planned(**state.phase_fields(anchor), plan=plan)
         frame.planned(plan)
-        await self._ended(anchor, event)
+        await self.state.entered(anchor, event)
 
     async def _journaled_plan(self, said: object, place: Place) -> tuple[Plan[Any], str]:
-        step = self.run.setup.plan
+        step = self.state.setup.plan
         if not isinstance(said, Plan):
             raise _wrong("plan", step, said, "a Plan")
         goals = tuple(said.goals)
         if isinstance(said.goals, str) or not all(isinstance(goal, str) for goal in goals):
             raise TypeError(f"the goals of {name_of(step)}'s plan are texts, not {said.goals!r}")
-        form = self.run.setup.plan_forms.of(type(said))
+        form = self.state.setup.plan_forms.of(type(said))
         data = form.to_json(said.data)
         plan = replace(said, data=form.from_json(data), goals=goals)
-        return plan, await self.run.journal.planned(place, plan, data)
+        return plan, await self.state.journal.planned(place, plan, data)
 
     async def _not_planned(
         self, frame: GoalFrame, place: Place, effects: Effects, error: Exception
     ) -> None:
-        name = name_of(self.run.setup.plan)
-        outcome = Failed("plan", (failure(name, error),), error=error)
-        anchor = await self.run.journal.failed(place.after(effects.usage), outcome)
-        event = PlanFailed(**self.run.told(anchor), attempt=frame.attempt, outcome=outcome)
+        name = name_of(self.state.setup.plan)
+        outcome = Failed("plan", (failure_of(name, error),), error=error)
+        anchor = await self.state.journal.failed(place.after(effects.usage), outcome)
+        event = events.PlanFailed(**self.state.phase_fields(anchor), outcome=outcome)
         frame.acted(outcome)
-        await self._ended(anchor, event)
+        await self.state.entered(anchor, event)
 
     # --- ACT -----------------------------------------------------------------------------------
 
     async def act(self, frame: GoalFrame) -> None:
         """Race the acts; that nothing came of them is an outcome."""
-        place, _ = await self._begun("act", *map(name_of, self.run.setup.acts))
+        place, _ = await self._begun("act", *map(name_of, self.state.setup.acts))
         outcome = await self._raced(frame, place)
         if isinstance(outcome, RaceOutcome):
             anchor = outcome.winner.anchor
         else:
-            anchor = await self.run.journal.failed(self.run.place(), outcome)
-        event = Acted(**self.run.told(anchor), attempt=frame.attempt, outcome=outcome)
+            anchor = await self.state.journal.failed(self.state.place(), outcome)
+        event = events.Acted(**self.state.phase_fields(anchor), outcome=outcome)
         frame.acted(outcome)
-        await self._ended(anchor, event)
+        await self.state.entered(anchor, event)
 
     async def _raced(self, frame: GoalFrame, place: Place) -> Outcome:
-        setup, heat = self.run.setup, _Heat(anyio.CancelScope())
-        acts = [self._entrant(n, act, place, heat) for n, act in enumerate(setup.acts)]
-        judge = None if setup.judge is None else self._judge(setup.judge, place, heat)
+        setup, race = self.state.setup, _RunRace(anyio.CancelScope())
+        acts = [self._entrant(n, act, place, race) for n, act in enumerate(setup.acts)]
+        judge = None if setup.judge is None else self._judge(setup.judge, place, race)
         outcome: Outcome | None = None
-        key = journal_key(place.key("act"))
-        with heat.scope:
+        key = journal_key(place.step_key("act"))
+        with race.scope:
             try:
                 outcome = await setup.lattice.race(
                     acts,
@@ -164,60 +152,59 @@ class Phases:
                 raise
             # What was proposed cannot be committed: what it revises was revised by another, say.
             except PmllError as exc:
-                outcome = Failed("act", (failure("race", exc),), error=exc)
+                outcome = Failed("act", (failure_of("race", exc),), error=exc)
         if outcome is None:
-            heat.stop()
+            race.stop()
         return outcome
 
     def _entrant(
-        self, number: int, act: ActStep[Any, Any], place: Place, heat: _Heat
+        self, number: int, act: ActStep[Any, Any], place: Place, race: _RunRace
     ) -> Callable[[LatticeView], Awaitable[Candidate]]:
-        run, name = self.run, name_of(act)
-        effects = self._effects(place, f"act.{number}")
-        told: dict[str, Any] = {"attempt": place.attempt, "number": number}
+        state, name = self.state, name_of(act)
+        effects = Effects(self.state, place, f"act.{number}")
 
         async def entrant(view: LatticeView) -> Candidate:
             try:
                 context = self._context("act", effects.step, effects, view)
-                proposed = await self._proposed(act, effects.step, context, heat)
+                proposed = await self._proposed(act, effects.step, context, race)
             # Whatever it is, who watches is told at once; the race is told by raising it again.
             except Exception as exc:
-                failed = failure(name, exc)
-                event = Proposed(**run.told(), **told, name=name, confidence=None, failure=failed)
-                await run.emit(event)
+                failed = failure_of(name, exc)
+                fields = {**state.phase_fields(), "number": number, "name": name}
+                await state.emit(events.Proposed(**fields, confidence=None, failure=failed))
                 raise
-            candidate = heat.proposed(run.journal.candidate(proposed, place, name), number)
-            confidence = candidate.confidence
-            await run.emit(
-                Proposed(**run.told(), **told, name=candidate.name, confidence=confidence)
-            )
+            candidate = race.proposed(state.journal.candidate(proposed, place, name), number)
+            fields = {**state.phase_fields(), "number": number, "name": candidate.name}
+            await state.emit(events.Proposed(**fields, confidence=candidate.confidence))
             return candidate
 
+        # What the race calls it in failures and scores.
         entrant.__name__ = entrant.__qualname__ = name
         return entrant
 
     async def _proposed(
-        self, act: ActStep[Any, Any], step: str, context: StepContext[Any], heat: _Heat
+        self, act: ActStep[Any, Any], step: str, context: StepContext[Any], race: _RunRace
     ) -> Candidate:
         proposed = await self._call(act, context, context.plan)
         if isinstance(proposed, Pause):
-            await heat.about(Paused(proposed, step, name_of(act)))
+            await race.about(Paused(proposed, step, name_of(act)))
         if not isinstance(proposed, Candidate):
             raise _wrong("act", act, proposed, "a Candidate")
         return proposed
 
     def _judge(
-        self, judge: Judge[Any, Any], place: Place, heat: _Heat
+        self, judge: Judge[Any, Any], place: Place, race: _RunRace
     ) -> Callable[[Candidate, LatticeView], Awaitable[float]]:
-        run = self.run
+        state = self.state
 
         async def judged(candidate: Candidate, view: LatticeView) -> float:
-            step = f"judge.{heat.number_of(candidate)}"
-            effects = self._effects(place, step)
+            step = f"judge.{race.number_of(candidate)}"
+            effects = Effects(self.state, place, step)
             context = self._context("act", step, effects, view)
             score = await self._call(judge, context, context.plan, candidate)
-            told = {**run.told(), "attempt": place.attempt, "name": candidate.name}
-            await run.emit(Judged(**told, score=score))
+            await state.emit(
+                events.Judged(**state.phase_fields(), name=candidate.name, score=score)
+            )
             return float(score)
 
         return judged
@@ -226,7 +213,7 @@ class Phases:
 
     async def reflect(self, frame: GoalFrame) -> None:
         """Ask REFLECT; what it raises ends the run."""
-        run, step = self.run, self.run.setup.reflect
+        state, step = self.state, self.state.setup.reflect
         place, effects = await self._begun("reflect", name_of(step))
         try:
             context = self._context("reflect", "reflect", effects)
@@ -241,14 +228,14 @@ class Phases:
             raise Paused(said, effects.step, name_of(step))
         if not isinstance(said, Continue | Done | Retry):
             raise _wrong("reflect", step, said, "Continue, Done or Retry")
-        form = run.setup.verdict_forms.of(type(said))
+        form = state.setup.verdict_forms.of(type(said))
         data = form.to_json(said.data)
         verdict: Verdict = replace(said, data=form.from_json(data))
         place = place.after(effects.usage)
-        anchor = await run.journal.reflected(place, verdict, data, frame.winner)
-        event = Reflected(**run.told(anchor), attempt=frame.attempt, verdict=verdict)
+        anchor = await state.journal.reflected(place, verdict, data, frame.winner)
+        event = events.Reflected(**state.phase_fields(anchor), verdict=verdict)
         frame.reflected(verdict)
-        await self._ended(anchor, event)
+        await self.state.entered(anchor, event)
 
     # --- what they share -----------------------------------------------------------------------
 
@@ -260,56 +247,41 @@ class Phases:
             return await call(step, context, *arguments)
 
     async def _begun(self, stage: Phase, *names: str) -> tuple[Place, Effects]:
-        run = self.run
-        event = PhaseStarted(**run.told(), attempt=run.frame.attempt, stage=stage, names=names)
-        await run.emit(event)
-        place = run.place()
-        return place, self._effects(place, stage)
-
-    async def _ended(self, anchor: str, event: Planned | PlanFailed | Acted | Reflected) -> None:
-        self.run.anchor, self.run.resumed = anchor, False
-        await self.run.emit(event)
-
-    def _effects(self, place: Place, step: str) -> Effects:
-        run = self.run
-
-        async def tell(name: str, status: str, anchor: str, known: bool) -> None:
-            if status == "begun":
-                await run.emit(EffectBegun(**run.told(anchor), name=name))
-            else:
-                await run.emit(EffectDone(**run.told(anchor), name=name, known=known))
-
-        return Effects(run.journal, place, step, tell, run.spend)
+        state = self.state
+        event = events.PhaseStarted(**state.phase_fields(), stage=stage, names=names)
+        await state.emit(event)
+        place = state.place()
+        return place, Effects(self.state, place, stage)
 
     def _context(
         self, stage: Phase, step: str, effects: Effects, view: LatticeView | None = None
     ) -> StepContext[Any]:
-        run, frame, lattice = self.run, self.run.frame, self.run.setup.lattice
+        state, frame, lattice = self.state, self.state.frame, self.state.setup.lattice
         return StepContext(
             goal=frame.goal,
             goals=frame.goals,
-            run_id=run.run_id,
+            run_id=state.run_id,
             cycle=frame.cycle,
             attempt=frame.attempt,
             stage=stage,
-            deps=run.deps,
+            deps=state.deps,
             memory=lattice,
             view=lattice.at(lattice.revision) if view is None else view,
-            budget=run.budget(),
+            budget=state.budget(),
             previous=_own(frame.previous),
             plan=_own(frame.plan),
             results=tuple(_own(result) for result in frame.results),
             answer=deepcopy(frame.answers.get(step)),
-            raced=stage == "act" and len(run.setup.acts) > 1,
-            resumed=run.resumed,
-            working=run.working,
-            _texts=run.setup.texts,
+            raced=stage == "act" and len(state.setup.acts) > 1,
+            resumed=state.resumed,
+            working=state.working,
+            _texts=state.setup.texts,
             _doing=effects,
         )
 
 
 @dataclass(slots=True)
-class _Heat:
+class _RunRace:
     """A race of acts: who proposed what, and the question of an act, which ends the race."""
 
     scope: anyio.CancelScope
@@ -323,12 +295,14 @@ class _Heat:
 
     def number_of(self, candidate: Candidate) -> int:
         """Which act proposed the candidate."""
+        # By identity, because two acts may propose the same.
         return next(number for one, number in self.candidates if one is candidate)
 
     async def about(self, paused: Paused) -> NoReturn:
         """Ask; of several acts the first is heard."""
         self.paused = self.paused or paused
         self.scope.cancel()
+        # The act must not return to the race, which would count it as a failure.
         await anyio.sleep_forever()
         raise AssertionError("a cancelled sleep does not end")
 
@@ -344,18 +318,7 @@ def _own(said: Said) -> Said:
     return cast(Said, replace(said, data=deepcopy(said.data)))
 
 
-def failure(name: str, error: Exception) -> CandidateFailure:
-    """What a step raised, as a value that can be journaled."""
-    message = message_of(error)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
-    return CandidateFailure(name=name, error=type(error).__name__, message=message)
-
-
-def _wrong(
-    stage: Literal["plan", "act", "reflect"],
-    step: Callable[..., object],
-    returned: object,
-    wanted: str,
-) -> TypeError:
+def _wrong(stage: Phase, step: Callable[..., object], returned: object, wanted: str) -> TypeError:
     return TypeError(
         f"{stage} step {name_of(step)} returned {type(returned).__name__}, not {wanted}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, TypedDict
 
 import structlog
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 Observer = Callable[[Event], None]
 """Called on the event loop with every event of every run, in order: quick, and does not raise."""
+
+
+class Options(TypedDict, total=False):
+    """What ready controllers leave to `RTMController` as it is."""
+
+    rules: Sequence[Rule]
+    timeout: float | None
+    observers: Sequence[Observer]
+    clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,23 +10,7 @@ from typing import Any, Final
 
 from pmll_async import EventsMissed, RaceOutcome
 
-from .. import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Event,
-    Failed,
-    GoalEnded,
-    GoalResult,
-    GoalStarted,
-    PlanFailed,
-    Planned,
-    Reflected,
-    RunEnded,
-    RunResult,
-    RunResumed,
-    RunStarted,
-)
+from .. import Event, Failed, GoalResult, RunResult, events
 from ..reports.documents import verdict_name
 
 _ANYTHING: Final = "..."
@@ -50,15 +34,8 @@ def outline(events: Iterable[Event | EventsMissed]) -> str:
     Numbers are those of cycle and attempt; what follows ``=`` is data. Give it what an observer
     kept, a stream's events, or those of `replay`, which has no exceptions.
     """
-    lines = []
-    for event in events:
-        line = _line(event)
-        if line:
-            depth = 0 if isinstance(event, EventsMissed) else event.depth
-            # A sub-goal's first and last line stand with those of the goal above it.
-            depth -= isinstance(event, GoalStarted | GoalEnded)
-            lines.append("  " * depth + line.replace("\n", "\\n"))
-    return "\n".join(lines)
+    lines = ((_depth(event), _line(event)) for event in events)
+    return "\n".join("  " * depth + line.replace("\n", "\\n") for depth, line in lines if line)
 
 
 def assert_outline(events: Iterable[Event | EventsMissed], expected: str) -> None:
@@ -76,14 +53,21 @@ def assert_outline(events: Iterable[Event | EventsMissed], expected: str) -> Non
     """
     found, wanted = outline(events), textwrap.dedent(expected).strip("\n").rstrip()
     if re.fullmatch(_pattern(wanted), found + "\n") is None:
-        raise AssertionError(f"the run went otherwise:\n{difference(wanted, found)}")
+        raise _different("the run", wanted, found)
 
 
-def difference(wanted: str, found: str) -> str:
-    """Line by line: ``-`` was wanted, ``+`` was found."""
+def assert_same(run: str, wanted: str, found: str) -> None:
+    """`AssertionError` if the outlines differ."""
+    if wanted != found:
+        raise _different(run, wanted, found)
+
+
+def _different(run: str, wanted: str, found: str) -> AssertionError:
     matched = [_line_like(line, wanted) for line in found.splitlines()]
     lines = list(difflib.ndiff(wanted.splitlines(), matched))
-    return "\n".join(line for line in lines if not line.startswith("?"))
+    # Line by line: "-" was wanted, "+" was found; what "?" points at shows without it.
+    shown = (line for line in lines if not line.startswith("?"))
+    return AssertionError("\n".join([f"{run} went otherwise:", *shown]))
 
 
 def _line_like(line: str, wanted: str) -> str:
@@ -104,64 +88,70 @@ def _within(line: str) -> str:
     return ".*".join(map(re.escape, line.split(_ANYTHING)))
 
 
+def _depth(event: Event | EventsMissed) -> int:
+    if isinstance(event, EventsMissed):
+        return 0
+    # A sub-goal's first and last line stand with those of the goal above it.
+    return event.depth - isinstance(event, events.GoalStarted | events.GoalEnded)
+
+
 def _line(event: Event | EventsMissed) -> str:
     match event:
         case EventsMissed():
             return f"({event.count} events missed)"
-        case RunStarted() | RunResumed():
+        case events.RunStarted() | events.RunResumed():
             return _begun(event)
-        case RunEnded(result=result):
+        case events.RunEnded(result=result):
             return _ended(result)
-        case GoalStarted(goal=goal):
+        case events.GoalStarted(goal=goal):
             return f"goal: {goal}"
-        case GoalEnded(result=result):
+        case events.GoalEnded(result=result):
             return f"goal {_ended(result)}"
-        case EffectBegun(name=name):
+        case events.EffectBegun(name=name):
             return f"effect {name} begun"
-        case EffectDone(name=name, known=known):
+        case events.EffectDone(name=name, known=known):
             return f"effect {name} {'known' if known else 'done'}"
-        case Planned() | PlanFailed() | Acted() | Reflected():
+        case events.Planned() | events.PlanFailed() | events.Acted() | events.Reflected():
             return _phase(event)
     return ""
 
 
-def _begun(event: RunStarted | RunResumed) -> str:
-    if isinstance(event, RunStarted):
+def _begun(event: events.RunStarted | events.RunResumed) -> str:
+    if isinstance(event, events.RunStarted):
         return f"started: {event.goal}"
     return "resumed" if event.answer is None else f"resumed with {event.answer!r}"
 
 
-def _phase(event: Planned | PlanFailed | Acted | Reflected) -> str:
+def _phase(event: events.Planned | events.PlanFailed | events.Acted | events.Reflected) -> str:
     place = f"{event.cycle}.{event.attempt}" if event.attempt else f"{event.cycle}"
     match event:
-        case Planned(plan=plan):
+        case events.Planned(plan=plan):
             return f"plan {place}:{_said(plan.text, plan.data)}"
-        case Reflected(verdict=verdict):
+        case events.Reflected(verdict=verdict):
             return f"reflect {place}: {verdict_name(verdict)}{_said(verdict.text, verdict.data)}"
-        case Acted(outcome=RaceOutcome() as outcome):
+        case events.Acted(outcome=RaceOutcome() as outcome):
             return f"act {place}: {_raced(outcome)}"
-        case PlanFailed(outcome=outcome) | Acted(outcome=Failed() as outcome):
+        case events.PlanFailed(outcome=outcome) | events.Acted(outcome=Failed() as outcome):
             return f"{outcome.stage} {place} failed: {'; '.join(_unsuccessful(outcome))}"
     raise AssertionError(f"no phase: {event}")
 
 
 def _raced(outcome: RaceOutcome) -> str:
-    told = [
-        f"{score.name} {'won' if score.anchor == outcome.winner.anchor else 'lost'}"
-        for score in outcome.scores
-    ]
-    first = [each for each in told if each.endswith(" won")]
-    return ", ".join([*first, *(each for each in told if each not in first), *_others(outcome)])
-
-
-def _others(outcome: RaceOutcome | Failed) -> list[str]:
+    won = outcome.winner.anchor
+    told = [f"{each.name} {'won' if each.anchor == won else 'lost'}" for each in outcome.scores]
     failed = [f"{failure.name} failed with {failure.error}" for failure in outcome.failures]
-    return [*failed, *(f"{name} was late" for name in outcome.unfinished)]
+    # The winner first; the others in the order of the acts, as they raced.
+    told.sort(key=lambda each: not each.endswith(" won"))
+    return ", ".join([*told, *failed, *_late(outcome)])
+
+
+def _late(outcome: RaceOutcome | Failed) -> list[str]:
+    return [f"{name} was late" for name in outcome.unfinished]
 
 
 def _unsuccessful(failed: Failed) -> list[str]:
     told = [f"{each.name} {each.error}: {each.message}" for each in failed.failures]
-    return [*told, *(f"{name} was late" for name in failed.unfinished)]
+    return [*told, *_late(failed)]
 
 
 def _ended(result: RunResult | GoalResult) -> str:

@@ -54,6 +54,7 @@ class Scripted(Generic[T]):
     async def __call__(self, *arguments: Any) -> T:
         """Play the next item."""
         number = len(self.calls)
+        # Before anything can raise: a test wants to see the call that failed.
         self.calls.append(self._kept(arguments))
         if number >= len(self._items):
             raise ScriptOver(f"{self.__name__} was called {number + 1} times; {self._told()}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -15,18 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pmll_async import Candidate, Lattice
 
 from ..controller import RTMController
-from ..journal.entries import facts_of
-from ..journal.stamps import is_entry
+from ..journal.entries import entries
 from ..llm import Message, Model, ask, prompt, quote, quoted
-from ..policies import Rule
-from ..run.setup import Observer
+from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
 from ..tools.tools import Record, Tool, ToolResult, Tools
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
 
-_MOST_CALLS: Final = 6
+_MOST_CALLS: Final = 6  # in one turn; every result goes into the prompts of all later ones
+# What people type; anything else may be a no, and is told to the model.
 _YES: Final = ("yes", "y", "true", "ok")
 
 
@@ -83,10 +81,7 @@ class ToolAgent(RTMController[Deps, Move]):
         attempts: int = 3,
         max_cycles: int = 8,
         max_retries: int = 2,
-        rules: Sequence[Rule] = (),
-        timeout: float | None = None,
-        observers: Sequence[Observer] = (),
-        clock: Callable[[], float] = time.monotonic,
+        **options: Unpack[Options],
     ) -> None:
         if isinstance(memory, Lattice):
             raise TypeError("a ToolAgent keeps texts: give it a TextMemory, not a Lattice")
@@ -102,10 +97,7 @@ class ToolAgent(RTMController[Deps, Move]):
             reflect=steps.reflect,
             max_cycles=max_cycles,
             max_retries=max_retries,
-            rules=rules,
-            timeout=timeout,
-            observers=observers,
-            clock=clock,
+            **options,
         )
 
 
@@ -139,12 +131,10 @@ class _AgentSteps:
             return Pause(f"May it call {wanted}?", [call.model_dump() for call in asked])
         results = await self._called(ctx, move.calls)
         # What had an effect is remembered in a line of its own.
-        learned = [
-            result
-            for result in results
-            if not (self.tools.remember and self._is_effect(result.tool))
-        ]
-        told = "\n".join(map(str, learned)) or f"{move.thought} Called {_names(results)}."
+        is_told = self._is_effect if self.tools.remember else lambda _: False
+        learned = [result for result in results if not is_told(result.tool)]
+        names = ", ".join(result.tool for result in results)
+        told = "\n".join(map(str, learned)) or f"{move.thought} Called {names}."
         calls: list[JsonValue] = [result.record for result in results]
         return await ctx.texts.candidate(told, context={"goal": ctx.goal, "calls": calls})
 
@@ -185,6 +175,7 @@ class _AgentSteps:
         for is_effect, group in groupby(
             enumerate(calls), lambda each: self._is_effect(each[1].tool)
         ):
+            # Effects one after another, in the order that the model gave.
             if is_effect:
                 for number, call in group:
                     await make(number, call)
@@ -204,19 +195,13 @@ class _AgentSteps:
         return name in self.tools and self.tools[name].effect
 
 
-def _names(results: Iterable[ToolResult]) -> str:
-    return ", ".join(result.tool for result in results)
-
-
 async def _turns(ctx: StepContext[Any]) -> list[Message]:
     """The run's earlier cycles, each as what the model called and what that came to."""
-    lines = ctx.memory.rewind(where={"pmll.run": ctx.run_id})
-    entries = [line async for line in lines if is_entry(line)]
+    newest_first = [entry async for entry in entries(ctx.memory, {"pmll.run": ctx.run_id})]
     moves: dict[int, Move] = {}
     rows: dict[int, list[Record]] = {}
-    for entry in reversed(entries):
-        facts, context = facts_of(entry), entry.context
-        cycle, phase = facts["cycle"], (facts["stage"], facts["status"])
+    for entry in reversed(newest_first):
+        cycle, phase, context = entry.facts["cycle"], entry.kind, entry.line.context
         if phase == ("plan", "done") and cycle < ctx.cycle:
             moves[cycle], rows[cycle] = Move.model_validate(context["data"]), []
         elif cycle not in moves:
@@ -227,7 +212,8 @@ async def _turns(ctx: StepContext[Any]) -> list[Message]:
             rows[cycle] = list(context.get("calls", ()))
         elif phase == ("act", "failed"):
             # The effects before it took place, and the model has to know.
-            rows[cycle].append({"error": "nothing more came of the calls", **_why(context)})
+            why = {name: list(context[name]) for name in ("failures", "unfinished")}
+            rows[cycle].append({"error": "nothing more came of the calls", **why})
     turns = []
     for cycle, move in moves.items():
         results = quote("results", [_row(record) for record in rows[cycle]])
@@ -240,10 +226,6 @@ async def _turns(ctx: StepContext[Any]) -> list[Message]:
 
 def _is_of_a_tool(result: object) -> bool:
     return isinstance(result, Mapping) and {"tool", "arguments"} <= result.keys()
-
-
-def _why(context: Mapping[str, Any]) -> Record:
-    return {"failures": list(context["failures"]), "unfinished": list(context["unfinished"])}
 
 
 def _row(record: Record) -> Record:

@@ -7,11 +7,4 @@ from .tools import Tool as Tool
 from .tools import ToolResult as ToolResult
 from .tools import Tools as Tools
 
-__all__ = [
-    "ArgumentsError",
-    "InvalidToolError",
-    "RacedEffectError",
-    "Tool",
-    "ToolResult",
-    "Tools",
-]
+__all__ = ["ArgumentsError", "InvalidToolError", "RacedEffectError", "Tool", "ToolResult", "Tools"]

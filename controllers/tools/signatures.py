@@ -144,20 +144,16 @@ def _check_default(name: str, parameter: inspect.Parameter) -> None:
 
 def _model(name: str, parameters: Iterable[inspect.Parameter]) -> type[BaseModel]:
     # The names are aliases, because a field of a model cannot be called `json` or `_x`.
-    fields = {
-        f"p{number}": (parameter.annotation, Field(_default(parameter), alias=parameter.name))
-        for number, parameter in enumerate(parameters)
-    }
+    fields = {}
+    for number, parameter in enumerate(parameters):
+        is_required = parameter.default is inspect.Parameter.empty
+        default = PydanticUndefined if is_required else parameter.default
+        fields[f"p{number}"] = parameter.annotation, Field(default, alias=parameter.name)
     config = ConfigDict(extra="forbid", allow_inf_nan=False)
     try:
         return cast(type[BaseModel], create_model(name, __config__=config, **cast(Any, fields)))
     except (PydanticUserError, TypeError, ValueError) as exc:
         raise InvalidToolError(name, f"its arguments have no schema: {exc}") from exc
-
-
-def _default(parameter: inspect.Parameter) -> Any:
-    empty = parameter.default is inspect.Parameter.empty
-    return PydanticUndefined if empty else parameter.default
 
 
 class _TerseSchema(GenerateJsonSchema):
@@ -176,6 +172,7 @@ def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
         json.dumps(schema, allow_nan=False)
     except (PydanticUserError, TypeError, ValueError) as exc:
         raise InvalidToolError(name, f"its arguments have no JSON schema: {exc}") from exc
+    # They are the model's, which is ours; the tool has a name and a description of its own.
     schema.pop("title", None)
     schema.pop("description", None)
     return schema

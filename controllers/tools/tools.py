@@ -26,10 +26,9 @@ from pmll_async import (
     journal_key,
 )
 
-from ..calling import call, name_of
+from ..calling import call, failure_of, name_of
 from ..journal.journal import effect_step
 from ..run.effects import EffectUnknownError
-from ..run.phases import failure
 from ..steps import StepContext
 from .signatures import ArgumentsError, InvalidToolError, Signature, described, signature_of
 
@@ -37,7 +36,7 @@ Record = dict[str, JsonValue]
 
 _MAX_BYTES: Final = 16 * 1024  # so that what a step called fits into one context of 256 KiB
 _LONGEST_SAID: Final = 400  # characters of arguments, and of a result, in a remembered text
-_DIGEST_BYTES: Final = 8
+_DIGEST_BYTES: Final = 8  # tells the calls of one step apart, in a short name
 
 
 class RacedEffectError(PmllError):
@@ -94,10 +93,12 @@ class Tool:
     def schema(self) -> dict[str, Any]:
         """The tool as services for models want it described."""
         told = {"name": self.name, "description": self.description}
+        # A copy, because services for models want this or that added.
         parameters = deepcopy(dict(self.signature.schema))
         return {"type": "function", "function": {**told, "parameters": parameters}}
 
     def _set(self, **facts: object) -> None:
+        # It is frozen, and what its function says is known only now.
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
 
@@ -145,7 +146,7 @@ class _Call:
         return ToolResult(self.tool.name, self.arguments, value, **more)
 
     def failed(self, error: Exception) -> ToolResult:
-        told = failure(self.tool.name, error)
+        told = failure_of(self.tool.name, error)
         said = f"{told.error}: {told.message}" if told.message else told.error
         return ToolResult(self.tool.name, self.arguments, error=said, exception=error)
 
@@ -240,6 +241,7 @@ class Tools:
 
         memory = ctx.memory.working.scope("tools") if tool.shared else ctx.working
         try:
+            # Nothing is kept, and so not shared between tasks that ask at once.
             if tool.ttl == 0:
                 value = await ask()
             else:

@@ -6,12 +6,12 @@
         await watch(run)
 """
 
+from ..extras import missing
+
 try:
     import rich  # noqa: F401  # says which package is missing, and what to install
 except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        f"watching needs {exc.name}: pip install 'pmll-async[cli]'", name=exc.name
-    ) from exc
+    raise missing("watching", "cli", exc) from exc
 
 from .entrants import Entrant as Entrant
 from .picture import drawn as drawn

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pmll_async import RaceOutcome
+from pmll_async import CandidateFailure, RaceOutcome
 
 from ..events import Judged, Proposed
 from ..steps import Failed
@@ -41,8 +41,7 @@ def proposed(entrants: Entrants, event: Proposed) -> Entrants:
     if event.failure is None:
         came = Entrant(name=event.name, fate="proposed", confidence=event.confidence)
     else:
-        reason = f"{event.failure.error}: {event.failure.message}"
-        came = Entrant(name=event.name, fate="failed", reason=reason)
+        came = _failed(event.name, event.failure)
     known[event.number] = came
     return tuple(known)
 
@@ -59,10 +58,7 @@ def judged(entrants: Entrants, event: Judged) -> Entrants:
 
 def decided(entrants: Entrants, outcome: RaceOutcome | Failed) -> Entrants:
     """What became of them: those with a score first, the best first; then failed and unfinished."""
-    failed = [
-        Entrant(name=failure.name, fate="failed", reason=f"{failure.error}: {failure.message}")
-        for failure in outcome.failures
-    ]
+    failed = [_failed(failure.name, failure) for failure in outcome.failures]
     late = [Entrant(name=name, fate="unfinished") for name in outcome.unfinished]
     if isinstance(outcome, RaceOutcome):
         return (*_ranked(entrants, outcome), *failed, *late)
@@ -73,8 +69,13 @@ def decided(entrants: Entrants, outcome: RaceOutcome | Failed) -> Entrants:
     return (*failed, *late)
 
 
+def _failed(name: str, failure: CandidateFailure) -> Entrant:
+    return Entrant(name=name, fate="failed", reason=f"{failure.error}: {failure.message}")
+
+
 def _ranked(entrants: Entrants, outcome: RaceOutcome) -> Iterator[Entrant]:
     strengths = {line.anchor: line.strength for line in (outcome.winner, *outcome.losers)}
+    # Entrants and scores of one name are both in the order of the acts.
     confidences: dict[str, list[float | None]] = {}
     for entrant in entrants:
         confidences.setdefault(entrant.name, []).append(entrant.confidence)

@@ -13,18 +13,18 @@ from rich.text import Text
 
 from ..policies import Usage
 from ..reports.documents import verdict_name
-from ..reports.plain import counted, duration, one_line
+from ..reports.plain import conclusion, counted, duration, labelled, one_line
 from ..steps import Continue, Done, GoalResult
 from .entrants import Entrant
 from .view import Cycle, Effect, View
 
-WIDEST: Final = 100
-_FRAMES_PER_SECOND: Final = 8
-_BORDERS: Final = 2
-_LEAST_ROWS: Final = 8
-_LABEL: Final = 9
-_LONGEST_NAME: Final = 24
-_SHORT_ID: Final = 8
+WIDEST: Final = 100  # columns: longer lines are hard to follow with the eye
+FRAMES_PER_SECOND: Final = 8  # enough to look alive, and little to draw
+_BORDERS: Final = 2  # rows: the one above and the one below
+_LEAST_ROWS: Final = 8  # with fewer, nothing of a race would be left
+_LABEL: Final = 9  # columns: the longest labels, EXHAUSTED and CANCELLED, fill it
+_LONGEST_NAME: Final = 24  # columns: score and fate must find room beside it
+_SHORT_ID: Final = 8  # characters: `pmll resume` takes the beginning of an id
 _STYLES: Final = {
     "done": "green",
     "failed": "red",
@@ -70,9 +70,10 @@ class _Drawing:
 
     def panel(self, width: int, height: int) -> Panel:
         rows = self._rows(max(height - _BORDERS, _LEAST_ROWS))
+        # A row that wrapped would push the newest ones off the picture.
         for row in rows:
             row.no_wrap, row.overflow = True, "ellipsis"
-        inner = width - 6
+        inner = width - 6  # what the corners, and the blanks around a title, leave of it
         goal = one_line(self.view.goals[0]) if self.view.goals else ""
         status = "" if self.view.result is None else self.view.result.status
         return Panel(
@@ -102,6 +103,7 @@ class _Drawing:
 
     def _past(self, room: int) -> list[Text]:
         past, dropped = self.view.past, self.view.dropped
+        # What is left out is counted in a row of its own.
         if len(past) > room or (dropped and len(past) == room):
             shown = past[len(past) - (room - 1) :] if room > 1 else ()
             dropped += len(past) - len(shown)
@@ -112,18 +114,14 @@ class _Drawing:
 
     def _over(self, past: Cycle | GoalResult) -> Text:
         if isinstance(past, GoalResult):
-            style = "green" if past.status == "done" else "yellow"
-            said = past.reason or past.text
-            ended = f"{one_line(past.goal)}: {past.status}" + (
-                f", {one_line(said)}" if said else ""
-            )
-            return _labelled("goal", Text(ended, style), "dim")
+            said = one_line(conclusion(past))
+            ended = f"{one_line(past.goal)}: {past.status}" + (f", {said}" if said else "")
+            return _labelled("goal", Text(ended, _STYLES[past.status]), "dim")
         told = Text("  " * past.depth)
         winner = next((each for each in past.entrants if each.fate == "winner"), None)
         if winner is not None:
-            told.append(
-                f"{self.signs.won} {one_line(winner.name)} {_number(winner.score)}", "green"
-            )
+            score = _number(winner.score)
+            told.append(f"{self.signs.won} {one_line(winner.name)} {score}", "green")
             told.append(f" of {len(past.entrants)}" if len(past.entrants) > 1 else "")
         elif past.trouble:
             told.append(f"{self.signs.lost} {one_line(past.trouble)}", "red")
@@ -148,9 +146,8 @@ class _Drawing:
         if cycle.plan is not None or view.stage == "plan":
             rows.append(self._phase("PLAN", "plan", one_line(cycle.plan or "")))
         if cycle.goals:
-            rows.append(
-                _labelled("", Text(f"{counted(len(cycle.goals), 'sub-goal')} first", "dim"))
-            )
+            told = f"{counted(len(cycle.goals), 'sub-goal')} first"
+            rows.append(_labelled("", Text(told, "dim")))
         return rows
 
     def _tail(self) -> list[Text]:
@@ -220,12 +217,11 @@ class _Drawing:
 
     def _effects(self, effects: tuple[Effect, ...]) -> Text:
         told = Text()
+        # The newest first: the end of a long row is cut.
         for effect in reversed(effects):
             sign = self.signs.won if effect.is_done else self._spinner()
-            known = " (known)" if effect.is_known else ""
-            told.append(
-                f"{sign} {one_line(effect.name)}{known}  ", "" if effect.is_done else "cyan"
-            )
+            name = one_line(effect.name) + (" (known)" if effect.is_known else "")
+            told.append(f"{sign} {name}  ", "" if effect.is_done else "cyan")
         return told
 
     def _end(self) -> Text:
@@ -234,10 +230,7 @@ class _Drawing:
             return _labelled("STOPPED", Text("the run can be resumed", "yellow"), "bold yellow")
         style = _STYLES[result.status]
         after = f"after {counted(result.cycles, 'cycle')}"
-        said = result.reason or result.text
-        if result.error is not None:
-            said = f"{type(result.error).__name__}: {result.error}"
-        told = Text(f"{after}: {one_line(said)}" if said else after, style)
+        told = Text(labelled(after, conclusion(result)), style)
         return _labelled(result.status.upper(), told, f"bold {style}")
 
     # --- parts ---------------------------------------------------------------------------------
@@ -254,7 +247,7 @@ class _Drawing:
         if self.view.ended is not None:
             return self.signs.late
         frames = self.signs.spinner
-        return frames[int(self.now * _FRAMES_PER_SECOND) % len(frames)]
+        return frames[int(self.now * FRAMES_PER_SECOND) % len(frames)]
 
     def _counts(self) -> str:
         view = self.view
@@ -287,8 +280,7 @@ def _verdict(cycle: Cycle) -> Text:
     verdict = cycle.verdict
     assert verdict is not None  # noqa: S101  # for mypy; both callers have looked
     style = {Done: "green", Continue: "magenta"}.get(type(verdict), "yellow")
-    said = f": {one_line(verdict.text)}" if verdict.text else ""
-    return Text(f"{verdict_name(verdict)}{said}", style)
+    return Text(labelled(verdict_name(verdict), verdict.text), style)
 
 
 def _number(score: float | None) -> str:

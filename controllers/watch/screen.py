@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -14,10 +13,8 @@ from rich.live import Live
 from pmll_async import EventsMissed
 
 from ..events import Event
-from .picture import drawn
+from .picture import FRAMES_PER_SECOND, drawn
 from .view import View
-
-PICTURES_PER_SECOND: Final = 8
 
 
 class Screen:
@@ -38,7 +35,8 @@ class Screen:
         self._live = Live(
             console=Console() if console is None else console,
             get_renderable=lambda: self,
-            refresh_per_second=PICTURES_PER_SECOND,
+            refresh_per_second=FRAMES_PER_SECOND,
+            # What steps print goes above the picture, unless it goes elsewhere anyway.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
             vertical_overflow="crop",
@@ -48,12 +46,7 @@ class Screen:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.view = self.view.stopped(self._clock())
         self._live.stop()
 
@@ -64,13 +57,8 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # One row stays for the cursor, or each picture would scroll the terminal.
         height = max(1, console.height - 1)
-        yield drawn(
-            self.view,
-            now=self._clock(),
-            width=options.max_width,
-            height=height,
-            plain=options.ascii_only,
-        )
+        width, plain = options.max_width, options.ascii_only
+        yield drawn(self.view, now=self._clock(), width=width, height=height, plain=plain)
 
 
 async def watch(

@@ -7,24 +7,8 @@ from typing import Any, Final
 
 from pmll_async import EventsMissed, RaceOutcome
 
-from ..events import (
-    Acted,
-    EffectBegun,
-    EffectDone,
-    Event,
-    GoalEnded,
-    GoalStarted,
-    Judged,
-    PhaseStarted,
-    PlanFailed,
-    Planned,
-    Proposed,
-    Reflected,
-    RunEnded,
-    RunResult,
-    RunResumed,
-    RunStarted,
-)
+from .. import events
+from ..events import Event, RunResult
 from ..policies import Usage
 from ..steps import GoalResult, Phase, Verdict
 from .entrants import Entrant, Entrants, decided, judged, proposed
@@ -108,31 +92,29 @@ class View:
 
     def elapsed(self, now: float) -> float:
         """Seconds since the run began, or was resumed."""
-        return (
-            0.0 if self.began is None else (now if self.ended is None else self.ended) - self.began
-        )
+        if self.began is None:
+            return 0.0
+        return (now if self.ended is None else self.ended) - self.began
 
 
 def _moved(view: View, event: Event, at: float) -> View:
     match event:
-        case RunStarted():
-            return view
-        case RunResumed():
+        case events.RunResumed():
             return replace(view, began=at, ended=None, result=None, times=event.times)
-        case RunEnded():
+        case events.RunEnded():
             return replace(view, ended=at, stage=None, steps=(), result=event.result)
-        case PhaseStarted():
+        case events.PhaseStarted():
             return _phase(view, event, at)
-        case GoalStarted():
+        case events.GoalStarted():
             below = Cycle(depth=event.depth)
             return replace(view, above=(*view.above, view.cycle), cycle=below, stage=None)
-        case GoalEnded():
+        case events.GoalEnded():
             return _goal_ended(view, event)
         case _:
             return _within(view, event)
 
 
-def _phase(view: View, event: PhaseStarted, at: float) -> View:
+def _phase(view: View, event: events.PhaseStarted, at: float) -> View:
     running = replace(view, stage=event.stage, steps=event.names, since=at)
     here = _at(running, event.cycle, event.attempt, event.depth)
     if event.stage != "act":
@@ -142,37 +124,31 @@ def _phase(view: View, event: PhaseStarted, at: float) -> View:
 
 
 def _within(view: View, event: Event) -> View:
-    match event:
-        case EffectBegun(name=name):
-            return _effect(view, Effect(name=name))
-        case EffectDone(name=name, known=known):
-            return _effect(view, Effect(name=name, is_done=True, is_known=known))
-        case Planned() | PlanFailed() | Proposed() | Judged() | Acted() | Reflected():
-            here = _at(view, event.cycle, event.attempt, event.depth)
-            return _told(here, event)
-        case _:
-            return view
-
-
-def _told(view: View, event: Planned | PlanFailed | Proposed | Judged | Acted | Reflected) -> View:
+    if isinstance(event, events.PhaseEvent):
+        view = _at(view, event.cycle, event.attempt, event.depth)
     entrants = view.cycle.entrants
     match event:
-        case Planned(plan=plan):
+        case events.EffectBegun(name=name):
+            return _effect(view, Effect(name=name))
+        case events.EffectDone(name=name, known=known):
+            return _effect(view, Effect(name=name, is_done=True, is_known=known))
+        case events.Planned(plan=plan):
             return _rested(view, plan=plan.text, goals=tuple(plan.goals))
-        case PlanFailed(outcome=failed):
+        case events.PlanFailed(outcome=failed):
             return _rested(view, trouble=str(failed))
-        case Proposed():
+        case events.Proposed():
             return _with(view, entrants=proposed(entrants, event))
-        case Judged():
+        case events.Judged():
             return _with(view, entrants=judged(entrants, event))
-        case Acted(outcome=RaceOutcome() as outcome):
+        case events.Acted(outcome=RaceOutcome() as outcome):
             ranked, winner = decided(entrants, outcome), outcome.winner.anchor
             revised = len(outcome.revised)
             return _rested(view, entrants=ranked, winner=winner, revised=revised)
-        case Acted(outcome=failed):
+        case events.Acted(outcome=failed):
             return _rested(view, entrants=decided(entrants, failed), trouble=str(failed))
-        case Reflected(verdict=verdict):
+        case events.Reflected(verdict=verdict):
             return _rested(view, verdict=verdict)
+    return view
 
 
 def _at(view: View, number: int, attempt: int, depth: int) -> View:
@@ -187,8 +163,9 @@ def _at(view: View, number: int, attempt: int, depth: int) -> View:
     return replace(_closed(view, here), cycle=new)
 
 
-def _goal_ended(view: View, event: GoalEnded) -> View:
+def _goal_ended(view: View, event: events.GoalEnded) -> View:
     closed = _closed(view, view.cycle, event.result)
+    # Who joined within a sub-goal has not seen the cycle above it.
     *above, back = view.above or (Cycle(),)
     goals = event.goals[:-1]
     return replace(closed, above=tuple(above), cycle=back, goals=goals, stage=None)

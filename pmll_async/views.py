@@ -14,14 +14,16 @@ from numpy.typing import ArrayLike
 from pmll_async.engine.ledger.snapshot import Ints, Snapshot
 from pmll_async.engine.queries.reader import Query, Reader
 from pmll_async.engine.queries.services import Rows, Services
+from pmll_async.engine.queries.survey import LogState, Survey
 from pmll_async.errors import LineNotFoundError, PmllError
-from pmll_async.survey import Survey
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32, weighted_bias
 from pmll_async.values.filters import Filter
 from pmll_async.values.lines import MemoryLine, RaceOutcome
 from pmll_async.values.vectors import to_key
 from pmll_async.values.where import parse
+
+__all__ = ["LatticeView", "LogState", "Readable", "Survey"]
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

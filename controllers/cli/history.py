@@ -12,9 +12,9 @@ from typing import Annotated, Final
 import anyio
 
 from pmll_async import Lattice
+from pmll_async.values.extras import missing
 
 from ..events import Event, RunEnded, RunInfo
-from ..extras import missing
 from ..journal.history import replay as replayed
 from ..journal.history import runs as runs_of
 from ..reports.plain import clock_time, one_line

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, TextIO
 
 from pmll_async import PmllError
+from pmll_async.values.extras import missing
 
 from ..events import RunEnded, RunResult
-from ..extras import missing
 from ..journal.history import replay, runs
 from ..journal.resume_point import RunPausedError
 from ..reports.documents import jsonable

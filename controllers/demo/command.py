@@ -10,9 +10,9 @@ from typing import Annotated, Final
 from pmll_async import CorruptionError, FormatError, Lattice, PmllError, StoreError
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.text import HashingEmbedder
+from pmll_async.values.extras import missing
 
 from ..calling import in_thread
-from ..extras import missing
 from .account import answer
 from .library import Corpus, Library
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pmll_async import InvalidInputError, PmllError
+from pmll_async.values.extras import missing
 
 from .. import Usage
 from ..calling import in_thread
-from ..extras import missing
 from .messages import Message, Reply
 
 if TYPE_CHECKING:

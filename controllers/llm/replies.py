@@ -13,8 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import is_typeddict
 
 from pmll_async import PmllError
+from pmll_async.values.extras import missing
 
-from ..extras import missing
 from ..journal.forms import adapter_of
 from .scanner import DEEPEST, document_in
 

@@ -6,7 +6,7 @@
         await watch(run)
 """
 
-from ..extras import missing
+from pmll_async.values.extras import missing
 
 try:
     import rich  # noqa: F401  # says which package is missing, and what to install

@@ -15,7 +15,7 @@ from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import FORMAT, read_store
 from pmll_async.stores.jsonl.lock import Holder, has_writer, heir_of, read_holder
-from pmll_async.survey import Survey
+from pmll_async.views import Survey
 
 
 @dataclass(frozen=True, slots=True)

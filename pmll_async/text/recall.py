@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.survey import Survey
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s
@@ -20,6 +19,7 @@ from pmll_async.text.presets import FACTORS, Preset
 from pmll_async.text.results import Recollection, recollected
 from pmll_async.text.search import SEEDS, Search
 from pmll_async.values.concert import Float32
+from pmll_async.views import Survey
 
 # A greeting, or words that only build a sentence, may find something, but near the bottom.
 _EMPTY_QUESTION: Final = 0.25

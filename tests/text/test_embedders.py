@@ -21,6 +21,7 @@ from pmll_async.text.embedders.minilm import MiniLMEmbedder
 from pmll_async.text.embedders.sentence_transformers import SentenceTransformerEmbedder
 from pmll_async.text.embedders.wordllama import WordLlamaEmbedder
 from pmll_async.text.embedders.wordpiece import WordPiece
+from pmll_async.values import extras
 
 TEXTS = [
     "",
@@ -141,7 +142,7 @@ def test_pieces_are_whole_numbers_of_the_vocabulary(text: str) -> None:
 
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     for make in (MiniLMEmbedder, WordLlamaEmbedder):
         with pytest.raises(ImportError, match=r"missing: pip install 'pmll-async\[\w+\]'"):
             make()

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.text.embedders.packages import read_data, require
+from pmll_async.text.embedders.packages import read_data
 from pmll_async.text.embedders.wordpiece import WordPiece
 from pmll_async.values.concert import Float32
+from pmll_async.values.extras import require
 from pmll_async.values.vectors import refuse_one_text
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pmll_async.errors import InvalidInputError, InvalidVectorError
-from pmll_async.text.embedders.packages import require
 from pmll_async.values.checks import without_surrogates
 from pmll_async.values.concert import Float32
+from pmll_async.values.extras import require
 from pmll_async.values.vectors import refuse_one_text
 
 if TYPE_CHECKING:

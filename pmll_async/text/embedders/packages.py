@@ -1,19 +1,10 @@
-"""What embedders read of installed packages, without running them, and what to say without them."""
+"""What embedders read of installed packages, without running them."""
 
 from __future__ import annotations
 
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-
-
-def require(extra: str, *modules: str) -> None:
-    """Raise `ImportError` with the command that installs them if top-level modules are missing."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise ImportError(
-            f"{' and '.join(missing)} missing: pip install 'pmll-async[{extra}]'", name=missing[0]
-        )
 
 
 def read_data(module: str, path: str, sha256: str) -> bytes:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.text.embedders.packages import read_data, require
+from pmll_async.text.embedders.packages import read_data
 from pmll_async.values.checks import without_surrogates
 from pmll_async.values.concert import Float32
+from pmll_async.values.extras import require
 from pmll_async.values.vectors import refuse_one_text
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ import numpy as np
 
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import Sidecar
-from pmll_async.survey import LogState
 from pmll_async.text.index.rows import RowBlock
 from pmll_async.text.index.terms import TERMS_ID
+from pmll_async.views import LogState
 
 _APPLICATION: Final = int.from_bytes(b"pmll")
 _VERSION: Final = (

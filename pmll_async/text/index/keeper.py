@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Sidecar
-from pmll_async.survey import LogState, Survey
 from pmll_async.text.index.file import IndexFile, Shelved
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.rows import NONE, RowBlock, TextRows
 from pmll_async.values.anchors import ROOT_ANCHOR
 from pmll_async.values.contexts import parse_json
+from pmll_async.views import LogState, Survey
 
 FILE: Final = "text.sqlite"
 """The store's sidecar that an index waits in, unless it is told of another file."""

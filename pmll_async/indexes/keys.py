@@ -62,14 +62,16 @@ class KeyMatrix:
 
     def add(self, keys: Float32, norms: Float64) -> None:
         """See `Index.add`."""
-        while len(keys):
+        done = 0
+        while done < len(keys):
             start = self._count % BLOCK_ROWS
             if start == 0:
                 self._blocks.append(self._new_block())
-            stop = min(BLOCK_ROWS, start + len(keys))
-            self._fill(slice(start, stop), keys[: stop - start], norms[: stop - start])
+            stop = min(BLOCK_ROWS, start + len(keys) - done)
+            step = slice(done, done + stop - start)
+            self._fill(slice(start, stop), keys[step], norms[step])
+            done += stop - start
             self._count += stop - start
-            keys, norms = keys[stop - start :], norms[stop - start :]
 
     def nearest(
         self, columns: Columns, keys: Float32, norms: Float64

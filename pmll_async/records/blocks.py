@@ -83,12 +83,11 @@ class Block:
     @classmethod
     def of(cls, records: Sequence[Record], first: int, digest: bytes, dim: int) -> Block:
         """The columns of records that follow `first` others whose digest is `digest`."""
-        numbers = range(first, first + len(records))
         marks: list[Mark] = []
         key_uses: list[KeyUse] = []
         # A digest takes some 10 µs, so that a large batch would keep the event loop waiting.
         breathe = Breather()
-        for n, record in zip(numbers, records, strict=True):
+        for n, record in enumerate(records, first):
             breathe()
             digest = fold(digest, leaf(record))
             if isinstance(record, RollbackRecord):
@@ -96,10 +95,8 @@ class Block:
             marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
             if record.idempotency_key is not None:
                 key_uses.append(_key_use(record, record.idempotency_key, n))
-        lines = [line for record in records for line in record.lines]
-        vectors = [
-            (record.t, line) for record in records for line in record.lines if line.kind != "note"
-        ]
+        lines = [(record.t, line) for record in records for line in record.lines]
+        vectors = [(t, line) for t, line in lines if line.kind != "note"]
         raw = b"".join([line.content.key for _, line in vectors])
         times = [t if line.timestamp is None else line.timestamp for t, line in vectors]
         return cls(
@@ -107,9 +104,9 @@ class Block:
             digest=digest,
             times=np.array([record.t for record in records], np.float64),
             line_counts=np.array([len(record.lines) for record in records], np.int64),
-            anchors=np.array([int(line.anchor, 16) for line in lines], np.uint64),
-            kinds=np.array([KIND_CODES[line.kind] for line in lines], np.uint8),
-            strengths=np.array([line.strength for line in lines], np.float64),
+            anchors=np.array([int(line.anchor, 16) for _, line in lines], np.uint64),
+            kinds=np.array([KIND_CODES[line.kind] for _, line in lines], np.uint8),
+            strengths=np.array([line.strength for _, line in lines], np.float64),
             keys=np.frombuffer(raw, dtype="<f4").reshape(len(vectors), dim),
             norms=np.array([line.content.norm for _, line in vectors], np.float64),
             timestamps=np.array(times, np.float64),

@@ -66,8 +66,12 @@ def test_columns_grow_and_views_stay(
             numbers, _ = columns.own()
             numbers[place] = 7
             expected[place] = 7, expected[place][1]
-        columns.append(*row)
-        expected.append(row)
+        if data.draw(st.booleans()):
+            columns.append(*row)
+            expected.append(row)
+        else:
+            columns.extend(*columns_of([row] * 3).view())
+            expected += [row] * 3
         assert len(columns) == len(expected)
         shown.append((columns.view(), list(expected)))
     for views, then in shown:

@@ -12,7 +12,7 @@ from pmll_async.values.arrays import with_room
 
 
 class GrowingColumns:
-    """Columns of one length that begin as arrays and grow by rows.
+    """Columns of one length that begin as arrays, and grow together.
 
     Each is contiguous, because rankings scan single ones: through the fields of one array of rows
     that takes several times as long.
@@ -22,21 +22,31 @@ class GrowingColumns:
 
     def __init__(self, *columns: NDArray[Any]) -> None:
         self._length = len(columns[0])
-        self._make_room(columns)
+        self._make_room(columns, self._length)
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, *row: float) -> None:
         """Append a row; what earlier views show does not move."""
-        if self._length == self._room:
-            self._make_room(self._columns)
+        at = self._length
+        if at == self._room:
+            self._make_room(self._columns, at + 1)
         for column, value in zip(self._columns, row, strict=True):
-            column[self._length] = value
-        self._length += 1
+            column[at] = value
+        self._length = at + 1
 
-    def _make_room(self, columns: Sequence[NDArray[Any]]) -> None:
-        self._columns = [with_room(column, self._length, self._length) for column in columns]
+    def extend(self, *columns: NDArray[Any]) -> None:
+        """Append rows, given by their columns."""
+        start, stop = self._length, self._length + len(columns[0])
+        if stop > self._room:
+            self._make_room(self._columns, stop)
+        for column, items in zip(self._columns, columns, strict=True):
+            column[start:stop] = items
+        self._length = stop
+
+    def _make_room(self, columns: Sequence[NDArray[Any]], stop: int) -> None:
+        self._columns = [with_room(column, self._length, stop) for column in columns]
         self._room = len(self._columns[0])
 
     def view(self, length: int | None = None) -> list[NDArray[Any]]:

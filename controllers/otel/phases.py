@@ -95,6 +95,7 @@ class PhaseSpan:
         for effect in effects:
             effect.span.end()
         for runner in self.runners:
+            # It ended when it was proposed, however long the race then took.
             runner.span.end(runner.ended)
         self.opened.end(usage)
 

@@ -200,6 +200,7 @@ class RunSpans:
         return self._levels[-1]
 
     def _end_levels(self, depth: int, usage: Usage) -> None:
+        # The first level is the run, which ends last.
         while len(self._levels) > max(depth, 1):
             self._levels.pop().end(usage)
 

@@ -69,6 +69,7 @@ class RunStream:
             error = None if self._result is None else self._result.error
         if error is None or self._has_raised:
             raise StopAsyncIteration
+        # Once: who goes on reading an iterator that has raised finds it at its end.
         self._has_raised = True
         raise error
 
@@ -76,6 +77,7 @@ class RunStream:
 
     async def emit(self, event: Event) -> None:
         """Pass an event on; waits for the reader when it is far behind."""
+        # First the others: sending may wait for the one who drives the run.
         self._beside.tell((event,))
         await self._send.send(event)
 

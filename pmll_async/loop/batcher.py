@@ -65,6 +65,7 @@ class Batcher(Generic[Item, Result]):
         """What the item will give; an item whose future is cancelled before its job is dropped."""
         future: asyncio.Future[Result] = self._jobs.loop.create_future()
         self._waiting.append((item, future))
+        # What comes while a job is under way waits for its end, and so shares the next one.
         if self.is_idle:
             self._start()
         return future
@@ -123,6 +124,7 @@ class Batcher(Generic[Item, Result]):
             if future.done():
                 continue
             if isinstance(result, Exception):
+                # Each caller adds its own traceback and notes.
                 future.set_exception(copy_error(result))
             else:
                 future.set_result(result)

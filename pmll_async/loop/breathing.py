@@ -51,6 +51,7 @@ class TurnBudget:
         """Whether this turn has room for so many multiplications; if so, they are spent."""
         if self._spent + cost > TURN:
             return False
+        # Once is enough: the callback is run in the loop's next turn.
         if not self._spent:
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._spent += cost
@@ -60,6 +61,7 @@ class TurnBudget:
         self._spent = 0
 
 
+# A budget does not know its loop, so that it keeps none alive that has ended.
 _BUDGETS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, TurnBudget]] = WeakKeyDictionary()
 
 

@@ -40,6 +40,7 @@ class Fanout(Generic[Event]):
 
     def remove(self, listener: BufferedListener[Event]) -> None:
         """Tell it no more."""
+        # Leaving twice is nothing.
         self._listeners = [each for each in self._listeners if each is not listener]
         listener.end()
 
@@ -80,6 +81,7 @@ class BufferedListener(Generic[Event]):
         return self
 
     async def __anext__(self) -> Event | EventsMissed:
+        # Once woken it may find nothing, where another task reads the same listener.
         while not (self._missed or self._events):
             if self._ended:
                 raise StopAsyncIteration
@@ -95,6 +97,7 @@ class BufferedListener(Generic[Event]):
 
     def offer(self, events: Sequence[Event], missed: int) -> None:
         """Take events in, before which so many were missed."""
+        # The bounded deque drops the oldest by itself, but does not say so.
         self._missed += missed + max(0, len(self._events) + len(events) - self.size)
         self._events.extend(events)
         self._changed.set()

@@ -112,6 +112,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Wait for all calls under way; later ones are refused."""
+        # Again, since whoever was woken first may have begun another call.
         while self._running:
             await self._idle.wait()
         self._closed = True

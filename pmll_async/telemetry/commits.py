@@ -60,6 +60,7 @@ class Commits:
             revision = batch.revision_of(anchor)
             # An empty one stands for a record without lines, and for an event without a record.
             if anchor and revision is not None:
+                # The clock that batches are timed by does not tell what time it is.
                 ago = time.perf_counter() - batch.began
                 began = time.time_ns() - int(ago * _NANO)
                 took = int((batch.deciding + batch.writing) * _NANO)

@@ -226,6 +226,7 @@ class EmbeddingBatcher:
 
     def _put_back(self, batch: list[_Text]) -> None:
         self._busy = False
+        # In front of the others and in their order, as they were first.
         for text in reversed(batch):
             text.taken = False
             self._drop_unwanted(text)
@@ -257,6 +258,7 @@ class EmbeddingBatcher:
         self._appoint()
 
     def _remember(self, key: bytes, vector: Float32) -> Float32:
+        # A row that is a view would keep its whole batch in memory.
         kept = vector.copy()
         self._cache[key] = kept
         if len(self._cache) > self._cached:

@@ -98,7 +98,7 @@ class CommitSums(NamedTuple):
         self, batch: CommitBatch, records: Sequence[Record], waiting: float
     ) -> CommitSums:
         """The sums after one more batch."""
-        # Plain steps in one pass, part of every commit: counting in C takes twice as long.
+        # Plain steps in one pass: every commit takes this, and counting in C takes twice as long.
         puts, notes, races, decays, forgets, rollbacks, *_ = self
         for record in records:
             kind = type(record)

@@ -86,6 +86,7 @@ class QueryBatcher:
         [hits] = self._reader.rank(snapshot, [question])
         lines = self._reader.kept_lines(snapshot, hits)
         self._tally(1, perf_counter() - began)
+        # One of them must be read from the store, which blocks.
         if lines is None:
             return await self._jobs.run(self._reader.ranked_lines, snapshot, hits)
         # However quick the answers are, a caller that asks in a loop lets others have their turn.
@@ -94,6 +95,7 @@ class QueryBatcher:
 
     def _answer(self, batch: Sequence[_Question]) -> list[list[MemoryLine] | Exception]:
         newest = self._newest()
+        # A product is over the keys of one state.
         by_state: dict[int, tuple[Snapshot, list[int]]] = {}
         for place, (_, pinned) in enumerate(batch):
             snapshot = pinned or newest

@@ -95,6 +95,7 @@ class LineCache:
     def put(self, line: int, stored: StoredLine) -> None:
         """Keep the line and drop the one not asked for longest."""
         with self._lock:
+            # Two threads may have read the same line.
             known = self._lines.pop(line, None)
             self._lines[line] = stored
             self._bytes += stored.size - (known.size if known is not None else 0)
@@ -258,6 +259,7 @@ class Reader:
             similarity=stored.similarity,
             novelty=stored.novelty,
         )
+        # No query found it, so that it has no row; a note, which has no key, weighs nothing.
         own = Hit(-1, stored.similarity, recency, weight if len(stored.key) else 0.0)
         return _build(snapshot, line, stored, strength, own)
 
@@ -323,5 +325,6 @@ def _decoded(line: LineRecord, t: float) -> StoredLine:
         committed_at=t,
         similarity=line.similarity,
         novelty=line.novelty,
+        # An estimate: to measure the objects would take longer than to make them.
         size=len(content.key) + len(content.value) + _OBJECTS * len(content.context) + _EMPTY,
     )

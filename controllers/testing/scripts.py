@@ -57,7 +57,7 @@ class Scripted(Generic[T]):
         # Before anything can raise: a test wants to see the call that failed.
         self.calls.append(self._kept(arguments))
         if number >= len(self._items):
-            raise ScriptOver(f"{self.__name__} was called {number + 1} times; {self._told()}")
+            raise ScriptOver(f"{self.__name__} was called {number + 1} times; {self._length()}")
         item = self._items[number]
         if isinstance(item, BaseException) or _is_error(item):
             raise cast(BaseException, item)
@@ -74,14 +74,14 @@ class Scripted(Generic[T]):
         left = self._items[len(self.calls) :]
         if left:
             raise AssertionError(
-                f"{self.__name__} was called {len(self.calls)} times; {self._told()}, of which"
+                f"{self.__name__} was called {len(self.calls)} times; {self._length()}, of which"
                 f" nobody asked for: {', '.join(map(repr, left))}"
             )
 
     def _kept(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return arguments
 
-    def _told(self) -> str:
+    def _length(self) -> str:
         return f"its script has {len(self._items)} item{'s' * (len(self._items) != 1)}"
 
 

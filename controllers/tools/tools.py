@@ -208,19 +208,17 @@ class Tools:
         arguments has it twice, and a resumed step finds both. `RacedEffectError` where an effect
         has no place; a store's errors are raised.
         """
+        try:
+            made = self._bound(name, arguments)
+        except ArgumentsError as exc:
+            return ToolResult(name, self._shown(arguments), error=str(exc))
+        return await (self._effect(ctx, made) if made.tool.effect else self._asked(ctx, made))
+
+    def _bound(self, name: str, arguments: Mapping[str, Any] | str) -> _Call:
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
-            return ToolResult(
-                name, self._shown(arguments), error=f"there is no tool {name!r}; there are: {known}"
-            )
-        try:
-            made = self._bound(tool, arguments)
-        except ArgumentsError as exc:
-            return ToolResult(name, self._shown(arguments), error=str(exc))
-        return await (self._effect(ctx, made) if tool.effect else self._asked(ctx, made))
-
-    def _bound(self, tool: Tool, arguments: Mapping[str, Any] | str) -> _Call:
+            raise ArgumentsError(f"there is no tool {name!r}; there are: {known}")
         given, told = tool.signature.bind(arguments)
         try:
             canonical = json.dumps(told, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -339,7 +337,7 @@ async def _remembered(ctx: StepContext[Any], name: str, result: ToolResult) -> N
         return
     doing = ctx._doing  # noqa: SLF001  # a tool's effect is the step's
     entry = cast(MemoryLine, await doing.entry(name, "done"))
-    if await _is_told(ctx.memory, effect_step(doing.step_key, name, "told"), entry):
+    if await _is_remembered(ctx.memory, effect_step(doing.step_key, name, "told"), entry):
         return
     facts: Record = {"run": ctx.run_id, "cycle": ctx.cycle, "stage": ctx.stage}
     told: Record = {**result.record, **facts, "effect": entry.anchor}
@@ -353,7 +351,7 @@ async def _remembered(ctx: StepContext[Any], name: str, result: ToolResult) -> N
     )
 
 
-async def _is_told(memory: Lattice, key: str, entry: MemoryLine) -> bool:
+async def _is_remembered(memory: Lattice, key: str, entry: MemoryLine) -> bool:
     """Whether a version whose keys had no namespace has remembered the effect."""
     try:
         line = await memory.find(key)

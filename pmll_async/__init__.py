@@ -7,11 +7,6 @@ their own modules; importing this package opens nothing.
 from pmll_async.engine.events.events import BatchObserver as BatchObserver
 from pmll_async.engine.events.events import CommitEvent as CommitEvent
 from pmll_async.engine.events.events import EventStream as EventStream
-from pmll_async.engine.events.events import LineDecayed as LineDecayed
-from pmll_async.engine.events.events import LineForgotten as LineForgotten
-from pmll_async.engine.events.events import LinePut as LinePut
-from pmll_async.engine.events.events import RaceDecided as RaceDecided
-from pmll_async.engine.events.events import RolledBack as RolledBack
 from pmll_async.engine.events.stats import Batch as Batch
 from pmll_async.engine.events.stats import CommitBatch as CommitBatch
 from pmll_async.engine.events.stats import LatticeStats as LatticeStats
@@ -49,6 +44,11 @@ from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.lattice import Lattice as Lattice
 from pmll_async.loop.fanout import EventsMissed as EventsMissed
 from pmll_async.protocols import Recovery as Recovery
+from pmll_async.records.events import LineDecayed as LineDecayed
+from pmll_async.records.events import LineForgotten as LineForgotten
+from pmll_async.records.events import LinePut as LinePut
+from pmll_async.records.events import RaceDecided as RaceDecided
+from pmll_async.records.events import RolledBack as RolledBack
 from pmll_async.values.checks import journal_key as journal_key
 from pmll_async.values.concert import Concert as Concert
 from pmll_async.values.contexts import FrozenDict as FrozenDict

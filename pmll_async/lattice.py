@@ -20,7 +20,7 @@ from pmll_async.engine.events.stats import LatticeStats
 from pmll_async.engine.ledger.snapshot import Point, Snapshot
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import CandidateFunction, Judge
-from pmll_async.engine.race.scores import RaceScoring, outcome_of, recorded_outcome
+from pmll_async.engine.race.scores import RaceScoring
 from pmll_async.engine.trace.batches import put_many
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
 from pmll_async.indexes.exact import ExactIndex
@@ -244,19 +244,19 @@ class Lattice(Openable, Readable):
         candidates = list(candidates)
         if not candidates:
             raise InvalidInputError("a race needs at least one candidate")
-        recorded = await recorded_outcome(opened.services, self._snapshot(), key)
+        services = opened.services
+        recorded = await services.recorded_outcome(self._snapshot(), key)
         if recorded is not None:
             return recorded
         snapshot = self._snapshot()
         if prev not in (None, snapshot.head):
             raise StaleAnchorError(str(prev), snapshot.head)
         view = LatticeView(self._services, snapshot.revision, snapshot, self._now())
-        course = RaceScoring(
-            opened.services, opened.encoder, self._concert, view, snapshot, vector, judge
-        )
+        nearest = partial(services.jobs.run, services.reader.novelties, snapshot)
+        course = RaceScoring(nearest, opened.encoder, self._concert, view, vector, judge)
         proposal = await course.run(candidates, strength, seconds)
         n, record = await opened.trace.commit(proposal.under(prev, key))
-        return await outcome_of(opened.services, n, record)
+        return await services.outcome(n, record)
 
     async def decay(self, anchor: str, factor: float) -> None:
         """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""

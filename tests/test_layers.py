@@ -37,7 +37,7 @@ FLOORS: tuple[set[str], ...] = (
 
 # Neighbours on a floor that must not know each other, in either direction.
 STRANGERS: tuple[frozenset[str], ...] = (
-    frozenset({"engine.trace", "engine.queries"}),
+    frozenset({"engine.trace", "engine.queries", "engine.race"}),
     frozenset({"stores", "indexes", "integrity", "text.embedders"}),
     frozenset({"adapters", "graph", "servers", "dashboard"}),
 )

@@ -6,6 +6,7 @@ directions, and which other proposals it may be decided with.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self
@@ -23,6 +24,14 @@ from pmll_async.records.content import (
     json_object,
     json_strings,
     line_fields,
+)
+from pmll_async.records.events import (
+    LineDecayed,
+    LineForgotten,
+    LinePut,
+    RaceDecided,
+    RecordEvent,
+    RolledBack,
 )
 from pmll_async.values.anchors import Hasher, leaf_digest
 from pmll_async.values.contexts import canonical_json, canonical_number, canonical_string
@@ -53,7 +62,7 @@ class LineEffect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(ABC):
     """The base of the operations; `t` is the commit time in seconds.
 
     `following` counts the records after this one that belong to the same atomic group; like `n`,
@@ -80,12 +89,14 @@ class Record:
         """The key under which it is found again."""
         return None
 
-    # --- its JSON ------------------------------------------------------------------------------
+    @abstractmethod
+    def event(self, revision: int) -> RecordEvent:
+        """What listeners are told of it; it led to `revision`."""
 
     @classmethod
+    @abstractmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> Self:
         """The record of parsed fields; any of several errors where they are none."""
-        raise NotImplementedError
 
     def fields(self, write_content: WriteContent) -> Fields:  # noqa: ARG002  # where it has lines
         """Its fields in the log's order."""
@@ -121,6 +132,10 @@ class PutRecord(Record):
     def effects(self) -> tuple[LineEffect, ...]:
         """The revised lines fade by half."""
         return _revisions(self.revises)
+
+    def event(self, revision: int) -> LinePut:
+        """A line put."""
+        return LinePut(revision, self.line.anchor, self.line.kind, self.revises)
 
     @classmethod
     def decode(
@@ -198,6 +213,11 @@ class RaceRecord(Record):
     def effects(self) -> tuple[LineEffect, ...]:
         """The lines that the winner revises fade by half."""
         return _revisions(self.revises)
+
+    def event(self, revision: int) -> RaceDecided:
+        """A race decided."""
+        winner, *losers = [line.anchor for line in self.entries]
+        return RaceDecided(revision, winner, tuple(losers), self.revises)
 
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RaceRecord:
@@ -277,6 +297,10 @@ class DecayRecord(LineChange):
         """The fading."""
         return (LineEffect("decay", self.anchor, self.factor),)
 
+    def event(self, revision: int) -> LineDecayed:
+        """A line decayed."""
+        return LineDecayed(revision, self.anchor, self.factor)
+
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
         """An anchor and a factor."""
@@ -304,6 +328,10 @@ class ForgetRecord(LineChange):
         """The forgetting."""
         return (LineEffect("forget", self.anchor),)
 
+    def event(self, revision: int) -> LineForgotten:
+        """A line forgotten."""
+        return LineForgotten(revision, self.anchor)
+
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
         """An anchor."""
@@ -317,6 +345,10 @@ class RollbackRecord(Record):
     op: ClassVar[str] = "rollback"
     company: ClassVar[Company] = "none"
     revision: int
+
+    def event(self, revision: int) -> RolledBack:
+        """A rollback."""
+        return RolledBack(revision, self.revision)
 
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines

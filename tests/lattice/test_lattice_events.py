@@ -21,7 +21,7 @@ from pmll_async import (
     RaceDecided,
     RolledBack,
 )
-from pmll_async.engine.events import events as events_module
+from pmll_async.records.record import PutRecord
 
 
 async def take(events: Any, count: int) -> list[CommitEvent]:
@@ -90,13 +90,13 @@ async def test_of_a_large_batch_only_what_fits_is_made(
     lattice: Lattice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    event_of = events_module.event_of
+    event = PutRecord.event
 
-    def counting(record: Any, revision: int) -> Any:
+    def counting(record: PutRecord, revision: int) -> Any:
         made.append(revision)
-        return event_of(record, revision)
+        return event(record, revision)
 
-    monkeypatch.setattr(events_module, "event_of", counting)
+    monkeypatch.setattr(PutRecord, "event", counting)
     async with lattice, lattice.events(buffer=5) as some, lattice.events(buffer=3) as fewer:
         await lattice.note({})
         await lattice.put_many([Candidate(key=axis(0), context={"n": n}) for n in range(40)])

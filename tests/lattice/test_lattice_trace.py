@@ -21,6 +21,7 @@ from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.trace import trace as trace_module
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.protocols import Clock, Store
+from pmll_async.records.record import PutRecord
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import GatedStore
 
@@ -139,7 +140,7 @@ async def test_a_listener_that_fails_keeps_no_answer_back(
         raise MemoryError
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    monkeypatch.setattr("pmll_async.engine.events.events.event_of", fail)
+    monkeypatch.setattr(PutRecord, "event", fail)
     async with asyncio.timeout(PATIENCE), lattice, lattice.events():
         assert await lattice.put(axis(0)) == lattice.head
     assert len(told) == 1

@@ -1,16 +1,14 @@
-"""Racing: a race's result as a proposal to the trace, and a race record as its outcome."""
+"""Scores: what a race's candidates are worth, and its result as a proposal to the trace."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic
 
 import numpy as np
 
-from pmll_async.engine.ledger.snapshot import Snapshot
-from pmll_async.engine.queries.services import Services
 from pmll_async.engine.race.race import (
     CandidateFunction,
     Judge,
@@ -19,9 +17,8 @@ from pmll_async.engine.race.race import (
     judge_all,
     run_race,
 )
-from pmll_async.errors import ConflictError, InvalidInputError
+from pmll_async.errors import InvalidInputError
 from pmll_async.records.proposals import Encoder, PutProposal, RaceEntry, RaceProposal
-from pmll_async.records.record import Record
 from pmll_async.values.concert import (
     Concert,
     Float32,
@@ -30,7 +27,7 @@ from pmll_async.values.concert import (
     exact_norm,
     novelty_of,
 )
-from pmll_async.values.lines import Candidate, RaceOutcome
+from pmll_async.values.lines import Candidate
 
 _YIELD_EVERY: Final = 16
 """Candidates encoded between two turns of the event loop: about half a millisecond."""
@@ -38,13 +35,15 @@ _YIELD_EVERY: Final = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RaceScoring(Generic[ViewT]):
-    """Where one race is run: the view that all candidates see, and how they are scored."""
+    """Where one race is run: the view that all candidates see, and how they are scored.
 
-    services: Services
+    `nearest` gives for each key its largest cosine to a line of that view.
+    """
+
+    nearest: Callable[[list[Float32]], Awaitable[list[float]]]
     encoder: Encoder
     concert: Concert
     view: ViewT
-    snapshot: Snapshot
     query: Float32 | None
     judge: Judge[ViewT] | None
 
@@ -94,8 +93,7 @@ class RaceScoring(Generic[ViewT]):
         if self.query is None:
             return [candidate.confidence for candidate in candidates]
         keys = [_key(puts[id(candidate)]) for candidate in candidates]
-        nearest = await self.services.jobs.run(self.services.reader.novelties, self.snapshot, keys)
-        weights = self._weights(self.query, keys, nearest)
+        weights = self._weights(self.query, keys, await self.nearest(keys))
         return [c.confidence * weight for c, weight in zip(candidates, weights, strict=True)]
 
     def _weights(self, query: Float32, keys: list[Float32], nearest: list[float]) -> list[float]:
@@ -134,25 +132,3 @@ def _proposal(heat: RaceRun, puts: dict[int, PutProposal], decay: float) -> Race
         unfinished=heat.unfinished,
         revises=ranked[0].revises,
     )
-
-
-async def recorded_outcome(
-    services: Services, snapshot: Snapshot, key: str | None
-) -> RaceOutcome | None:
-    """The outcome of the race that holds the idempotency key, if there is one."""
-    use = None if key is None else snapshot.keys.get(key)
-    if use is None or use.n >= snapshot.revision:
-        return None
-    if not use.race:
-        raise ConflictError(use.key, use.anchor)
-    return await outcome_of(services, use.n)
-
-
-async def outcome_of(services: Services, n: int, record: Record | None = None) -> RaceOutcome:
-    """The outcome that record `n`, a race, tells of; it is read unless given."""
-    # Not the lattice's own look at its state, which is refused while closing: a race that was
-    # accepted has its answer then, too.
-    snapshot = services.ledger.snapshot
-    if record is not None:
-        return services.reader.outcome(snapshot, n, record)
-    return await services.jobs.run(services.reader.outcome, snapshot, n)

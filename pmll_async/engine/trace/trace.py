@@ -159,6 +159,13 @@ class Trace:
         taken: list[Ticket[Any]] = []
         try:
             self._take(taken)
+            wanted = [ticket for ticket in taken if not ticket.future.cancelled()]
+            commits = [ticket for ticket in wanted if isinstance(ticket, CommitTicket)]
+            if commits:
+                self._commit(commits)
+            for ticket in wanted:
+                if isinstance(ticket, JobTicket):
+                    self._do(ticket)
             self._sync_later()
         # Whatever went wrong, the callers must learn it and later turns must come.
         except BaseException as exc:  # noqa: BLE001
@@ -171,20 +178,12 @@ class Trace:
             return self._turn if self._has_turn else None
 
     def _take(self, taken: list[Ticket[Any]]) -> None:
-        """Do what waits longest, with what fits beside it."""
+        """What waits longest, and what may be committed with it."""
         first = self._next()
-        if first is None:
-            return
-        taken.append(first)
-        if isinstance(first, JobTicket):
-            if not first.future.cancelled():
-                self._do(first)
-        elif isinstance(first, CommitTicket):
+        if first is not None:
+            taken.append(first)
+        if isinstance(first, CommitTicket):
             self._fill(taken, first)
-            commits = [ticket for ticket in taken if isinstance(ticket, CommitTicket)]
-            wanted = [ticket for ticket in commits if not ticket.future.cancelled()]
-            if wanted:
-                self._commit(wanted)
 
     def _fill(self, taken: list[Ticket[Any]], first: CommitTicket[Any]) -> None:
         """Take the commits that follow the first one and fit, up to the limits."""

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.text.index.numbering import Numbering
+from pmll_async.text.index.vocabulary import Numbering
 from pmll_async.values.arrays import GrowingArray
 
 Int32s = NDArray[np.int32]

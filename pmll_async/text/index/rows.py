@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.text.embedders.hashing import words
-from pmll_async.text.index.numbering import Numbering
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
 from pmll_async.text.index.terms import date_terms, terms
+from pmll_async.text.index.vocabulary import Numbering
 from pmll_async.values.arrays import GrowingArray
 
 FACTS: Final = "pmll"

@@ -66,18 +66,18 @@ $(VENV)/.ready-cli: $(VENV)/.ready-pip
 
 $(VENV)/.ready-test: $(VENV)/.ready-pip
 	@echo "installing pmll-async and its test tools into $(VENV) ..."
-	@$(INSTALL) '.[cli]' --group test
+	@$(INSTALL) '.[cli,fast]' --group test
 	@touch $@ $(VENV)/.ready-cli
 
 $(VENV)/.ready-dev: $(VENV)/.ready-pip
 	@echo "installing pmll-async and its development tools into $(VENV) ..."
-	@$(INSTALL) '.[cli]' --group dev
+	@$(INSTALL) '.[cli,fast]' --group dev
 	@touch $@ $(VENV)/.ready-cli $(VENV)/.ready-test
 
 $(PEERS)/.ready-bench: PINS := constraints-bench.txt
 $(PEERS)/.ready-bench: constraints-bench.txt $(PEERS)/.ready-pip
 	@echo "installing the peers to measure against into $(PEERS) ..."
-	@$(INSTALL) '.[cli,bench]'
+	@$(INSTALL) '.[cli,fast,bench]'
 	@touch $@
 
 # The pip that a Python brings along may not know dependency groups, so a pinned one comes first.

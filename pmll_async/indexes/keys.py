@@ -1,11 +1,13 @@
 """The keys of an index in blocks, and their cosines to vectors: all that knows of no weights.
 
-A float32 product only selects. Whatever lies within its margin of error is computed again row by
-row in float64 (`concert.exact_dots`), so that batching cannot change a bit of a result.
+A product of codes or of float32 only selects. Whatever lies within its margin of error is computed
+again row by row in float64 (`concert.exact_dots`), so that neither batching nor a library for codes
+can change a bit of a result.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.indexes.codes import CHUNK_ROWS, Codes, Look, kernel
 from pmll_async.protocols import SMALL_PRODUCT, Columns
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 
@@ -27,6 +30,11 @@ NOT_A_COSINE: Final = np.float32(-2.0)
 NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 _EXACT_ROWS: Final = 2048
 """Rows in float64 at once: 6 MiB at 384 dimensions."""
+_CODED_QUERIES: Final = 8
+"""So many vectors are put to the codes in one pass; of more, one float32 product shares what it
+reads, and fewer rows have to be looked at again."""
+_CHUNKS_A_CALL: Final = 8
+"""Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
 _SAFE_NORM: Final = 2.0**40
 """Beyond this length, or below its reciprocal, a key is not left to float32 products."""
 _OUT_OF_CACHE: Final = 1 << 23
@@ -51,12 +59,14 @@ class KeyMatrix:
 
     def __init__(self) -> None:
         self.open(0)
+        self._coding = threading.Lock()
 
     def open(self, dim: int) -> None:
         """See `Index.open`."""
         self._dim, self._count = dim, 0
         self._blocks: list[_Block] = []
         self._extreme: dict[int, Float32] = {}
+        self._codes = Codes(dim)
         # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
         self._margin = 1e-5 * max(1.0, dim / 1024)
 
@@ -79,21 +89,25 @@ class KeyMatrix:
         """See `Index.nearest`."""
         if not columns.count:
             return [None] * len(keys)
-        eligible = columns.live & columns.chain
+        eligible, units = columns.live & columns.chain, unit_rows(keys, norms)
+        look = self._look(units, columns.count)
+        # The largest may be wrong, and so may the one that is the largest indeed.
+        margin = self._margin + (2 * look.margin if look else 0.0)
         if len(keys) == 1 and not self._extreme:
-            return [self._nearest_one(eligible, keys, norms)]
+            [(_, [cosines])] = self._products(columns.count, units, look)
+            return [self._nearest_one(cosines, margin, eligible, keys, norms)]
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
         near = [(NO_ROWS, NO_ROWS, highest[:0])]
-        for first, cosines in self._products(columns.count, unit_rows(keys, norms)):
+        for first, cosines in self._products(columns.count, units, look):
             cosines[:, ~eligible[first : first + cosines.shape[1]]] = -np.inf
             np.maximum(highest, cosines.max(axis=1), out=highest)
             # What is within the margin of the largest so far may be within that of the largest.
-            cuts = np.maximum(highest - self._margin, NOT_A_COSINE)
+            cuts = np.maximum(highest - margin, NOT_A_COSINE)
             found = np.flatnonzero(cosines >= cuts[:, None])
             owners, rows = np.divmod(found, cosines.shape[1])
             near.append((owners, rows + first, cosines.ravel()[found]))
         owners, rows, selecting = map(np.concatenate, zip(*near, strict=True))
-        reach = selecting >= (highest - self._margin)[owners]
+        reach = selecting >= (highest - margin)[owners]
         owners, rows = owners[reach], rows[reach]
         if self._extreme:
             forced = self._forced(eligible)
@@ -103,16 +117,20 @@ class KeyMatrix:
         return _first_largest(len(keys), owners, rows, exact)
 
     def _nearest_one(
-        self, eligible: NDArray[np.bool_], keys: Float32, norms: Float64
+        self,
+        cosines: Float32,
+        margin: float,
+        eligible: NDArray[np.bool_],
+        keys: Float32,
+        norms: Float64,
     ) -> tuple[float, int] | None:
         """What `nearest` does, for one key at half its cost: a lone put waits for this."""
-        [(_, [cosines])] = self._products(len(eligible), unit_rows(keys, norms))
         if not eligible.all():
             cosines[~eligible] = -np.inf
         top = cosines.max()
         if top == -np.inf:
             return None
-        rows = np.flatnonzero(cosines >= top - self._margin)
+        rows = np.flatnonzero(cosines >= top - margin)
         if len(rows) > 1:
             exact = self._exact_cosines(rows, keys[0], norms[0])
             first = int(exact.argmax())
@@ -192,29 +210,65 @@ class KeyMatrix:
             norms = np.where(extreme, 1.0, norms)
         block.reciprocals[span] = 1.0 / norms
 
-    def _upto(self, count: int) -> Iterator[tuple[int, _Block]]:
-        """The blocks of the first `count` rows, newest first, with their first rows."""
-        for number in reversed(range(-(-count // BLOCK_ROWS))):
-            first = number * BLOCK_ROWS
-            block, rows = self._blocks[number], min(BLOCK_ROWS, count - first)
-            yield first, _Block(block.keys[:rows], block.norms[:rows], block.reciprocals[:rows])
+    def _upto(self, count: int, start: int = 0) -> Iterator[tuple[int, _Block]]:
+        """Rows `start` … `count - 1` block by block, newest first, with their first rows."""
+        while count > start:
+            first = max(start, (count - 1) // BLOCK_ROWS * BLOCK_ROWS)
+            yield first, self._part(first, count)
+            count = first
 
-    def _products(self, count: int, units: Float32) -> Iterator[tuple[int, Float32]]:
-        """Float32 cosines (queries, rows) from row `first` on: of one query all at once."""
+    def _part(self, start: int, stop: int) -> _Block:
+        """Rows `start` … `stop - 1`, which lie within one block."""
+        number, place = divmod(start, BLOCK_ROWS)
+        block, span = self._blocks[number], slice(place, place + stop - start)
+        return _Block(block.keys[span], block.norms[span], block.reciprocals[span])
+
+    # --- scanning ------------------------------------------------------------------------------
+
+    def _look(self, units: Float32, count: int) -> Look | None:
+        """Ask the codes for products with unit vectors, where that is quicker."""
+        # A small product runs on the event loop, where nothing may be coded.
+        if count * self._dim <= SMALL_PRODUCT or len(units) > _CODED_QUERIES or not kernel():
+            return None
+        if self._codes.count + CHUNK_ROWS <= count and self._coding.acquire(blocking=False):
+            try:
+                self._code_some(count)
+            finally:
+                self._coding.release()
+        return self._codes.look(units)
+
+    def _code_some(self, count: int) -> None:
+        for _ in range(_CHUNKS_A_CALL):
+            first = self._codes.count
+            if first + CHUNK_ROWS > count:
+                return
+            block = self._part(first, first + CHUNK_ROWS)
+            self._codes.add(block.keys, block.reciprocals)
+
+    def _products(
+        self, count: int, units: Float32, look: Look | None
+    ) -> Iterator[tuple[int, Float32]]:
+        """Nearly the cosines (queries, rows) from row `first` on: of one query all at once."""
+        coded = min(look.coded, count) if look else 0
         if len(units) == 1:
             whole = np.empty((1, count), dtype=np.float32)
-            for first, block in self._upto(count):
+            for first, [cosines] in look.products(coded) if look else ():
+                whole[0, first : first + len(cosines)] = cosines
+            for first, block in self._upto(count, coded):
                 part = whole[0, first : first + len(block.norms)]
-                _product(block.keys, units[0], out=part, whole=count * self._dim)
+                _product(block.keys, units[0], out=part, whole=(count - coded) * self._dim)
                 part *= block.reciprocals
             if self._extreme:
                 self._hide_extreme(whole, 0)
             yield 0, whole
             return
         # Newest first: with a weight on recency the threshold is then high from the start.
-        for first, block in self._upto(count):
-            cosines: Float32 = units @ block.keys.T
+        for first, block in self._upto(count, coded):
+            cosines = units @ block.keys.T
             cosines *= block.reciprocals
+            self._hide_extreme(cosines, first)
+            yield first, cosines
+        for first, cosines in look.products(coded) if look else ():
             self._hide_extreme(cosines, first)
             yield first, cosines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
+from pmll_async.indexes import codes, exact, keys
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.indexes.keys import BLOCK_ROWS
 from pmll_async.protocols import Hit, RankQuery
@@ -27,6 +29,22 @@ concerts = st.builds(
     tau=st.sampled_from([0.5, 21600.0, 1e12]),
     floor=st.sampled_from([-1.0, 0.0, 0.15, 1.0]),
 )
+
+
+@pytest.fixture(scope="module", params=["float32", "codes"], autouse=True)
+def selects_with(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of it by products of float32, and all of it by codes in small chunks."""
+    if request.param == "float32":
+        yield
+        return
+    pytest.importorskip("numkong", reason="numkong missing: pip install 'pmll-async[fast]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "SMALL_PRODUCT", 0)
+        patch.setattr(keys, "CHUNK_ROWS", 16)
+        patch.setattr(codes, "CHUNK_ROWS", 16)
+        patch.setattr(exact, "_FEW_ROWS", 4)
+        patch.setattr(keys, "_CHUNKS_A_CALL", 10**6)
+        yield
 
 
 def filled(land: Landscape) -> ExactIndex:

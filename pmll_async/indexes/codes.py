@@ -1,0 +1,125 @@
+"""Codes: keys in 8 bits a number, so that a look at all of them reads a quarter of the bytes.
+
+A unit vector x is coded as whole numbers c and a step a with x = a·c + e, |e| = ε. Of two coded
+vectors |x·q - a·b·(c·d)| ≤ ε + (1 + ε)·φ, where φ is the other's error; c·d is a sum of whole
+numbers and so the same however it is computed. Such products select; float64 decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.values.concert import Float32
+
+CHUNK_ROWS: Final = 1024
+"""Rows that are coded at once: those behind them are few enough for a float32 product, and a put
+that completes a chunk waits 2 ms for it once in a thousand times."""
+_CHUNKS_TOGETHER: Final = 8
+"""Chunks that become one: a call of the kernel costs as much as the product of 50 rows."""
+_LARGEST: Final = 127
+_UNIT_ERROR: Final = 2e-6
+"""What float32 leaves of a unit vector and of its error, several times over."""
+
+
+@cache
+def kernel() -> Any:
+    """The library of whole-number products, imported when it is first needed; None without it.
+
+    It is none of the core's dependencies, since it unpacks to 46 MB: extra `fast`.
+    """
+    return import_module("numkong") if find_spec("numkong") else None
+
+
+class CodedVectors(NamedTuple):
+    """Codes int8 (m, dim), the steps float32 (m,), and the largest error ε."""
+
+    codes: NDArray[np.int8]
+    steps: Float32
+    error: float
+
+
+def encode(vectors: Float32, reciprocals: Float32) -> CodedVectors:
+    """The codes of vectors (m, dim) at length 1; `reciprocals` (m,) are one over their lengths."""
+    tops = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
+    # A vector of zeros, which stands for one that float32 cannot carry, has the code 0.
+    steps = np.where(tops > 0.0, tops, np.float32(1.0)) * np.float32(1.0 / _LARGEST)
+    scaled = vectors / steps[:, None]
+    rounded = np.rint(scaled)
+    scaled -= rounded
+    errors = np.sqrt(np.vecdot(scaled, scaled)) * steps * reciprocals
+    error = float(errors.max(initial=0.0)) * 1.0001 + _UNIT_ERROR
+    return CodedVectors(rounded.astype(np.int8), steps * reciprocals, error)
+
+
+class _Pack(NamedTuple):
+    """Chunks of coded rows in the kernel's own layout, and their steps."""
+
+    first: int
+    rows: Any
+    steps: Float32
+
+
+class Look(NamedTuple):
+    """Some queries, and the coded rows as they were when these were asked."""
+
+    queries: CodedVectors
+    packs: tuple[_Pack, ...]
+    coded: int
+    margin: float
+    """How wrong a product may be, as a cosine."""
+
+    def products(self, stop: int) -> Iterator[tuple[int, Float32]]:
+        """Nearly the cosines (queries, rows) of rows below `stop`, newest first.
+
+        Each with its first row.
+        """
+        kong = kernel()
+        for pack in reversed(self.packs):
+            if pack.first >= stop:
+                continue
+            steps = pack.steps[: stop - pack.first]
+            dots = np.asarray(kong.dots_packed(self.queries.codes, pack.rows))[:, : len(steps)]
+            cosines = np.multiply(dots, steps, dtype=np.float32, casting="unsafe")
+            cosines *= self.queries.steps[:, None]
+            yield pack.first, cosines
+
+
+class Codes:
+    """The codes of an index's rows, appended chunk by chunk in one thread, looked at in any."""
+
+    def __init__(self, dim: int) -> None:
+        self._recent: NDArray[np.int8] = np.empty((CHUNK_ROWS * _CHUNKS_TOGETHER, dim), np.int8)
+        self._state: tuple[tuple[_Pack, ...], int, float] = ((), 0, 0.0)
+        """Packs, how many rows they have, and the largest error; one value, so that it is whole."""
+
+    @property
+    def count(self) -> int:
+        """How many rows are coded."""
+        return self._state[1]
+
+    def add(self, vectors: Float32, reciprocals: Float32) -> None:
+        """Append CHUNK_ROWS vectors; `reciprocals` are one over their lengths."""
+        packs, count, error = self._state
+        coded, first = encode(vectors, reciprocals), count
+        place, steps = count % len(self._recent), coded.steps
+        stop = place + CHUNK_ROWS
+        self._recent[place:stop] = coded.codes
+        if stop == len(self._recent):
+            kept = len(packs) - _CHUNKS_TOGETHER + 1
+            steps = np.concatenate([*(pack.steps for pack in packs[kept:]), steps])
+            first, packs, place = first + CHUNK_ROWS - stop, packs[:kept], 0
+        pack = _Pack(first, kernel().dots_pack(self._recent[place:stop]), steps)
+        self._state = ((*packs, pack), count + CHUNK_ROWS, max(error, coded.error))
+
+    def look(self, units: Float32) -> Look:
+        """Ask for products with unit vectors (m, dim)."""
+        packs, count, error = self._state
+        queries = encode(units, np.ones(len(units), dtype=np.float32))
+        return Look(queries, packs, count, error + (1.0 + error) * queries.error)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from pmll_async.values.concert import Float32
 
-CHUNK_ROWS: Final = 1024
-"""Rows that are coded at once: those behind them are few enough for a float32 product, and a put
-that completes a chunk waits 2 ms for it once in a thousand times."""
-_CHUNKS_TOGETHER: Final = 8
-"""Chunks that become one: a call of the kernel costs as much as the product of 50 rows."""
+CHUNK_ROWS: Final = 128
+"""Rows that are coded at once, in 0.2 ms; those behind them are few enough for float32 products."""
+_PACK_ROWS: Final = (64 * CHUNK_ROWS, 8 * CHUNK_ROWS, CHUNK_ROWS)
+"""Rows that the kernel gets in one piece, which grow together: a call costs as much as the product
+of 50 rows."""
 _LARGEST: Final = 127
 _UNIT_ERROR: Final = 2e-6
 """What float32 leaves of a unit vector and of its error, several times over."""
@@ -95,7 +95,9 @@ class Codes:
     """The codes of an index's rows, appended chunk by chunk in one thread, looked at in any."""
 
     def __init__(self, dim: int) -> None:
-        self._recent: NDArray[np.int8] = np.empty((CHUNK_ROWS * _CHUNKS_TOGETHER, dim), np.int8)
+        # What the largest pack will be made of.
+        self._recent: NDArray[np.int8] = np.empty((_PACK_ROWS[0], dim), np.int8)
+        self._steps: Float32 = np.empty(_PACK_ROWS[0], np.float32)
         self._state: tuple[tuple[_Pack, ...], int, float] = ((), 0, 0.0)
         """Packs, how many rows they have, and the largest error; one value, so that it is whole."""
 
@@ -107,16 +109,18 @@ class Codes:
     def add(self, vectors: Float32, reciprocals: Float32) -> None:
         """Append CHUNK_ROWS vectors; `reciprocals` are one over their lengths."""
         packs, count, error = self._state
-        coded, first = encode(vectors, reciprocals), count
-        place, steps = count % len(self._recent), coded.steps
+        coded, place = encode(vectors, reciprocals), count % _PACK_ROWS[0]
         stop = place + CHUNK_ROWS
-        self._recent[place:stop] = coded.codes
-        if stop == len(self._recent):
-            kept = len(packs) - _CHUNKS_TOGETHER + 1
-            steps = np.concatenate([*(pack.steps for pack in packs[kept:]), steps])
-            first, packs, place = first + CHUNK_ROWS - stop, packs[:kept], 0
-        pack = _Pack(first, kernel().dots_pack(self._recent[place:stop]), steps)
-        self._state = ((*packs, pack), count + CHUNK_ROWS, max(error, coded.error))
+        self._recent[place:stop], self._steps[place:stop] = coded.codes, coded.steps
+        place = stop - next(rows for rows in _PACK_ROWS if stop % rows == 0)
+        first = count + CHUNK_ROWS - (stop - place)
+        rows, steps = kernel().dots_pack(self._recent[place:stop]), self._steps[place:stop].copy()
+        kept = [pack for pack in packs if pack.first < first]
+        self._state = (
+            (*kept, _Pack(first, rows, steps)),
+            count + CHUNK_ROWS,
+            max(error, coded.error),
+        )
 
     def look(self, units: Float32) -> Look:
         """Ask for products with unit vectors (m, dim)."""

@@ -30,10 +30,7 @@ NOT_A_COSINE: Final = np.float32(-2.0)
 NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 _EXACT_ROWS: Final = 2048
 """Rows in float64 at once: 6 MiB at 384 dimensions."""
-_CODED_QUERIES: Final = 8
-"""So many vectors are put to the codes in one pass; of more, one float32 product shares what it
-reads, and fewer rows have to be looked at again."""
-_CHUNKS_A_CALL: Final = 8
+_CHUNKS_A_CALL: Final = 64
 """Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
 _SAFE_NORM: Final = 2.0**40
 """Beyond this length, or below its reciprocal, a key is not left to float32 products."""
@@ -227,8 +224,9 @@ class KeyMatrix:
 
     def _look(self, units: Float32, count: int) -> Look | None:
         """Ask the codes for products with unit vectors, where that is quicker."""
-        # A small product runs on the event loop, where nothing may be coded.
-        if count * self._dim <= SMALL_PRODUCT or len(units) > _CODED_QUERIES or not kernel():
+        # The event loop asks for one small product at a time, and must not wait for codes.
+        is_small = len(units) == 1 and count * self._dim <= SMALL_PRODUCT
+        if is_small or not kernel():
             return None
         if self._codes.count + CHUNK_ROWS <= count and self._coding.acquire(blocking=False):
             try:
@@ -264,7 +262,9 @@ class KeyMatrix:
             return
         # Newest first: with a weight on recency the threshold is then high from the start.
         for first, block in self._upto(count, coded):
-            cosines = units @ block.keys.T
+            # Beside codes there are few rows. A linear algebra library shares the product between
+            # threads that spin while they wait, on a busy machine for 16 ms.
+            cosines = np.vecdot(block.keys, units[:, None]) if look else units @ block.keys.T
             cosines *= block.reciprocals
             self._hide_extreme(cosines, first)
             yield first, cosines

@@ -42,6 +42,7 @@ def selects_with(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setattr(keys, "SMALL_PRODUCT", 0)
         patch.setattr(keys, "CHUNK_ROWS", 16)
         patch.setattr(codes, "CHUNK_ROWS", 16)
+        patch.setattr(codes, "_PACK_ROWS", (256, 64, 16))
         patch.setattr(exact, "_FEW_ROWS", 4)
         patch.setattr(keys, "_CHUNKS_A_CALL", 10**6)
         yield

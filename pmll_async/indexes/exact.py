@@ -52,12 +52,15 @@ class ExactIndex(KeyMatrix):
                 chosen[i] = rows
         return self._rescore(columns, queries, chosen)
 
-    def _best(self, query: RankQuery, count: int, margin: float) -> Best:
+    def _best(self, query: RankQuery, count: int, code_margin: float = 0.0) -> Best:
+        concert = query.concert
+        # What codes leave out of a cosine is multiplied by nothing but its weight.
+        wrong = self._margin * concert.margin + code_margin * abs(concert.beta)
         return Best(
             k=min(query.k, count),
             floor=query.floor if query.floor > -1.0 or self._extreme else None,
-            margin=margin,
-            slack=2 * margin * query.concert.margin,
+            margin=self._margin + code_margin,
+            slack=2 * wrong,
         )
 
     def _scan(
@@ -69,7 +72,7 @@ class ExactIndex(KeyMatrix):
             np.array([query.norm for query in queries]),
         )
         look = self._look(units, columns.count) if in_codes else None
-        margin = self._margin + (look.margin if look else 0.0)
+        margin = look.margin if look else 0.0
         found = [self._best(query, columns.count, margin) for query in queries]
         masks = [_mask(query.rows, columns.count) for query in queries]
         terms = [self._terms_of(columns, query) for query in queries]
@@ -89,7 +92,7 @@ class ExactIndex(KeyMatrix):
         if self._extreme:
             for query, best, mask in zip(queries, found, masks, strict=True):
                 eligible = columns.live if query.branches else columns.live & columns.chain
-                best.borderline.append(self._forced(eligible if mask is None else eligible & mask))
+                best.forced = self._forced(eligible if mask is None else eligible & mask)
         chosen = [best.chosen() for best in found]
         if look is None:
             return chosen
@@ -117,7 +120,7 @@ class ExactIndex(KeyMatrix):
         extreme = np.isin(rows, list(self._extreme))
         cosines[extreme] = NOT_A_COSINE
         terms = self._terms_of(columns, query)
-        best = self._best(query, columns.count, self._margin)
+        best = self._best(query, columns.count)
         best.offer(cosines * terms.slope[rows] + terms.base(query, rows), cosines, 0)
         # Offered by their places among the gathered.
         return np.concatenate([rows[best.chosen()], rows[extreme]])

@@ -1,4 +1,4 @@
-"""Selection: which rows may be among the best, from float32 scores that are nearly right."""
+"""Selection: which rows may be among the best, from scores that are nearly right."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ class Best:
     slack: float
     rows: list[Rows] = field(default_factory=list)
     weights: list[Float32] = field(default_factory=list)
-    borderline: list[Rows] = field(default_factory=list)
+    borderline: list[tuple[Rows, Float32]] = field(default_factory=list)
+    """Rows that may or may not reach the floor, and their weights."""
+    forced: Rows = field(default_factory=NO_ROWS.copy)
+    """Rows of which no score is known."""
     threshold: float = -math.inf
 
     def offer(self, weights: Float32, cosines: Float32, first: int) -> None:
         """Take what may be among the best of the rows from `first` on; changes `weights`."""
         rows = self._promising(weights)
         if self.floor is not None and not (cosines[rows] >= self.floor + self.margin).all():
-            # Rows that may or may not reach the floor neither set the threshold nor get lost.
+            # What may or may not reach the floor neither sets the threshold nor gets lost.
             out = cosines < self.floor + self.margin
             maybe = np.flatnonzero(out & (cosines >= self.floor - self.margin))
-            if len(maybe):
-                self.borderline.append(maybe[weights[maybe] > -np.inf] + first)
+            maybe = maybe[weights[maybe] > -np.inf]
+            self.borderline.append((maybe + first, weights[maybe]))
             np.putmask(weights, out, -np.inf)
             rows = self._promising(weights)
         if not len(rows):
@@ -63,10 +66,11 @@ class Best:
 
     def chosen(self) -> Rows:
         """The rows that may be among the best, each once."""
-        pieces = zip(self.rows, self.weights, strict=True)
+        if not self.k:
+            return NO_ROWS
+        pieces = [*zip(self.rows, self.weights, strict=True), *self.borderline]
         rows = [rows[weights >= self.threshold - self.slack] for rows, weights in pieces]
-        rows += self.borderline
-        return np.concatenate(rows) if rows and self.k else NO_ROWS
+        return np.concatenate([*rows, self.forced])
 
 
 def best_hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:

@@ -255,10 +255,10 @@ class NotStoredError(StoreError):
 class StoreFullError(NotStoredError, OSError):
     """There is no room for the record; what was acknowledged before is intact."""
 
-    def __init__(self, path: str) -> None:
-        self.path, self.reason = path, "no room is left"
+    def __init__(self, path: str, cure: str = "free some room") -> None:
+        self.path, self.reason, self.cure = path, "no room is left", cure
         StoreError.__init__(
-            self, f"no room left for {path}; nothing of this call is stored: free some room"
+            self, f"no room left for {path}; nothing of this call is stored: {cure}"
         )
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from weakref import WeakValueDictionary
 
@@ -96,16 +95,16 @@ class Lattice(Openable, Readable):
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
     ) -> Lattice:
-        """The lattice in the folder `path`, a JSONL store.
+        """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
         `sync="group"` acknowledges after fdatasync, `"os"` after `write` and syncs every second.
         `read_only` needs no lock and follows a live writer. `lock_timeout` is how many seconds to
         wait for another writer to close.
         """
         # The composition root: the only place where the library chooses a store.
-        from pmll_async.stores.jsonl import JsonlStore
+        from pmll_async.stores.choice import store_at
 
-        store = JsonlStore(Path(path), sync=sync, read_only=read_only, lock_timeout=lock_timeout)
+        store = store_at(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)
         return cls(
             store,
             dim=dim,

@@ -1,0 +1,39 @@
+"""Which store a path names: the one place where that is decided."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from pmll_async.errors import InvalidInputError
+from pmll_async.protocols import Store
+
+LMDB_SUFFIX: Final = ".lmdb"
+
+
+def is_lmdb(path: str | os.PathLike[str]) -> bool:
+    """Whether the path names an LMDB store."""
+    return Path(path).suffix == LMDB_SUFFIX
+
+
+def store_at(
+    path: str | os.PathLike[str],
+    *,
+    sync: Literal["group", "os"] = "group",
+    read_only: bool = False,
+    lock_timeout: float = 0.0,
+) -> Store:
+    """An unopened store: LMDB for a path that ends in `.lmdb`, JSONL for any other."""
+    # A store is imported by who uses it: the one is an extra, and the other need not be loaded.
+    if is_lmdb(path):
+        from pmll_async.stores.lmdb import LmdbStore  # noqa: PLC0415
+
+        if sync != "group":
+            raise InvalidInputError(
+                f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"
+            )
+        return LmdbStore(path, read_only=read_only, lock_timeout=lock_timeout)
+    from pmll_async.stores.jsonl import JsonlStore  # noqa: PLC0415
+
+    return JsonlStore(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)

@@ -1,0 +1,216 @@
+"""The LMDB store: records by number in a memory-mapped file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pmll_async.errors import (
+    DimensionMismatchError,
+    ReadOnlyStoreError,
+    StoreError,
+    StoreLockedError,
+)
+from pmll_async.protocols import Recovery, StoreHeader
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.stores.jsonl.directory import Directory, make_durable_folder
+from pmll_async.stores.jsonl.folder import STORE as JSONL_STORE
+from pmll_async.stores.jsonl.lock import WriterLock
+from pmll_async.stores.lmdb.environment import DATA, Environment, give_back, take, translated
+from pmll_async.stores.lmdb.header import find_header, is_marked_open
+from pmll_async.stores.lmdb.loader import Loader
+from pmll_async.stores.lmdb.rows import GatheredRows, RowForm
+from pmll_async.stores.lmdb.writer import Writer
+from pmll_async.values.anchors import Hasher
+
+MAP_BYTES: Final = 1 << 38
+"""A hundred million lines of 384 dimensions. Address space alone: 128 TiB of it hold 500 such."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is open between `open` and `close`; `writer` comes with the end of `load`."""
+
+    pid: int
+    header: StoreHeader
+    folder: Directory
+    lock: WriterLock | None
+    environment: Environment
+    form: RowForm
+    loader: Loader
+    loaded: bool = False
+    writer: Writer | None = None
+
+
+class LmdbStore:
+    """One file in a folder, binary and mapped into memory; see `Store` and `SupportsFollow`.
+
+    Every batch is durable before `append` returns. `lock_timeout` is how many seconds `open` waits
+    for another writer. A `read_only` store needs no lock and follows a writer, in this process or
+    another. The file may grow to `map_bytes`, of which only address space is reserved, and less
+    where there is not so much.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        lock_timeout: float = 0.0,
+        map_bytes: int = MAP_BYTES,
+    ) -> None:
+        self._path = Path(path)
+        self._read_only, self._lock_timeout = read_only, lock_timeout
+        self._map_bytes = map_bytes
+        self._session: _Session | None = None
+        self._recovery = Recovery()
+
+    @property
+    def path(self) -> str:
+        return str(self._path)
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    @property
+    def recovery(self) -> Recovery:
+        return self._recovery
+
+    def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
+        if self._session is not None:
+            raise StoreLockedError(self.path, {}, same_process=True)
+        with translated(self._path), ExitStack() as stack:
+            folder = self._opened_folder(header)
+            stack.callback(folder.close)
+            lock = None if self._read_only else WriterLock(folder)
+            if lock is not None:
+                stack.callback(lock.release)
+                lock.acquire(self._lock_timeout)
+                _own_data(folder)
+            environment = take(folder, self._map_bytes, writes=lock is not None)
+            stack.callback(give_back, environment)
+            stored = find_header(folder, environment, header, hasher, creates=lock is not None)
+            form = RowForm(stored, hasher)
+            loader = Loader(folder, environment, stored, hasher, form)
+            self._session = _Session(os.getpid(), stored, folder, lock, environment, form, loader)
+            stack.pop_all()
+        return stored
+
+    def load(self) -> Iterator[Block]:
+        session = self._opened()
+        if session.loaded:
+            raise StoreError(f"{self.path} is loaded already; follow it, or open it again")
+        with translated(self._path):
+            clean = not is_marked_open(session.environment)
+            loader, gathered = session.loader, GatheredRows(session.form)
+            for run in loader.runs():
+                if session.lock is not None:
+                    gathered.take(run)
+                yield run.block
+            self._recovery = Recovery(records=loader.records, replayed=loader.parsed, clean=clean)
+            if session.lock is not None:
+                loader.forget_chain()
+                session.writer = Writer(
+                    session.folder,
+                    session.environment,
+                    session.lock,
+                    session.form,
+                    records=loader.records,
+                    gathered=gathered,
+                )
+            session.loaded = True
+
+    def follow(self) -> Iterator[Block]:
+        """See `SupportsFollow.follow`; a writer knows everything already."""
+        session = self._opened()
+        if session.lock is None and session.loaded:
+            with translated(self._path):
+                for run in session.loader.runs():
+                    yield run.block
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        _, writer = self._writing()
+        if records:
+            with translated(self._path):
+                writer.append(records, block)
+
+    def pin(self, name: str, value: str) -> None:
+        session, writer = self._writing()
+        header = session.header.with_pin(name, value)
+        if header is not session.header:
+            with translated(self._path):
+                writer.pin(header.pins)
+            session.header = header
+
+    def read(self, n: int) -> Record:
+        session = self._opened()
+        with translated(self._path):
+            return session.loader.read(n)
+
+    def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
+        session = self._opened()
+        with translated(self._path):
+            while first < stop:
+                contexts, first = session.loader.contexts(first, stop)
+                yield contexts
+
+    def close(self) -> None:
+        session, self._session = self._session, None
+        if session is None:
+            return
+        with translated(self._path), ExitStack() as stack:
+            stack.callback(session.folder.close)
+            if session.lock is not None:
+                stack.callback(session.lock.release)
+            if session.pid != os.getpid():
+                # A child of fork must not touch what LMDB has open.
+                return
+            stack.callback(give_back, session.environment)
+            if session.writer is not None:
+                stack.callback(session.writer.close)
+
+    def _opened(self) -> _Session:
+        session = self._session
+        if session is None:
+            raise StoreError(f"{self.path} is not open")
+        if session.pid != os.getpid():
+            raise StoreError(
+                f"{self.path} was opened before fork, and LMDB cannot be used in the child; start "
+                "the process anew instead (multiprocessing: spawn)"
+            )
+        return session
+
+    def _writing(self) -> tuple[_Session, Writer]:
+        if self._read_only:
+            raise ReadOnlyStoreError(self.path)
+        session = self._opened()
+        if session.writer is None:
+            raise StoreError(f"{self.path} is not loaded to its end; load it before writing")
+        return session, session.writer
+
+    def _opened_folder(self, header: StoreHeader | None) -> Directory:
+        path = self._path
+        if (path / JSONL_STORE).exists():
+            raise StoreError(f"{path} is a JSONL store; open it with Lattice(JsonlStore(path))")
+        data = path / DATA
+        is_there = data.is_file() and data.stat().st_size > 0
+        if self._read_only and not is_there:
+            raise StoreError(f"{path} is not a store")
+        if header is not None and not self._read_only:
+            make_durable_folder(path)
+        elif not is_there:
+            raise DimensionMismatchError("the lattice", None, None)
+        return Directory(path)
+
+
+def _own_data(folder: Directory) -> None:
+    """Give the folder a data file of its own where a hard-linked copy shares it."""
+    facts = folder.stat(DATA)
+    if facts is not None and facts.st_nlink > 1:
+        folder.copy([(DATA, 0, facts.st_size)], DATA)

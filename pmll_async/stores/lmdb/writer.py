@@ -1,0 +1,182 @@
+"""The writing end of an LMDB store: a transaction a batch, and stop for good when in doubt."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import lmdb
+
+from pmll_async.errors import (
+    DurabilityUnknownError,
+    NotStoredError,
+    StoreError,
+    StoreFullError,
+    StoreMovedError,
+)
+from pmll_async.loop.breathing import Breather
+from pmll_async.loop.logs import logger
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record
+from pmll_async.stores.jsonl.directory import Directory
+from pmll_async.stores.jsonl.folder import nothing_written
+from pmll_async.stores.jsonl.lock import WriterLock
+from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
+from pmll_async.stores.lmdb.frames import encode_frame
+from pmll_async.stores.lmdb.header import mark_closed, mark_open, write_pins
+from pmll_async.stores.lmdb.rows import GatheredRows, RowForm, Run, Tail
+
+if TYPE_CHECKING:
+    from lmdb import Transaction
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ROOM: Final = 1 << 20
+"""A disk with less than this left counts as full when a write was cut short."""
+
+Fill = Callable[["Transaction[bytes]"], None]
+
+
+class Writer:
+    """Appends to the tables. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        folder: Directory,
+        environment: Environment,
+        lock: WriterLock,
+        form: RowForm,
+        *,
+        records: int,
+        gathered: GatheredRows,
+    ) -> None:
+        self._folder, self._environment, self._lock, self._form = folder, environment, lock, form
+        self._records, self._tail = records, gathered.tail
+        self._stopped = False
+        facts = folder.stat(DATA)
+        self._file = (facts.st_dev, facts.st_ino) if facts else (0, 0)
+        # Whatever an earlier writer left is durable with this, before anything follows it.
+        self._commit(lambda transaction: self._begin(transaction, gathered))
+        lock.announce(records)
+
+    def append(self, records: Sequence[Record], block: Block) -> None:
+        """See `Store.append`."""
+        self._check()
+        if records[-1].following:
+            raise StoreError("a batch must not end inside a group of records")
+        with nothing_written(self._path):
+            run = Run(block, self._frames(records, block.digest))
+            tail = self._tail.plus(run)
+            row = self._form.encode(tail.joined(), tail.before) if tail.is_full else None
+            first = tail.runs[0].block.first
+
+            def fill(transaction: Transaction[bytes]) -> None:
+                self._put_frames(transaction, run.frames)
+                if row is not None:
+                    transaction.put(key_of(first), row, db=self._environment.rows)
+
+            self._commit(fill)
+        # Stopped, whatever should come out of this, until memory knows what is written.
+        self._stopped = True
+        self._records += len(records)
+        self._tail = tail if row is None else Tail(block.digest)
+        self._lock.check()
+        self._stopped = False
+
+    def pin(self, pins: dict[str, str]) -> None:
+        """Let the header say these pins."""
+        self._check()
+        with nothing_written(self._path):
+            self._commit(
+                lambda transaction: write_pins(self._folder, self._environment, transaction, pins)
+            )
+
+    def close(self) -> None:
+        """Say that nothing is left to do, unless the disk is in doubt."""
+        if self._stopped:
+            return
+        try:
+            self._commit(lambda transaction: mark_closed(self._environment, transaction))
+        except StoreError as exc:
+            # All is durable without it; the next opening takes a crash for granted.
+            logger("pmll.lmdb").warning("store.unmarked", path=self._path, error=str(exc))
+        if not os.fstat(self._folder.fd).st_nlink:
+            raise StoreMovedError(self._path, "its folder was removed")
+
+    @property
+    def _path(self) -> str:
+        return str(self._folder.path)
+
+    def _frames(self, records: Sequence[Record], digest: bytes) -> list[bytes]:
+        frames, breathe = list[bytes](), Breather()
+        last = self._records + len(records) - 1
+        for n, record in enumerate(records, self._records):
+            breathe()
+            frames.append(encode_frame(record, n, digest if n == last else b""))
+        return frames
+
+    def _begin(self, transaction: Transaction[bytes], gathered: GatheredRows) -> None:
+        mark_open(self._environment, transaction)
+        cursor = transaction.cursor(db=self._environment.rows)
+        for first, stop, row in gathered.lost:
+            there = cursor.set_range(key_of(first))
+            while there and cursor.key() < key_of(stop):
+                there = cursor.delete() and bool(cursor.key())
+            transaction.put(key_of(first), row, db=self._environment.rows)
+
+    def _put_frames(self, transaction: Transaction[bytes], frames: Sequence[bytes]) -> None:
+        items = [(key_of(n), frame) for n, frame in enumerate(frames, self._records)]
+        cursor = transaction.cursor(db=self._environment.records)
+        # Behind each other, so that pages are filled; a number that is there already is refused.
+        cursor.putmulti(items, append=True)
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise DurabilityUnknownError(self._path)
+        facts = self._folder.stat(DATA)
+        if facts is None or (facts.st_dev, facts.st_ino) != self._file:
+            self._stopped = True
+            raise StoreMovedError(self._path, f"its {DATA} was removed or replaced")
+        if facts.st_nlink > 1:
+            reason = f"its {DATA} is in another folder, too, which would be changed with it"
+            raise NotStoredError(self._path, f"{reason}; remove that link, or open the store again")
+
+    # --- one transaction -----------------------------------------------------------------------
+
+    def _commit(self, fill: Fill) -> None:
+        """All that is filled in, durably, or nothing."""
+        try:
+            with self._environment.env.begin(write=True) as transaction:
+                fill(transaction)
+                # From here on only LMDB knows, until it says that all is well.
+                self._stopped = True
+        except lmdb.MapFullError as exc:
+            self._stopped = False
+            raise full_map(self._path) from exc
+        except lmdb.Error as exc:
+            if not self._stopped:
+                raise NotStoredError(self._path, str(exc)) from exc
+            self._judge(exc)
+        self._stopped = False
+
+    def _judge(self, error: lmdb.Error) -> None:
+        """Tell a full disk, which has nothing of a batch, from a disk that is in doubt.
+
+        LMDB writes the page that makes a batch valid last, and writes no more when that fails.
+        """
+        short = error.code == errno.EIO and self._has_no_room()
+        if (error.code in _FULL or short) and not self._environment.is_broken():
+            self._stopped = False
+            raise StoreFullError(self._path) from error
+        raise DurabilityUnknownError(self._path) from error
+
+    def _has_no_room(self) -> bool:
+        """Whether a write may have been cut short, for which LMDB has no error of its own."""
+        facts, disk = self._folder.stat(DATA), os.fstatvfs(self._folder.fd)
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limited = limit != resource.RLIM_INFINITY and facts is not None
+        return disk.f_bavail * disk.f_frsize < _ROOM or (
+            limited and facts is not None and facts.st_size + _ROOM > limit
+        )

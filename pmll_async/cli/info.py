@@ -11,10 +11,11 @@ from typing import Any
 from pmll_async.cli.terminal import facts, moment, show, show_json, size
 from pmll_async.lattice import Lattice
 from pmll_async.protocols import StoreHeader
-from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.choice import is_lmdb, store_at
 from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.folder import FORMAT, read_store
+from pmll_async.stores.jsonl.folder import FORMAT
 from pmll_async.stores.jsonl.lock import Holder, has_writer, heir_of, read_holder
+from pmll_async.values.anchors import Hasher
 from pmll_async.views import Survey
 
 
@@ -57,20 +58,22 @@ def info(path: Path, key: bytes | None, *, as_json: bool) -> None:
 
 async def describe(path: Path, key: bytes | None) -> Description:
     """Read the lattice at `path` without a lock, also beside a writer."""
-    store = JsonlStore(path, read_only=True)
+    store = store_at(path, read_only=True)
+    header = store.open(None, Hasher(key))
+    store.close()
     async with Lattice(store, integrity_key=key) as lattice:
         # As it is now: the lock and the files may change while a reader looks.
         with closing(Directory(path)) as folder:
             holder = read_holder(folder)
             return Description(
                 path=path,
-                header=read_store(folder),
+                header=header,
                 survey=await lattice.survey(),
                 lines=len(lattice),
                 head=lattice.head,
                 digest=lattice.digest,
                 is_clean=lattice.recovery.clean,
-                segments=_files(path, "log-*.jsonl"),
+                segments=_files(path, "data.mdb" if is_lmdb(path) else "log-*.jsonl"),
                 torn=_files(path, "*.torn-*"),
                 written=has_writer(folder),
                 holder=holder,

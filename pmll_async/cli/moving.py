@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 from pmll_async.cli.terminal import progress, show_json, write_bytes
 from pmll_async.moving.transfer import export_records, import_records
-from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.choice import store_at
 from pmll_async.values.anchors import Hasher
 
 STANDARD_STREAM: Final = "-"
@@ -21,7 +21,7 @@ STANDARD_STREAM: Final = "-"
 
 def export(path: Path, hasher: Hasher, output: Path | None, *, as_json: bool) -> None:
     """Write the lattice at `path` as JSON lines to `output`, or to stdout."""
-    store = JsonlStore(path, read_only=True)
+    store = store_at(path, read_only=True)
     if output is None or str(output) == STANDARD_STREAM:
         for line in export_records(store, hasher):
             write_bytes(line.encode())
@@ -41,7 +41,7 @@ def import_(source: str, path: Path, hasher: Hasher, *, as_json: bool) -> None:
     """Read an export from the file `source`, or from stdin, into a lattice at `path`."""
     pause = _Pause(f"interrupted: {path} is whole; run the same command again to go on")
     with _opened(source) as file, progress("importing") as tell, pause:
-        added = import_records(pause.lines(file), JsonlStore(path), hasher, progress=tell)
+        added = import_records(pause.lines(file), store_at(path), hasher, progress=tell)
     if as_json:
         show_json({"path": str(path), "source": source, "imported": added})
     elif added:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pmll_async.cli.moving import replacing
 from pmll_async.cli.terminal import progress, show_json
-from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.choice import store_at
 
 if TYPE_CHECKING:
     from pmll_async.protocols import Embedder
@@ -29,9 +29,9 @@ def reembed(
     from pmll_async.moving.reembed import reembed as copy
 
     with progress("embedding") as tell:
-        source = JsonlStore(path, read_only=True)
+        source = store_at(path, read_only=True)
         made = asyncio.run(
-            copy(source, JsonlStore(target), embedder, integrity_key=key, progress=tell)
+            copy(source, store_at(target), embedder, integrity_key=key, progress=tell)
         )
     if anchors is not None:
         with replacing(anchors) as file:

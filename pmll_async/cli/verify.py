@@ -9,7 +9,7 @@ from typing import Final
 from rich.text import Text
 
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
-from pmll_async.stores.jsonl.verify import verify as check
+from pmll_async.stores.choice import verify_at
 from pmll_async.stores.jsonl.verify.findings import Finding, Report
 
 # Scripts go by these: a torn end is no damage, and no success either.
@@ -27,7 +27,7 @@ _VERDICTS: Final = {
 def verify(path: Path, key: bytes | None, *, as_json: bool) -> int:
     """Check the lattice at `path`, print what was found, and return the exit code."""
     with progress("verifying") as tell:
-        report = check(path, key, tell)
+        report = verify_at(path, key, tell)
     if as_json:
         findings = [asdict(finding) for finding in report.findings]
         show_json({"path": str(path), **asdict(report), "findings": findings})

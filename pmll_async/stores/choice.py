@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.protocols import Store
+
+if TYPE_CHECKING:
+    from pmll_async.stores.jsonl.verify import Progress, Report
 
 LMDB_SUFFIX: Final = ".lmdb"
 
@@ -37,3 +40,12 @@ def store_at(
     from pmll_async.stores.jsonl import JsonlStore  # noqa: PLC0415
 
     return JsonlStore(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)
+
+
+def verify_at(path: Path, key: bytes | None, progress: Progress) -> Report:
+    """The store at a path, checked by its own `verify`."""
+    if is_lmdb(path):
+        from pmll_async.stores.lmdb import verify  # noqa: PLC0415  # an extra
+    else:
+        from pmll_async.stores.jsonl.verify import verify  # noqa: PLC0415  # as little as is used
+    return verify(path, key, progress)

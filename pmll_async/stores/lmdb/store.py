@@ -195,18 +195,32 @@ class LmdbStore:
         return session, session.writer
 
     def _opened_folder(self, header: StoreHeader | None) -> Directory:
-        path = self._path
-        if (path / JSONL_STORE).exists():
-            raise StoreError(f"{path} is a JSONL store; open it with Lattice(JsonlStore(path))")
-        data = path / DATA
-        is_there = data.is_file() and data.stat().st_size > 0
-        if self._read_only and not is_there:
-            raise StoreError(f"{path} is not a store")
-        if header is not None and not self._read_only:
-            make_durable_folder(path)
-        elif not is_there:
+        if self._read_only:
+            return existing_folder(self._path)
+        _refuse_jsonl(self._path)
+        if header is not None:
+            make_durable_folder(self._path)
+        elif not _has_data(self._path):
             raise DimensionMismatchError("the lattice", None, None)
-        return Directory(path)
+        return Directory(self._path)
+
+
+def existing_folder(path: Path) -> Directory:
+    """The folder of a store that is there; `StoreError` where there is none."""
+    _refuse_jsonl(path)
+    if not _has_data(path):
+        raise StoreError(f"{path} is not a store")
+    return Directory(path)
+
+
+def _refuse_jsonl(path: Path) -> None:
+    if (path / JSONL_STORE).exists():
+        raise StoreError(f"{path} is a JSONL store; open it with Lattice(JsonlStore(path))")
+
+
+def _has_data(path: Path) -> bool:
+    data = path / DATA
+    return data.is_file() and data.stat().st_size > 0
 
 
 def _own_data(folder: Directory) -> None:

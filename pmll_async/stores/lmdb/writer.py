@@ -69,19 +69,20 @@ class Writer:
         with nothing_written(self._path):
             run = Run(block, self._frames(records, block.digest))
             tail = self._tail.plus(run)
-            row = self._form.encode(tail.joined(), tail.before) if tail.is_full else None
-            first = tail.runs[0].block.first
+            joined = tail.joined() if tail.is_full else None
 
             def fill(transaction: Transaction[bytes]) -> None:
                 self._put_frames(transaction, run.frames)
-                if row is not None:
-                    transaction.put(key_of(first), row, db=self._environment.rows)
+                if joined is not None:
+                    row = self._form.encode(joined, tail.before)
+                    key = key_of(joined.block.first)
+                    transaction.put(key, row, db=self._environment.rows)
 
             self._commit(fill)
         # Stopped, whatever should come out of this, until memory knows what is written.
         self._stopped = True
         self._records += len(records)
-        self._tail = tail if row is None else Tail(block.digest)
+        self._tail = tail if joined is None else Tail(block.digest)
         self._lock.check()
         self._stopped = False
 

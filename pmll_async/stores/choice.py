@@ -30,14 +30,14 @@ def store_at(
     """An unopened store: LMDB for a path that ends in `.lmdb`, JSONL for any other."""
     # A store is imported by who uses it: the one is an extra, and the other need not be loaded.
     if is_lmdb(path):
-        from pmll_async.stores.lmdb import LmdbStore  # noqa: PLC0415
+        from pmll_async.stores.lmdb import LmdbStore
 
         if sync != "group":
             raise InvalidInputError(
                 f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"
             )
         return LmdbStore(path, read_only=read_only, lock_timeout=lock_timeout)
-    from pmll_async.stores.jsonl import JsonlStore  # noqa: PLC0415
+    from pmll_async.stores.jsonl import JsonlStore
 
     return JsonlStore(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)
 
@@ -45,7 +45,7 @@ def store_at(
 def verify_at(path: Path, key: bytes | None, progress: Progress) -> Report:
     """The store at a path, checked by its own `verify`."""
     if is_lmdb(path):
-        from pmll_async.stores.lmdb import verify  # noqa: PLC0415  # an extra
+        from pmll_async.stores.lmdb import verify
     else:
-        from pmll_async.stores.jsonl.verify import verify  # noqa: PLC0415  # as little as is used
+        from pmll_async.stores.jsonl.verify import verify
     return verify(path, key, progress)

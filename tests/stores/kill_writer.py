@@ -18,14 +18,21 @@ from pathlib import Path
 
 from make_records import Chain
 
+from pmll_async.protocols import Store
 from pmll_async.records.record import RollbackRecord
+from pmll_async.stores.choice import is_lmdb, store_at
 from pmll_async.stores.jsonl import JsonlStore
 
 _NUMBER = struct.Struct("<q")
 OPTIONS = {"segment_bytes": 20_000, "cache_records": 16}
 
 
-def resume(store: JsonlStore, chain: Chain) -> int:
+def make_store(path: Path, sync: str = "group") -> Store:
+    """An LMDB store for a path that ends so, else a JSONL store of small files."""
+    return store_at(path) if is_lmdb(path) else JsonlStore(path, sync=sync, **OPTIONS)
+
+
+def resume(store: Store, chain: Chain) -> int:
     """Load the store and let the chain go on where it ends; returns the records found."""
     store.open(chain.header, chain.hasher)
     for block in store.load():
@@ -44,7 +51,7 @@ def write_for_ever(path: Path, seed: int, pipe: int, sync: str = "group") -> Non
     """Tell the pipe the records found, then after each append how many there are."""
     rng = random.Random(seed)
     chain = Chain(dim=8, seed=seed)
-    store = JsonlStore(path, sync=sync, **OPTIONS)
+    store = make_store(path, sync)
     os.write(pipe, _NUMBER.pack(resume(store, chain)))
     while True:
         size = rng.choice([1, 1, 2, 7])

@@ -12,16 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from kill_writer import OPTIONS, resume
+from kill_writer import make_store, resume
 from make_records import Chain
-
-from pmll_async.stores.jsonl import JsonlStore
 
 
 def main() -> None:
     path, records, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     chain = Chain(dim=8, seed=seed)
-    store = JsonlStore(path, **OPTIONS)
+    store = make_store(path)
     first = resume(store, chain)
     while len(chain.records) < first + records:
         chain.append(store, lambda: chain.group(1 + len(chain.records) % 3))

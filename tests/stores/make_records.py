@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pmll_async.protocols import StoreHeader
+from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.record import (
@@ -19,7 +19,6 @@ from pmll_async.records.record import (
     Record,
     RollbackRecord,
 )
-from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
 from pmll_async.values.concert import exact_norm
 from pmll_async.values.contexts import encode_context
@@ -100,7 +99,7 @@ class Chain:
         """After records were taken back."""
         self._columns.clear()
 
-    def append(self, store: JsonlStore, make: Callable[[], Record | list[Record]]) -> None:
+    def append(self, store: Store, make: Callable[[], Record | list[Record]]) -> None:
         """Make records and write them as one batch."""
         made = make()
         records = made if isinstance(made, list) else [made]
@@ -136,7 +135,7 @@ class Chain:
         return record
 
 
-def small_history(chain: Chain, store: JsonlStore) -> None:
+def small_history(chain: Chain, store: Store) -> None:
     """A dozen records of every kind, in batches of one and of several."""
     chain.append(store, lambda: chain.put({"text": "grüße ∑ 😀", "x": 1.5}))
     chain.append(store, lambda: chain.note("n\nl"))

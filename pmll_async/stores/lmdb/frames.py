@@ -145,6 +145,13 @@ def is_put(frame: Bytes) -> bool:
     return frame[1] == _PUT_KIND
 
 
+def group_flaw(due: int, following: int) -> str:
+    """Why a record that says this much follows cannot come where `due` more of a group must."""
+    if due and following != due - 1:
+        return "it breaks into a group of records that belong together"
+    return ""
+
+
 def context_of(frame: Bytes) -> bytes:
     """The context of a put."""
     key, value, context, _ = _LENGTHS.unpack_from(frame, KEY_START - _LENGTHS.size)
@@ -180,8 +187,8 @@ def _decode_put(payload: bytes, head: Head, hasher: Hasher) -> PutRecord:
             anchor=anchor.hex(),
             prev_anchor=prev.hex(),
             kind="line" if key else "note",
-            similarity=similarity,
-            novelty=novelty,
+            similarity=similarity if key else 0.0,
+            novelty=novelty if key else 0.0,
             timestamp=None if isnan(timestamp) else timestamp,
         ),
         revises=revises,

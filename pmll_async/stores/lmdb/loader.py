@@ -15,13 +15,13 @@ from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.parser import UnknownOperationError
-from pmll_async.records.record import Record
+from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.lmdb.environment import DATA, Environment, key_of
-from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, is_put
+from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, group_flaw, is_put
 from pmll_async.stores.lmdb.rows import ROW_RECORDS, RowForm, Run, put_contexts, records_in
-from pmll_async.values.anchors import ROOT_DIGEST, Hasher
+from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 _AHEAD: Final = 6
 """Rows read before the first of them is taken, half a megabyte each."""
@@ -46,6 +46,7 @@ class Loader:
         self._form = form
         self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
         self.records, self.digest, self.parsed = 0, ROOT_DIGEST, 0
+        self._due = 0
 
     def runs(self) -> Iterator[Run]:
         """What was added since, in order; frames come only with records that no row holds."""
@@ -59,6 +60,8 @@ class Loader:
                 if row is not None and row[0] == self.digest and first == self.records:
                     yield self._adopt(row[1])
         yield from self._parse(stop)
+        if self._due:
+            raise self._blame(stop - 1, "its group of records is not complete")
 
     def follow(self, block: Block) -> None:
         """A writer has added these records."""
@@ -163,6 +166,8 @@ class Loader:
     def _adopt(self, block: Block) -> Run:
         self._chain.add_block(block)
         self.follow(block)
+        # No batch ends inside a group, and rows end with batches.
+        self._due = 0
         return Run(block, ())
 
     def _parse(self, stop: int) -> Iterator[Run]:
@@ -177,20 +182,22 @@ class Loader:
 
     def _parsed(self, first: int, frames: list[bytes]) -> Run:
         breathe = Breather()
-        records, head = list[Record](), None
+        records, digest = list[Record](), self.digest
         for n, frame in enumerate(frames, first):
             breathe()
             with self._blaming(n):
                 record, head = decode_exactly(frame, n, self._hasher)
-                reason = self._chain.shape_flaw(record) or self._chain.place_flaw(record)
+                digest = fold(digest, leaf(record))
+                reason = group_flaw(self._due, record.following)
+                reason = reason or self._chain.shape_flaw(record) or self._chain.place_flaw(record)
+                if head.digest not in (b"", digest):
+                    reason = "it, or one before it, is not what was stored: the digest differs"
                 if reason:
                     raise BadFrameError(reason)
             self._chain.add(record)
+            self._due = record.following
             records.append(record)
         block = Block.of(records, first, self.digest, self._header.dim)
-        if head is not None and head.digest and head.digest != block.digest:
-            reason = "it, or one before it, is not what was stored: the digest differs"
-            raise self._blame(block.stop - 1, reason)
         self.parsed += len(records)
         self.follow(block)
         return Run(block, frames)

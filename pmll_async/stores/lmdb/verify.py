@@ -29,7 +29,7 @@ from pmll_async.stores.lmdb.environment import (
     take,
     translated,
 )
-from pmll_async.stores.lmdb.frames import Head, decode_exactly
+from pmll_async.stores.lmdb.frames import Head, decode_exactly, group_flaw
 from pmll_async.stores.lmdb.header import read_header
 from pmll_async.stores.lmdb.rows import RowForm, Run, records_in
 from pmll_async.stores.lmdb.store import MAP_BYTES, existing_folder
@@ -95,6 +95,7 @@ class _Verification:
         self._form = RowForm(header, hasher)
         self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
         self._digest: bytes | None = ROOT_DIGEST
+        self._due = 0
         self._findings: list[Finding] = []
         self._rows = _Rows(environment)
 
@@ -110,6 +111,8 @@ class _Verification:
             self._take(n, frame)
             if self._progress is not None:
                 self._progress(n + 1, count)
+        if self._due:
+            self._find(count - 1, "its group of records is not complete")
         if self._rows.left(count):
             self._find(self._rows.first, "the row is not one of its records")
         return Report(
@@ -136,9 +139,14 @@ class _Verification:
         if found is None:
             self._chain.miss(n + 1)
             self._digest = None
+            self._due = 0
             self._rows.drop()
         else:
             record, head = found
+            reason = group_flaw(self._due, record.following)
+            if reason:
+                self._find(n, reason)
+            self._due = record.following
             self._rows.begin(n, self._digest)
             self._chain.add(record)
             self._digest = fold(self._digest, leaf(record)) if self._digest else None

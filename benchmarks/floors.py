@@ -19,6 +19,7 @@ from benchmarks.data import Line, Vector, Where
 from benchmarks.ours import Ours
 
 SAMPLES = 64
+FRAME_HEAD = 116
 
 
 class Floor:
@@ -52,6 +53,27 @@ class RawLog(Floor):
     async def put(self, line: Line) -> None:
         os.write(self._file, self._records[line.number % len(self._records)])
         os.fdatasync(self._file)
+
+
+class LmdbCommit(Floor):
+    """One LMDB transaction a line, of as many bytes as a lattice's frame of it has."""
+
+    name: ClassVar[str] = "lmdb commit"
+    requires: ClassVar[tuple[str, ...]] = ("lmdb",)
+
+    async def open(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        lmdb = importlib.import_module("lmdb")
+        self._environment = lmdb.open(str(folder / "bare.lmdb"), map_size=1 << 38)
+
+    async def close(self) -> None:
+        self._environment.close()
+
+    async def put(self, line: Line) -> None:
+        # Two numbers, two anchors and a digest among others, beside the key and the context.
+        frame = bytes(FRAME_HEAD) + line.key.tobytes() + json.dumps(line.context).encode()
+        with self._environment.begin(write=True) as transaction:
+            transaction.put(line.number.to_bytes(8, "big"), frame, append=True)
 
 
 async def log_records(folder: Path) -> list[bytes]:

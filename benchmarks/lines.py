@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.rows import ITSELF, Plan, Spec
-from benchmarks.subjects import OURS, PEERS, subject_class
+from benchmarks.subjects import OUR_LMDB, OURS, PEERS, subject_class
 from benchmarks.workloads import Figures
 
 OK = "measured"
@@ -60,7 +60,7 @@ def read(plan: Plan, measured: dict[str, Measured]) -> list[Line]:
 
 def is_ours(name: str) -> bool:
     """Whether the subject is the lattice, in whatever use."""
-    return subject_class(name).name == OURS
+    return subject_class(name).name in (OURS, OUR_LMDB)
 
 
 def told(spec: Spec, measured: dict[str, Measured]) -> list[str]:

@@ -12,8 +12,8 @@ from benchmarks import data
 from benchmarks.data import DIM, Line, Vector, Where
 
 
-class Ours:
-    """A lattice on the JSONL store with its defaults: group commit, novelty and chain included.
+class OurLattice:
+    """A lattice with its defaults: group commit, novelty and chain included.
 
     A put leaves the value out, as the peers have no second vector; loaded lines carry a value
     of their own, so that memory and reading are measured with it.
@@ -52,6 +52,10 @@ class Ours:
         """The number of records in the log."""
         return int(self._lattice.revision)
 
+
+class Ours(OurLattice):
+    """A lattice on the JSONL store."""
+
     def log_lines(self) -> list[bytes]:
         """Every line of the log, in order."""
         return [
@@ -63,6 +67,16 @@ class Ours:
     def batches(self, records: int) -> int:
         """All records of one batch say the same number of durable records, `d`."""
         return len({json.loads(line)["d"] for line in self.log_lines()[records:]})
+
+
+class OurLmdb(OurLattice):
+    """A lattice on the LMDB store."""
+
+    name: ClassVar[str] = "pmll-async, LMDB"
+    requires: ClassVar[tuple[str, ...]] = ("pmll_async", "lmdb")
+
+    async def open(self, folder: Path) -> None:
+        await super().open(folder / "memory.lmdb")
 
 
 def condition(where: Where | None) -> dict[str, object] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from benchmarks.data import TOPICS, Where
-from benchmarks.subjects import FTS5, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
+from benchmarks.subjects import FTS5, OUR_LMDB, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
 from benchmarks.workloads import Params
 
 ITSELF = "itself"
@@ -127,6 +127,7 @@ def plans(sizes: Sizes) -> list[Plan]:
         durable_put(sizes),
         task_puts(sizes),
         growing_puts(sizes),
+        *lmdb(sizes),
         *queries(sizes),
         *filters(sizes),
         concurrent(sizes),
@@ -149,6 +150,24 @@ def durable_put(sizes: Sizes) -> Plan:
     params = Params(operations=sizes.puts, budget=sizes.budget)
     subjects = (OURS, "write+fdatasync", *PEERS)
     return Plan("durable-put", f"{PUTS}:SerialPuts", params, subjects, (spec,), sizes.rounds)
+
+
+def lmdb(sizes: Sizes) -> list[Plan]:
+    """The LMDB store beside a bare commit of as many bytes, and beside the JSONL store."""
+    put, tasks, reopening = (
+        Spec("durable put into LMDB", "seconds", "s", at_most(1.5), "lmdb commit"),
+        Spec("durable puts into LMDB, 64 tasks", "rate", "/s", at_least(0.5), OURS),
+        Spec("reopen an LMDB store to the first answer", "seconds", "s", at_most(2), OURS),
+    )
+    one = Params(operations=sizes.puts, budget=sizes.budget)
+    many = Params(lines=sizes.store, operations=sizes.task_puts, budget=sizes.budget)
+    floor, both = (OUR_LMDB, "lmdb commit"), (OUR_LMDB, OURS)
+    path = f"{PROCESSES}:Reopen"
+    return [
+        Plan("lmdb-put", f"{PUTS}:SerialPuts", one, floor, (put,), sizes.rounds),
+        Plan("lmdb-tasks", f"{PUTS}:TaskPuts", many, both, (tasks,), sizes.rounds, filled=True),
+        Plan("lmdb-reopen", path, of_large(sizes), both, (reopening,), sizes.rounds, filled=True),
+    ]
 
 
 def task_puts(sizes: Sizes) -> Plan:

@@ -71,17 +71,20 @@ class SupportsOwnProcess(Protocol):
 
 
 OURS = "pmll-async"
+OUR_LMDB = "pmll-async, LMDB"
 OUR_RACE = "pmll-async race"
 OUR_TEXTS = "pmll-async texts"
 OUR_RUNS = "pmll-async runs"
 FTS5 = "sqlite fts5"
 CLASSES: dict[str, str] = {
     OURS: "benchmarks.ours:Ours",
+    OUR_LMDB: "benchmarks.ours:OurLmdb",
     OUR_RACE: "benchmarks.ours:OurRace",
     OUR_TEXTS: "benchmarks.text_subjects:OurTexts",
     OUR_RUNS: "benchmarks.run_subjects:OurRuns",
     FTS5: "benchmarks.text_subjects:Fts5",
     "write+fdatasync": "benchmarks.floors:RawLog",
+    "lmdb commit": "benchmarks.floors:LmdbCommit",
     "numpy": "benchmarks.floors:MatrixProduct",
     "anyio task group": "benchmarks.floors:TaskGroup",
     "its imports": "benchmarks.floors:Imports",

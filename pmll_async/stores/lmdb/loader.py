@@ -20,7 +20,7 @@ from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.lmdb.environment import DATA, Environment, key_of
 from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, group_flaw, is_put
-from pmll_async.stores.lmdb.rows import ROW_RECORDS, RowForm, Run, put_contexts, records_in
+from pmll_async.stores.lmdb.rows import ROW_RECORDS, Decoded, RowForm, Run, put_contexts, records_in
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 _AHEAD: Final = 6
@@ -57,8 +57,8 @@ class Loader:
         with closing(self._row_blocks(firsts)) as found:
             for first, row in zip(firsts, found, strict=True):
                 yield from self._parse(first)
-                if row is not None and row[0] == self.digest and first == self.records:
-                    yield self._adopt(row[1])
+                if row is not None and row.before == self.digest and first == self.records:
+                    yield self._adopt(row.block)
         yield from self._parse(stop)
         if self._due:
             raise self._blame(stop - 1, "its group of records is not complete")
@@ -135,26 +135,23 @@ class Loader:
             numbers = (int.from_bytes(key, "big") for key in cursor.iternext(values=False))
             return list(takewhile(lambda first: first < stop, numbers))
 
-    def _row_blocks(
-        self, firsts: Sequence[int]
-    ) -> Generator[tuple[bytes, Block] | None, None, None]:
-        """The rows that begin with these records, each with the digest before it, if they hold.
+    def _row_blocks(self, firsts: Sequence[int]) -> Generator[Decoded | None, None, None]:
+        """The rows that begin with these records, None for one that does not hold.
 
-        Hashing holds no interpreter lock: two threads do it ahead of whoever takes them.
+        Hashing holds no interpreter lock: another thread does it while this one reads on.
         """
-        if len(firsts) < _AHEAD:
-            yield from map(self._row_block, firsts)
-            return
-        with ThreadPoolExecutor(2, "pmll-load") as threads:
-            ahead: deque[Future[tuple[bytes, Block] | None]] = deque()
+        with ThreadPoolExecutor(1, "pmll-load") as thread:
+            ahead: deque[tuple[Decoded | None, Future[bool] | None]] = deque()
             for first in firsts:
-                ahead.append(threads.submit(self._row_block, first))
+                row = self._row(first)
+                holds = None if row is None else thread.submit(self._form.keys_hold, row)
+                ahead.append((row, holds))
                 if len(ahead) == _AHEAD:
-                    yield ahead.popleft().result()
+                    yield _proven(*ahead.popleft())
             while ahead:
-                yield ahead.popleft().result()
+                yield _proven(*ahead.popleft())
 
-    def _row_block(self, first: int) -> tuple[bytes, Block] | None:
+    def _row(self, first: int) -> Decoded | None:
         environment = self._environment
         with environment.viewing() as transaction:
             row = transaction.get(key_of(first), db=environment.rows)
@@ -215,3 +212,7 @@ class Loader:
             raise self._blame(n, str(exc)) from exc
         except UnknownOperationError as exc:
             raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc
+
+
+def _proven(row: Decoded | None, holds: Future[bool] | None) -> Decoded | None:
+    return row if holds is not None and holds.result() else None

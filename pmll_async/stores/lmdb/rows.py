@@ -85,6 +85,15 @@ def _join(runs: Sequence[Run]) -> Run:
     return Run(join_blocks([run.block for run in runs]), frames)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """The block of a row, the digest before it, and the root that its keys must have."""
+
+    before: bytes
+    block: Block
+    root: bytes
+
+
 class RowForm:
     """Writes and reads the rows of one store."""
 
@@ -105,8 +114,8 @@ class RowForm:
         body = columns + self._loose_keys(run)
         return head + self._root(block.first, head + body) + body
 
-    def decode(self, row: Bytes, first: int, frames: Sequence[Bytes]) -> tuple[bytes, Block] | None:
-        """The digest before record `first`, and the block of its row; None unless all holds."""
+    def decode(self, row: Bytes, first: int, frames: Sequence[Bytes]) -> Decoded | None:
+        """What a row says of records from `first` on; None unless it holds, keys apart."""
         if not 0 < records_in(row) == len(frames) or not self._holds(row, first):
             return None
         _, *sizes, width, before, digest, root, _ = _HEAD.unpack_from(row)
@@ -115,12 +124,14 @@ class RowForm:
             columns = bytes(row[_BODY : _BODY + width])
             block, ends = decode_columns(columns, Sizes(*sizes), first, digest, rough)
             keys = b"".join(self._keys(block, frames, bytes(row[_BODY + width :])))
-            if ends != _ends(frames) or self._hasher.section(keys) != root:
-                return None
             shaped = np.frombuffer(keys, dtype="<f4").reshape(sizes[2], self._dim)
         except NOT_OURS:
             return None
-        return before, replace(block, keys=shaped)
+        return Decoded(before, replace(block, keys=shaped), root) if ends == _ends(frames) else None
+
+    def keys_hold(self, decoded: Decoded) -> bool:
+        """Whether the keys are those that the row was made with; holds no interpreter lock."""
+        return self._hasher.section(decoded.block.keys.data.cast("B")) == decoded.root
 
     def contexts(self, row: Bytes, first: int, frames: Sequence[Bytes]) -> list[bytes] | None:
         """The contexts of the puts of a row; None unless they hold."""

@@ -28,6 +28,7 @@ from pmll_async.moving.transfer import export_records, import_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.lmdb import environment as environments
 from pmll_async.stores.lmdb import rows, verify
+from pmll_async.text import TextMemory
 from pmll_async.values.anchors import Hasher
 
 
@@ -330,3 +331,27 @@ async def test_a_lattice_by_its_suffix(path: Path) -> None:
             first
         ]
     assert (path / "data.mdb").exists()
+
+
+async def test_a_text_memory_by_its_suffix(path: Path) -> None:
+    async with TextMemory.open(path) as memory:
+        kept = await memory.remember("the spare key is in the green drawer")
+    async with TextMemory.open(path) as memory:
+        [found] = await memory.recall("where is the spare key?", k=1)
+        assert found.anchor == kept.anchor
+
+
+def test_without_its_package(path: Path) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['lmdb'] = None\n"
+        "from pmll_async import Lattice\n"
+        "try:\n"
+        "    Lattice.open('memory.lmdb')\n"
+        "except ImportError as exc:\n"
+        "    print(exc)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "lmdb missing: pip install 'pmll-async[lmdb]'\n"

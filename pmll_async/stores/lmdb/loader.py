@@ -20,14 +20,21 @@ from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.lmdb.environment import DATA, Environment, key_of
 from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, group_flaw, is_put
-from pmll_async.stores.lmdb.rows import ROW_RECORDS, Decoded, RowForm, Run, put_contexts, records_in
+from pmll_async.stores.lmdb.rows import (
+    ROW_RECORDS,
+    Decoded,
+    FrameRun,
+    RowForm,
+    put_contexts,
+    records_in,
+)
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 _AHEAD: Final = 6
 """Rows read before the first of them is taken, half a megabyte each."""
 
 
-class Loader:
+class LmdbLoader:
     """Brings a lattice up to date with the disk; `parsed` counts records that no row held.
 
     `records` were handed over, with `digest` after them.
@@ -48,7 +55,7 @@ class Loader:
         self.records, self.digest, self.parsed = 0, ROOT_DIGEST, 0
         self._due = 0
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[FrameRun]:
         """What was added since, in order; frames come only with records that no row holds."""
         stop = self._environment.count()
         if stop < self.records:
@@ -160,14 +167,14 @@ class Loader:
             frames = environment.frames(transaction, first, first + records_in(row))
             return self._form.decode(row, first, frames)
 
-    def _adopt(self, block: Block) -> Run:
+    def _adopt(self, block: Block) -> FrameRun:
         self._chain.add_block(block)
         self.follow(block)
         # No batch ends inside a group, and rows end with batches.
         self._due = 0
-        return Run(block, ())
+        return FrameRun(block, ())
 
-    def _parse(self, stop: int) -> Iterator[Run]:
+    def _parse(self, stop: int) -> Iterator[FrameRun]:
         """Records up to `stop` checked in full, in runs as long as a row."""
         while self.records < stop:
             first, last = self.records, min(stop, self.records + ROW_RECORDS)
@@ -177,7 +184,7 @@ class Loader:
                 raise self._blame(first + len(frames), "the record is missing")
             yield self._parsed(first, frames)
 
-    def _parsed(self, first: int, frames: list[bytes]) -> Run:
+    def _parsed(self, first: int, frames: list[bytes]) -> FrameRun:
         breathe = Breather()
         records, digest = list[Record](), self.digest
         for n, frame in enumerate(frames, first):
@@ -197,7 +204,7 @@ class Loader:
         block = Block.of(records, first, self.digest, self._header.dim)
         self.parsed += len(records)
         self.follow(block)
-        return Run(block, frames)
+        return FrameRun(block, frames)
 
     # --- what is wrong -------------------------------------------------------------------------
 

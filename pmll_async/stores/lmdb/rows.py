@@ -39,7 +39,7 @@ _TOGETHER: Final = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class FrameRun:
     """A block and the frames that it was made of."""
 
     block: Block
@@ -54,8 +54,8 @@ class Tail:
     """
 
     before: bytes
-    runs: tuple[Run, ...] = ()
-    loose: tuple[Run, ...] = ()
+    runs: tuple[FrameRun, ...] = ()
+    loose: tuple[FrameRun, ...] = ()
     records: int = 0
     size: int = 0
 
@@ -64,7 +64,7 @@ class Tail:
         """Whether it is to become a row."""
         return self.records >= ROW_RECORDS or self.size >= _ROW_BYTES
 
-    def plus(self, run: Run) -> Tail:
+    def plus(self, run: FrameRun) -> Tail:
         """With more records."""
         runs, loose = self.runs, (*self.loose, run)
         if len(loose) == _TOGETHER:
@@ -72,17 +72,17 @@ class Tail:
         records = self.records + len(run.frames)
         return Tail(self.before, runs, loose, records, self.size + sum(map(len, run.frames)))
 
-    def joined(self) -> Run | None:
+    def joined(self) -> FrameRun | None:
         """All of it as one run, None where nothing is."""
         runs = self.runs + self.loose
         return _join(runs) if runs else None
 
 
-def _join(runs: Sequence[Run]) -> Run:
+def _join(runs: Sequence[FrameRun]) -> FrameRun:
     if len(runs) == 1:
         return runs[0]
     frames = [frame for run in runs for frame in run.frames]
-    return Run(join_blocks([run.block for run in runs]), frames)
+    return FrameRun(join_blocks([run.block for run in runs]), frames)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ class RowForm:
     def __init__(self, header: StoreHeader, hasher: Hasher) -> None:
         self._store, self._dim, self._hasher = bytes.fromhex(header.store_id), header.dim, hasher
 
-    def encode(self, run: Run, before: bytes) -> bytes:
+    def encode(self, run: FrameRun, before: bytes) -> bytes:
         """The row of a run that follows the digest `before`."""
         block = run.block
         columns = encode_columns(Piece(block, _ends(run.frames), (), 0, b""))
@@ -152,7 +152,7 @@ class RowForm:
         lengths = np.array([len(context) for context in contexts], dtype="<u4")
         return self._hasher.section(b"".join([lengths.tobytes(), *contexts]))
 
-    def _loose_keys(self, run: Run) -> bytes:
+    def _loose_keys(self, run: FrameRun) -> bytes:
         """The keys of the vectors whose records are no puts."""
         block = run.block
         puts = np.array([is_put(frame) for frame in run.frames])
@@ -192,7 +192,7 @@ class GatheredRows:
         """The first record, that behind the last, and the row."""
         self.tail = Tail(ROOT_DIGEST)
 
-    def take(self, run: Run) -> None:
+    def take(self, run: FrameRun) -> None:
         """One more run; what is before a row that holds, or long enough, is to have its own."""
         if run.frames:
             self.tail = self.tail.plus(run)

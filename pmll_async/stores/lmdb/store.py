@@ -23,9 +23,9 @@ from pmll_async.stores.jsonl.folder import STORE as JSONL_STORE
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, give_back, take, translated
 from pmll_async.stores.lmdb.header import find_header, is_marked_open
-from pmll_async.stores.lmdb.loader import Loader
+from pmll_async.stores.lmdb.loader import LmdbLoader
 from pmll_async.stores.lmdb.rows import GatheredRows, RowForm
-from pmll_async.stores.lmdb.writer import Writer
+from pmll_async.stores.lmdb.writer import LmdbWriter
 from pmll_async.values.anchors import Hasher
 
 MAP_BYTES: Final = 1 << 38
@@ -33,7 +33,7 @@ MAP_BYTES: Final = 1 << 38
 
 
 @dataclass(slots=True)
-class _Session:
+class _OpenLmdb:
     """What is open between `open` and `close`; `writer` comes with the end of `load`."""
 
     pid: int
@@ -42,9 +42,9 @@ class _Session:
     lock: WriterLock | None
     environment: Environment
     form: RowForm
-    loader: Loader
+    loader: LmdbLoader
     loaded: bool = False
-    writer: Writer | None = None
+    writer: LmdbWriter | None = None
 
 
 class LmdbStore:
@@ -67,7 +67,7 @@ class LmdbStore:
         self._path = Path(path)
         self._read_only, self._lock_timeout = read_only, lock_timeout
         self._map_bytes = map_bytes
-        self._session: _Session | None = None
+        self._session: _OpenLmdb | None = None
         self._recovery = Recovery()
 
     @property
@@ -97,8 +97,8 @@ class LmdbStore:
             stack.callback(give_back, environment)
             stored = find_header(folder, environment, header, hasher, creates=lock is not None)
             form = RowForm(stored, hasher)
-            loader = Loader(folder, environment, stored, hasher, form)
-            self._session = _Session(os.getpid(), stored, folder, lock, environment, form, loader)
+            loader = LmdbLoader(folder, environment, stored, hasher, form)
+            self._session = _OpenLmdb(os.getpid(), stored, folder, lock, environment, form, loader)
             stack.pop_all()
         return stored
 
@@ -116,7 +116,7 @@ class LmdbStore:
             self._recovery = Recovery(records=loader.records, replayed=loader.parsed, clean=clean)
             if session.lock is not None:
                 loader.forget_chain()
-                session.writer = Writer(
+                session.writer = LmdbWriter(
                     session.folder,
                     session.environment,
                     session.lock,
@@ -175,7 +175,7 @@ class LmdbStore:
             if session.writer is not None:
                 stack.callback(session.writer.close)
 
-    def _opened(self) -> _Session:
+    def _opened(self) -> _OpenLmdb:
         session = self._session
         if session is None:
             raise StoreError(f"{self.path} is not open")
@@ -186,7 +186,7 @@ class LmdbStore:
             )
         return session
 
-    def _writing(self) -> tuple[_Session, Writer]:
+    def _writing(self) -> tuple[_OpenLmdb, LmdbWriter]:
         if self._read_only:
             raise ReadOnlyStoreError(self.path)
         session = self._opened()

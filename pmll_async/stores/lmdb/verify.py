@@ -31,7 +31,7 @@ from pmll_async.stores.lmdb.environment import (
 )
 from pmll_async.stores.lmdb.frames import Head, decode_exactly, group_flaw
 from pmll_async.stores.lmdb.header import read_header
-from pmll_async.stores.lmdb.rows import RowForm, Run, records_in
+from pmll_async.stores.lmdb.rows import FrameRun, RowForm, records_in
 from pmll_async.stores.lmdb.store import MAP_BYTES, existing_folder
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher, fold
 
@@ -70,7 +70,7 @@ def verify(
             )
         if header.key_check != hasher.check_value():
             raise WrongKeyError(str(path), bool(header.key_check))
-        return _Verification(environment, header, hasher, progress).report()
+        return _RecordCheck(environment, header, hasher, progress).report()
 
 
 def _page_flaws(folder: Directory) -> list[str]:
@@ -82,7 +82,7 @@ def _page_flaws(folder: Directory) -> list[str]:
         return [str(exc)]
 
 
-class _Verification:
+class _RecordCheck:
     def __init__(
         self,
         environment: Environment,
@@ -219,7 +219,7 @@ class _Rows:
         first, records, frames = self.first or 0, self._records, self._frames
         self.drop()
         block = Block.of(records, first, self._before, dim)
-        same = count and form.encode(Run(block, frames), self._before) == row
+        same = count and form.encode(FrameRun(block, frames), self._before) == row
         return "" if same else "its row does not say what it and the records behind it are"
 
     def left(self, count: int) -> bool:

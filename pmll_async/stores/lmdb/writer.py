@@ -27,7 +27,7 @@ from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
 from pmll_async.stores.lmdb.frames import encode_frame
 from pmll_async.stores.lmdb.header import mark_closed, mark_open, write_pins
-from pmll_async.stores.lmdb.rows import GatheredRows, RowForm, Run, Tail
+from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail
 
 if TYPE_CHECKING:
     from lmdb import Transaction
@@ -39,7 +39,7 @@ _ROOM: Final = 1 << 20
 Fill = Callable[["Transaction[bytes]"], None]
 
 
-class Writer:
+class LmdbWriter:
     """Appends to the tables. Used by one thread at a time."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Writer:
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
         with nothing_written(self._path):
-            run = Run(block, self._frames(records, block.digest))
+            run = FrameRun(block, self._frames(records, block.digest))
             tail = self._tail.plus(run)
             joined = tail.joined() if tail.is_full else None
 

@@ -20,8 +20,9 @@ from jsonl_tools import contents, quick_folder
 from lmdb_tools import LmdbStore, lmdb, load, opened
 from make_records import Chain, small_history
 
-from pmll_async.errors import DurabilityUnknownError, NotStoredError, StoreFullError
+from pmll_async.errors import DurabilityUnknownError, NotStoredError, StoreError, StoreFullError
 from pmll_async.stores.lmdb import verify
+from pmll_async.testing import FailingStore
 
 HERE = Path(__file__).parent
 PAGE = 4096
@@ -249,6 +250,29 @@ def test_a_full_disk_that_says_so(tmp_path: Path) -> None:
         again = Chain()
         again.append(store, again.put)
         assert store.read(0) == again.records[0]
+
+
+def test_what_is_told_as_not_stored_is_not_stored() -> None:
+    """An append that fails at any step says what is so, or that nobody knows."""
+    with quick_folder() as folder:
+        step, has_failed = 0, True
+        while has_failed:
+            path, chain = folder / f"{step}.lmdb", Chain()
+            with opened(path, chain) as store:
+                failing = FailingStore(store)
+                failing.fail_at(step)
+                told: int | None = 1
+                try:
+                    chain.append(failing, chain.put)
+                except NotStoredError:
+                    told = 0
+                except (StoreError, MemoryError):
+                    told = None
+                has_failed = failing.has_failed
+            with opened(path, Chain()) as store:
+                assert told in (None, store.recovery.records), f"at step {step}"
+            step += 1
+    assert step > 50
 
 
 def test_a_hard_linked_copy_is_never_changed(tmp_path: Path) -> None:

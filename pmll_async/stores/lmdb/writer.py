@@ -60,6 +60,7 @@ class LmdbWriter:
         # Whatever an earlier writer left is durable with this, before anything follows it.
         self._commit(lambda transaction: self._begin(transaction, gathered))
         lock.announce(records)
+        self._stopped = False
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         """See `Store.append`."""
@@ -71,16 +72,13 @@ class LmdbWriter:
             tail = self._tail.plus(run)
             joined = tail.joined() if tail.is_full else None
 
-            def fill(transaction: Transaction[bytes]) -> None:
-                self._put_frames(transaction, run.frames)
-                if joined is not None:
-                    row = self._form.encode(joined, tail.before)
-                    key = key_of(joined.block.first)
-                    transaction.put(key, row, db=self._environment.rows)
+        def fill(transaction: Transaction[bytes]) -> None:
+            self._put_frames(transaction, run.frames)
+            if joined is not None:
+                row, key = self._form.encode(joined, tail.before), key_of(joined.block.first)
+                transaction.put(key, row, db=self._environment.rows)
 
-            self._commit(fill)
-        # Stopped, whatever should come out of this, until memory knows what is written.
-        self._stopped = True
+        self._commit(fill)
         self._records += len(records)
         self._tail = tail if joined is None else Tail(block.digest)
         self._lock.check()
@@ -89,10 +87,10 @@ class LmdbWriter:
     def pin(self, pins: dict[str, str]) -> None:
         """Let the header say these pins."""
         self._check()
-        with nothing_written(self._path):
-            self._commit(
-                lambda transaction: write_pins(self._folder, self._environment, transaction, pins)
-            )
+        self._commit(
+            lambda transaction: write_pins(self._folder, self._environment, transaction, pins)
+        )
+        self._stopped = False
 
     def close(self) -> None:
         """Say that nothing is left to do, unless the disk is in doubt."""
@@ -147,11 +145,12 @@ class LmdbWriter:
     # --- one transaction -----------------------------------------------------------------------
 
     def _commit(self, fill: Fill) -> None:
-        """All that is filled in, durably, or nothing."""
+        """All that is filled in, durably, or nothing; stopped until the caller has taken note."""
         try:
             with self._environment.env.begin(write=True) as transaction:
-                fill(transaction)
-                # From here on only LMDB knows, until it says that all is well.
+                with nothing_written(self._path):
+                    fill(transaction)
+                # From here on only LMDB knows what is written.
                 self._stopped = True
         except lmdb.MapFullError as exc:
             self._stopped = False
@@ -160,7 +159,6 @@ class LmdbWriter:
             if not self._stopped:
                 raise NotStoredError(self._path, str(exc)) from exc
             self._judge(exc)
-        self._stopped = False
 
     def _judge(self, error: lmdb.Error) -> None:
         """Tell a full disk, which has nothing of a batch, from a disk that is in doubt.

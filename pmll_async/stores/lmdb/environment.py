@@ -24,7 +24,7 @@ from pmll_async.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from pmll_async.stores.jsonl import folder as files
+from pmll_async.stores.jsonl import directory
 from pmll_async.stores.jsonl.directory import FOLDER_MODE, Directory, NotPlainError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _DAMAGE: Final = (
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turns the errors of LMDB and of the system into those of the store at `path`."""
-    with files.translated(path):
+    with directory.translated(str(path)):
         try:
             yield
         except lmdb.MapFullError as exc:

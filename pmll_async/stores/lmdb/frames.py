@@ -16,15 +16,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.parser import (
     RecordFormatError,
     UnknownOperationError,
+    decode_record,
     parse_object,
-    parse_record,
 )
 from pmll_async.records.record import PutRecord, Record
-from pmll_async.stores.jsonl.frames import NOT_OURS, BadFrameError, crc32c
+from pmll_async.stores.jsonl.frames import BadFrameError, crc32c
 from pmll_async.values.anchors import DIGEST_BYTES, Hasher, is_anchor
 from pmll_async.values.concert import exact_norm
 
@@ -145,13 +146,6 @@ def is_put(frame: Bytes) -> bool:
     return frame[1] == _PUT_KIND
 
 
-def group_flaw(due: int, following: int) -> str:
-    """Why a record that says this much follows cannot come where `due` more of a group must."""
-    if due and following != due - 1:
-        return "it breaks into a group of records that belong together"
-    return ""
-
-
 def context_of(frame: Bytes) -> bytes:
     """The context of a put."""
     key, value, context, _ = _LENGTHS.unpack_from(frame, KEY_START - _LENGTHS.size)
@@ -165,7 +159,7 @@ def _decode(frame: bytes, head: Head, hasher: Hasher) -> Record:
         if head.kind == _PUT_KIND:
             return _decode_put(payload, head, hasher)
         fields = parse_object(payload.decode())
-        return parse_record(fields | {"g": head.following}, hasher)
+        return decode_record(fields | {"g": head.following}, hasher)
     except RecordFormatError as exc:
         raise BadFrameError(str(exc)) from exc
     except (BadFrameError, UnknownOperationError):

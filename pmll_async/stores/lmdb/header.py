@@ -15,8 +15,9 @@ from pmll_async.errors import (
     WrongKeyError,
 )
 from pmll_async.protocols import StoreHeader
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.frames import NOT_OURS, BadFrameError, decode_object, encode_object
+from pmll_async.stores.jsonl.frames import BadFrameError, decode_object, encode_object
 from pmll_async.stores.lmdb.environment import DATA, Environment
 from pmll_async.values.anchors import Hasher
 

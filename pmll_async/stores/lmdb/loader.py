@@ -13,13 +13,13 @@ from pmll_async.errors import CorruptionError, FormatError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
-from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.chain import Chain, Dimensions, group_flaw
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.lmdb.environment import DATA, Environment, key_of
-from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, group_flaw, is_put
+from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, is_put
 from pmll_async.stores.lmdb.rows import (
     ROW_RECORDS,
     Decoded,
@@ -192,8 +192,8 @@ class LmdbLoader:
             with self._blaming(n):
                 record, head = decode_exactly(frame, n, self._hasher)
                 digest = fold(digest, leaf(record))
-                reason = group_flaw(self._due, record.following)
-                reason = reason or self._chain.shape_flaw(record) or self._chain.place_flaw(record)
+                reason = group_flaw(record.following, self._due)
+                reason = reason or self._chain.flaw(record)
                 if head.digest not in (b"", digest):
                     reason = "it, or one before it, is not what was stored: the digest differs"
                 if reason:

@@ -19,7 +19,7 @@ import numpy as np
 
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import NOTE, Block
-from pmll_async.stores.jsonl.frames import NOT_OURS
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.pieces import Piece, Sizes, decode_columns, encode_columns, join_blocks
 from pmll_async.stores.lmdb.frames import KEY_START, Bytes, context_of, is_put
 from pmll_async.values.anchors import DIGEST_BYTES, ROOT_DIGEST, Hasher

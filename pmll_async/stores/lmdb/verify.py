@@ -14,7 +14,7 @@ from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
-from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.chain import Chain, Dimensions, group_flaw
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
@@ -29,7 +29,7 @@ from pmll_async.stores.lmdb.environment import (
     take,
     translated,
 )
-from pmll_async.stores.lmdb.frames import Head, decode_exactly, group_flaw
+from pmll_async.stores.lmdb.frames import Head, decode_exactly
 from pmll_async.stores.lmdb.header import read_header
 from pmll_async.stores.lmdb.rows import FrameRun, RowForm, records_in
 from pmll_async.stores.lmdb.store import MAP_BYTES, existing_folder
@@ -143,7 +143,7 @@ class _RecordCheck:
             self._rows.drop()
         else:
             record, head = found
-            reason = group_flaw(self._due, record.following)
+            reason = group_flaw(record.following, self._due)
             if reason:
                 self._find(n, reason)
             self._due = record.following

@@ -21,8 +21,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.folder import nothing_written
+from pmll_async.stores.jsonl.directory import Directory, translated
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
 from pmll_async.stores.lmdb.frames import encode_frame
@@ -67,7 +66,7 @@ class LmdbWriter:
         self._check()
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
-        with nothing_written(self._path):
+        with translated(self._path, before_writing=True):
             run = FrameRun(block, self._frames(records, block.digest))
             tail = self._tail.plus(run)
             joined = tail.joined() if tail.is_full else None
@@ -148,7 +147,7 @@ class LmdbWriter:
         """All that is filled in, durably, or nothing; stopped until the caller has taken note."""
         try:
             with self._environment.env.begin(write=True) as transaction:
-                with nothing_written(self._path):
+                with translated(self._path, before_writing=True):
                     fill(transaction)
                 # From here on only LMDB knows what is written.
                 self._stopped = True

@@ -165,6 +165,13 @@ class KeyMatrix:
             self._tell_extreme(cosines, rows, vector, norm)
         return cosines
 
+    def units(self, rows: Rows) -> Float32:
+        """The keys of rows at length 1 (m, dim), for an index that codes them."""
+        taken = self._take(rows)
+        for place, row in enumerate(rows.tolist()) if self._extreme else ():
+            taken.keys[place] = self._extreme.get(row, taken.keys[place])
+        return unit_rows(taken.keys, taken.norms)
+
     # --- keys of extreme length ----------------------------------------------------------------
 
     def _tell_extreme(

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from benchmarks.data import TOPICS, Where
-from benchmarks.subjects import FTS5, OUR_LMDB, OUR_RACE, OUR_RUNS, OUR_TEXTS, OURS, PEERS
+from benchmarks.subjects import (
+    BARE_FAISS,
+    FTS5,
+    OUR_FAISS,
+    OUR_LMDB,
+    OUR_RACE,
+    OUR_RUNS,
+    OUR_TEXTS,
+    OURS,
+    PEERS,
+)
 from benchmarks.workloads import Params
 
 ITSELF = "itself"
@@ -129,6 +139,7 @@ def plans(sizes: Sizes) -> list[Plan]:
         growing_puts(sizes),
         *lmdb(sizes),
         *queries(sizes),
+        *large_queries(sizes),
         *filters(sizes),
         concurrent(sizes),
         race(sizes),
@@ -212,6 +223,22 @@ def queries(sizes: Sizes) -> list[Plan]:
         operation = f"query p50, {spaced(sizes.store)} lines, {state}"
         specs = (Spec(operation, "seconds", "s", bound, "numpy"),)
         path = f"{QUERIES}:{workload}"
+        made.append(Plan(name, path, params, subjects, specs, sizes.rounds, filled=True))
+    return made
+
+
+def large_queries(sizes: Sizes) -> list[Plan]:
+    """Queries of one task over many lines: exact, and with an approximate index."""
+    params = replace(of_large(sizes), operations=sizes.queries)
+    cases = [
+        ("query-large", "exact", at_most(0.4), (OURS, "numpy")),
+        ("query-approximate", "approximate", at_most(0.125), (OUR_FAISS, "numpy", BARE_FAISS)),
+    ]
+    made = []
+    for name, kind, bound, subjects in cases:
+        operation = f"query p50, {spaced(sizes.large)} lines, warm, {kind}"
+        specs = (Spec(operation, "seconds", "s", bound, "numpy"),)
+        path = f"{QUERIES}:WarmQueries"
         made.append(Plan(name, path, params, subjects, specs, sizes.rounds, filled=True))
     return made
 

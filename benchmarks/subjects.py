@@ -75,6 +75,8 @@ OUR_LMDB = "pmll-async, LMDB"
 OUR_RACE = "pmll-async race"
 OUR_TEXTS = "pmll-async texts"
 OUR_RUNS = "pmll-async runs"
+OUR_FAISS = "pmll-async faiss"
+BARE_FAISS = "faiss"
 FTS5 = "sqlite fts5"
 CLASSES: dict[str, str] = {
     OURS: "benchmarks.ours:Ours",
@@ -82,6 +84,8 @@ CLASSES: dict[str, str] = {
     OUR_RACE: "benchmarks.ours:OurRace",
     OUR_TEXTS: "benchmarks.text_subjects:OurTexts",
     OUR_RUNS: "benchmarks.run_subjects:OurRuns",
+    OUR_FAISS: "benchmarks.approximate:OurFaiss",
+    BARE_FAISS: "benchmarks.approximate:BareFaiss",
     FTS5: "benchmarks.text_subjects:Fts5",
     "write+fdatasync": "benchmarks.floors:RawLog",
     "lmdb commit": "benchmarks.floors:LmdbCommit",

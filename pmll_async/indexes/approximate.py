@@ -150,8 +150,7 @@ class ApproximateIndex(ABC):
         while found is not None:
             coded, products, proposed = found
             pick = Pick(self._exact, columns, query, standing)
-            pick.look(np.arange(coded, columns.count))
-            if pick.settle(products, proposed):
+            if pick.settle(products, proposed, np.arange(coded, columns.count)):
                 return pick.chosen()
             length = _WIDER * len(products)
             if length * _MOST > columns.count:
@@ -199,23 +198,26 @@ class Pick:
         self._query, self._standing = query, standing
         self._margin = _MARGIN * max(1.0, len(query.vector) / 1024)
         self._slack = 2 * self._margin * query.concert.margin
-        self._closed = np.zeros(columns.count, dtype=np.bool_)
-        """Rows that were looked at, or that the query leaves out."""
+        self._seen = np.zeros(columns.count, dtype=np.bool_)
+        """Rows that need not be looked at any more, or never."""
+        self._asked: NDArray[np.bool_] | None = None
         if query.rows is not None:
-            self._closed[:] = True
-            self._closed[query.rows[: int(np.searchsorted(query.rows, columns.count))]] = False
+            self._seen[:] = True
+            self._seen[query.rows[: int(np.searchsorted(query.rows, columns.count))]] = False
+            self._asked = ~self._seen
         self._rows: list[Rows] = []
         self._weights: list[Float32] = []
         self._best = np.empty(0, dtype=np.float32)
         self._threshold = -math.inf
 
     def look(self, rows: Rows) -> tuple[NDArray[np.bool_], Float32]:
-        """Weigh rows; which of them the query may return, and the cosines of those."""
+        """Weigh rows, each once; which of them the query may return, and the cosines of those."""
         query, terms = self._query, self._standing.terms
         bases = terms.base(query, rows)
-        is_open = (bases > -np.inf) & ~self._closed[rows]
+        is_open = bases > -np.inf
+        if self._asked is not None:
+            is_open &= self._asked[rows]
         rows, bases = rows[is_open], bases[is_open]
-        self._closed[rows] = True
         cosines = self._exact.cosines(self._count, query.vector, query.norm, rows)
         weights = cosines * terms.slope[rows] + bases
         maybe = cosines >= query.floor - self._margin
@@ -232,28 +234,29 @@ class Pick:
             self._best = np.partition(self._best, place)[place:]
             self._threshold = float(self._best[0])
 
-    def settle(self, products: Float32, proposed: Rows) -> bool:
+    def settle(self, products: Float32, proposed: Rows, uncoded: Rows) -> bool:
         """Look at what could be among the best; False if that is too much to look at.
 
         `products` are what the codes say of the similarities of the proposed rows, largest first.
         """
-        error = self._propose(products, proposed)
+        likely, error = self._propose(products, proposed, uncoded)
         similarity = float(products[-1]) + error
-        if similarity < self._query.floor - self._margin:
-            return True
+        if self._threshold == -math.inf or similarity < self._query.floor - self._margin:
+            self.look(likely)
+            return similarity < self._query.floor - self._margin
         for _ in range(2):
-            if self._threshold == -math.inf:
-                return False
             rows, most = self._unseen(similarity)
-            if len(rows) <= _SEARCH * len(products):
-                self.look(rows)
-                return True
+            is_enough = len(rows) <= _SEARCH * len(products)
             # The best of many raise the threshold: those that are new where most are old, say.
-            self.look(rows[_largest(most, _FIRST)])
+            rows = rows if is_enough else rows[_largest(most, _FIRST)]
+            self.look(np.concatenate([likely, rows]))
+            if is_enough:
+                return True
+            self._seen[rows], likely = True, rows[:0]
         return False
 
-    def _propose(self, products: Float32, proposed: Rows) -> float:
-        """Look at the proposed rows that could be among the best; how far the codes may err."""
+    def _propose(self, products: Float32, proposed: Rows, uncoded: Rows) -> tuple[Rows, float]:
+        """Look at the first proposals; the others that could be good, and how far codes err."""
         # Which of equal last ones are there is chance, so that none of them is taken.
         taken = np.flatnonzero(products > products[-1])
         taken = taken[np.argsort(proposed[taken])]
@@ -262,16 +265,19 @@ class Pick:
         slopes = terms.slope[rows]
         weights = terms.base(self._query, rows) + slopes * products
         first = _largest(weights, max(_FIRST, _PER_HIT * self._query.k))
-        is_open, cosines = self.look(rows[first])
-        error = float((cosines - products[first][is_open]).max(initial=0.0))
-        most = weights + slopes * np.float32(_DOUBT * error)
-        self.look(rows[most >= self._threshold - self._slack])
-        return error
+        is_open, cosines = self.look(np.concatenate([rows[first], uncoded]))
+        coded = is_open[: len(first)]
+        errors = cosines[: int(coded.sum())] - products[first][coded]
+        error = float(errors.max(initial=0.0))
+        likely = weights + slopes * np.float32(_DOUBT * error) >= self._threshold - self._slack
+        likely[first] = False
+        self._seen[rows] = self._seen[uncoded] = True
+        return rows[likely], error
 
     def _unseen(self, similarity: float) -> tuple[Rows, Float32]:
         cut = self._threshold - self._slack
         rows, most = self._standing.reaching(self._query, similarity, cut)
-        unseen = ~self._closed[rows]
+        unseen = ~self._seen[rows]
         return rows[unseen], most[unseen]
 
     def chosen(self) -> Rows:

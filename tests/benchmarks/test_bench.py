@@ -25,9 +25,10 @@ def test_every_row_is_measured_for_ours(tmp_path: Path) -> None:
     lines, _ = bench(tmp_path / "bench.json", "--peers", "")
     ours = [line for line in lines if line["subject"] == "pmll-async"]
     assert {line["row"] for line in ours} == {
-        "durable-put", "task-puts", "growing-puts", "query-warm", "query-cold", "filter-equal",
-        "filter-range", "concurrent-queries", "race", "reopen", "reopen-killed", "import", "ticker",
-        "remember", "recall", "cycle", "many-runs", "resume", "once",
+        "durable-put", "task-puts", "growing-puts", "query-warm", "query-cold", "query-large",
+        "query-approximate", "filter-equal", "filter-range", "concurrent-queries", "race", "reopen",
+        "reopen-killed", "import", "ticker", "remember", "recall", "cycle", "many-runs", "resume",
+        "once",
     }  # fmt: skip
     # Whether a bound is reached is no matter of small sizes; that there is a figure is.
     assert [line["status"] for line in ours] == ["measured"] * len(ours)

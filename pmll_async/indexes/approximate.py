@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.indexes.coding import Coder, Kernel, Rows
-from pmll_async.indexes.exact import GATHER_SHARE, ExactIndex
-from pmll_async.indexes.products import unit_rows
-from pmll_async.indexes.terms import Terms
+from pmll_async.indexes.coder import Coder, Kernel, Rows
+from pmll_async.indexes.exact import ExactIndex
+from pmll_async.indexes.keys import GATHER_SHARE, unit_rows
+from pmll_async.indexes.selection import Terms
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import SMALL_PRODUCT, Columns, Hit, RankQuery
 from pmll_async.values.concert import Float32, Float64

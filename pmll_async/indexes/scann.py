@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from pmll_async.indexes.approximate import ApproximateIndex
-from pmll_async.indexes.coding import Kernel, Rows
+from pmll_async.indexes.coder import Kernel, Rows
 from pmll_async.values.concert import Float32
 
 try:

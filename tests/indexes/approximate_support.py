@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pmll_async.indexes import coding
+from pmll_async.indexes import coder as craft
 from pmll_async.indexes.approximate import ApproximateIndex
-from pmll_async.indexes.coding import Kernel
+from pmll_async.indexes.coder import Kernel
 from pmll_async.testing.oracle import Landscape, landscape
 from pmll_async.values.concert import Float32
 
-COUNT = coding.FIRST_ROWS + 1000
+COUNT = craft.FIRST_ROWS + 1000
 DIM = 130
 
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmll_async import Concert
-from pmll_async.indexes import approximate, coding
+from pmll_async.indexes import approximate, coder
 from pmll_async.indexes.approximate import ApproximateIndex
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.protocols import Index, SupportsCosines
@@ -49,8 +49,8 @@ class TestApproximate(IndexSuite):
 
     @pytest.fixture(autouse=True)
     def codes_for_few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(coding, "FIRST_ROWS", 64)
-        monkeypatch.setattr(coding, "_SAMPLE", 64)
+        monkeypatch.setattr(coder, "FIRST_ROWS", 64)
+        monkeypatch.setattr(coder, "_SAMPLE", 64)
         monkeypatch.setattr(approximate, "SMALL_PRODUCT", 0)
 
     def make_index(self) -> Index:

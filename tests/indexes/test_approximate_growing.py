@@ -14,9 +14,9 @@ import pytest
 from approximate_support import COUNT, DIM, KINDS, LANDS, Make, Rounded, RoundedIndex, built
 
 from pmll_async import Candidate, Concert, InvalidInputError, Lattice
-from pmll_async.indexes import coding
+from pmll_async.indexes import coder as craft
 from pmll_async.indexes.approximate import ApproximateIndex
-from pmll_async.indexes.coding import Coder, Kernel
+from pmll_async.indexes.coder import Coder, Kernel
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import oracle
 from pmll_async.testing.indexes import first_rows
@@ -69,7 +69,7 @@ def test_rows_behind_the_codes_are_found_however_they_came(make: Make) -> None:
     whole = built(make, land)
     index = make()
     index.open(DIM)
-    cuts = [0, coding.FIRST_ROWS, COUNT - 300, COUNT - 299, COUNT - 130, COUNT]
+    cuts = [0, craft.FIRST_ROWS, COUNT - 300, COUNT - 299, COUNT - 130, COUNT]
     for first, stop in pairwise(cuts):
         index.add(land.keys[first:stop], land.norms[first:stop])
         if first == 0:
@@ -88,7 +88,7 @@ def test_rows_behind_the_codes_are_found_however_they_came(make: Make) -> None:
 
 
 def test_an_older_state_is_answered_as_it_was(make: Make) -> None:
-    land, older = LANDS[0], coding.FIRST_ROWS + 70
+    land, older = LANDS[0], craft.FIRST_ROWS + 70
     columns = first_rows(land.columns, older)
     index = built(make, land)
     queries = [land.query(vector, 10) for vector in land.keys[:5]]
@@ -98,7 +98,7 @@ def test_an_older_state_is_answered_as_it_was(make: Make) -> None:
 
 
 def test_codes_are_made_anew_at_fixed_counts() -> None:
-    levels = [coding._level(count) for count in (0, 8191, 8192, 32767, 32768, 131072, 10**6)]
+    levels = [craft._level(count) for count in (0, 8191, 8192, 32767, 32768, 131072, 10**6)]
     assert levels == [0, 0, 8192, 8192, 32768, 131072, 524288]
 
 
@@ -123,7 +123,7 @@ def test_a_kernel_that_fails_leaves_the_exact_scan() -> None:
 
 def test_no_job_holds_an_index() -> None:
     coder = Coder(Rounded, lambda rows: np.empty((len(rows), 2), dtype=np.float32))
-    job = partial(coding._advance, ref(coder))
+    job = partial(craft._advance, ref(coder))
     del coder
     gc.collect()
     assert job() is None

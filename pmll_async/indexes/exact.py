@@ -127,9 +127,10 @@ class ExactIndex(KeyMatrix):
 
     def _terms_of(self, columns: Columns, query: RankQuery) -> Terms:
         """Kept from query to query while the state is the same."""
-        terms = self._terms
-        if terms is None or not terms.are_of(columns, query):
-            self._terms = terms = Terms(columns, query.concert, branches=query.branches)
+        terms, concert, branches = self._terms, query.concert, query.branches
+        if terms is None:
+            terms = Terms(columns, concert, branches=branches)
+        self._terms = terms = terms.of(columns, concert, branches=branches)
         return terms
 
     def _rescore(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pmll_async.indexes.keys import NO_ROWS, Rows
 from pmll_async.protocols import Columns, Hit, RankQuery
 from pmll_async.values.concert import Concert, Float32, Float64
 
 _CHUNK: Final = 64
+_ROOM: Final = 64
+_EPOCH: Final = 40.0
+"""Terms are made anew where lines are so many τ behind their epoch: exp of 88 is float32's last."""
 _MANY_TIES: Final = 256
 
 
@@ -117,47 +122,90 @@ def _surely_best(
 class Terms:
     """weight = slope · cosine + base, for selecting rows; rows out of the question have base -inf.
 
-    The recencies of a state are computed once, as of its latest timestamp: exp(-(now - t)/τ) is
-    exp(-(now - latest)/τ) · exp(-(latest - t)/τ), and a later `now` changes the first factor only.
+    Recencies are computed once, as of an epoch: exp(-(now - t)/τ) is exp((epoch - now)/τ) ·
+    exp((t - epoch)/τ), and a later `now` changes the first factor only. So the terms of a state
+    that has some more rows are those of the one before and theirs.
     """
 
     def __init__(self, columns: Columns, concert: Concert, *, branches: bool) -> None:
         self._columns, self._concert, self._branches = columns, concert, branches
-        strengths = columns.strengths.astype(np.float32)
-        live = columns.live if branches else columns.live & columns.chain
-        self.slope: Float32 = strengths * np.float32(concert.beta)
-        self._latest = float(columns.timestamps.max(initial=-math.inf))
-        self._faded = strengths * np.float32(concert.alpha) * self._recencies(self._latest)
-        self._fixed = strengths * columns.novelties.astype(np.float32) * np.float32(concert.gamma)
-        if not live.all():
-            np.putmask(self._fixed, ~live, -np.inf)
+        self._latest = self._epoch = float(columns.timestamps.max(initial=-math.inf))
+        room = columns.count + columns.count // 8 + _ROOM
+        self._slope, self._faded, self._fixed = (np.empty(room, np.float32) for _ in range(3))
+        self._fill(slice(0, columns.count))
+
+    def of(self, columns: Columns, concert: Concert, *, branches: bool) -> Terms:
+        """Those of another state, made of these where that has the same rows and more."""
+        mine, first = self._columns, self._columns.count
+        if columns is mine and self._is_of(concert, branches):
+            return self
+        latest = max(self._latest, float(columns.timestamps[first:].max(initial=-math.inf)))
+        if (
+            self._is_of(concert, branches)
+            and _goes_on(mine.strengths, columns.strengths)
+            and _goes_on(mine.live, columns.live)
+            and columns.count <= len(self._slope)
+            and latest - self._epoch <= _EPOCH * concert.tau
+        ):
+            return copy(self)._grow(columns, latest)  # noqa: SLF001  # one of its own
+        return Terms(columns, concert, branches=branches)
 
     def are_of(self, columns: Columns, query: RankQuery) -> bool:
         """Whether they serve this query on these columns."""
-        mine = (self._columns, self._concert, self._branches)
-        return mine[0] is columns and mine[1] is query.concert and mine[2] == query.branches
+        return self._columns is columns and self._is_of(query.concert, query.branches)
+
+    def _is_of(self, concert: Concert, branches: bool) -> bool:
+        return self._concert is concert and self._branches == branches
+
+    def _grow(self, columns: Columns, latest: float) -> Terms:
+        first = self._columns.count
+        self._columns, self._latest = columns, latest
+        self._fill(slice(first, columns.count))
+        return self
+
+    def _fill(self, rows: slice) -> None:
+        columns, concert = self._columns, self._concert
+        strengths = columns.strengths[rows].astype(np.float32)
+        live = columns.live[rows] if self._branches else columns.live[rows] & columns.chain[rows]
+        fixed = strengths * columns.novelties[rows].astype(np.float32) * np.float32(concert.gamma)
+        # Ages of any size are fine: they end as a recency of 0.
+        with np.errstate(over="ignore"):
+            ages = (columns.timestamps[rows] - self._epoch) * (1.0 / concert.tau)
+            faded = strengths * np.float32(concert.alpha) * np.exp(ages.astype(np.float32))
+        # At once, because another thread may read what this one makes a second time.
+        self._slope[rows] = strengths * np.float32(concert.beta)
+        self._faded[rows] = faded
+        self._fixed[rows] = np.where(live, fixed, np.float32(-np.inf))
+
+    @property
+    def slope(self) -> Float32:
+        """What a cosine is multiplied with, by row."""
+        return self._slope[: self._columns.count]
 
     def base(self, query: RankQuery, rows: Any) -> Float32:
         """The bases of rows, a slice or an index array."""
+        count = self._columns.count
         if query.now < self._latest:
             bases: Float32 = self._from_the_future(query)[rows]
             return bases
-        scale = np.float32(math.exp((self._latest - query.now) / self._concert.tau))
-        bases = self._faded[rows] * scale
-        bases += self._fixed[rows]
+        scale = np.float32(math.exp((self._epoch - query.now) / self._concert.tau))
+        bases = self._faded[:count][rows] * scale
+        bases += self._fixed[:count][rows]
         return bases
 
     def _from_the_future(self, query: RankQuery) -> Float32:
         """The bases where some lines are later than the query's `now`: their recency is 1."""
-        strengths = self._columns.strengths.astype(np.float32)
-        recencies = self._recencies(query.now)
-        return self._fixed + strengths * np.float32(self._concert.alpha) * recencies
-
-    def _recencies(self, now: float) -> Float32:
-        # Ages of any size are fine: they end as a recency of 0.
+        columns, concert = self._columns, self._concert
         with np.errstate(over="ignore"):
-            ages = np.maximum(now - self._columns.timestamps, 0.0)
-            return np.exp((ages * (-1.0 / self._concert.tau)).astype(np.float32))
+            ages = np.maximum(query.now - columns.timestamps, 0.0)
+            recencies = np.exp((ages * (-1.0 / concert.tau)).astype(np.float32))
+        strengths = columns.strengths.astype(np.float32)
+        return self._fixed[: columns.count] + strengths * np.float32(concert.alpha) * recencies
+
+
+def _goes_on(before: NDArray[Any], after: NDArray[Any]) -> bool:
+    """Whether one column is the other with more rows: a ledger changes none in its place."""
+    return before.base is not None and before.base is after.base and len(before) <= len(after)
 
 
 def _lower_bound(weights: Float32, k: int) -> float:

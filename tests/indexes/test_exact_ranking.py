@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pmll_async import Concert
 from pmll_async.indexes import codes, exact, keys
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.indexes.keys import BLOCK_ROWS
-from pmll_async.protocols import Hit, RankQuery
+from pmll_async.indexes.selection import Terms
+from pmll_async.protocols import Columns, Hit, RankQuery
 from pmll_async.testing import oracle
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near
 from pmll_async.values.concert import Float32
@@ -242,3 +245,60 @@ def test_novelty_among_many_duplicates() -> None:
     land = landscape(14, 5000, 3)
     same = Landscape(np.tile(land.keys[:1], (5000, 1)), land.columns, land.now)
     check_nearest(same, np.concatenate([land.keys[:1], -land.keys[:1], land.keys[:3]]))
+
+
+# --- terms that grow -----------------------------------------------------------------------------
+
+
+def shown(land: Landscape, strengths: NDArray[Any], live: NDArray[Any], count: int) -> Columns:
+    """A state of the first rows, as a ledger shows it: views of arrays that only grow."""
+    every = land.columns
+    return Columns(
+        count=count,
+        timestamps=every.timestamps[:count],
+        novelties=every.novelties[:count],
+        strengths=strengths[:count],
+        live=live[:count],
+        chain=every.chain[:count],
+        order=every.order[:count],
+        anchors=every.anchors[:count],
+    )
+
+
+@given(seeds, concerts, st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_terms_of_a_grown_state_are_those_made_anew(
+    seed: int, concert: Concert, steps: list[int]
+) -> None:
+    land = landscape(seed, 300, 4)
+    strengths, live = land.columns.strengths.copy(), land.columns.live.copy()
+    count = 20
+    terms = Terms(shown(land, strengths, live, count), concert, branches=True)
+    for step in steps:
+        count += step
+        columns = shown(land, strengths, live, count)
+        terms = terms.of(columns, concert, branches=True)
+        query = land.query(np.ones(4, dtype=np.float32), concert=concert)
+        anew = Terms(columns, concert, branches=True)
+        np.testing.assert_array_equal(terms.slope, anew.slope)
+        np.testing.assert_allclose(
+            terms.base(query, slice(None)), anew.base(query, slice(None)), atol=2e-6, rtol=2e-6
+        )
+
+
+def test_terms_grow_by_new_rows_alone_and_only_where_nothing_else_changed() -> None:
+    land, concert = landscape(3, 200, 4), Concert()
+    strengths, live = land.columns.strengths.copy(), land.columns.live.copy()
+    first = Terms(shown(land, strengths, live, 100), concert, branches=True)
+    filled: list[slice] = []
+    with pytest.MonkeyPatch.context() as patch:
+        fill = Terms._fill
+        patch.setattr(Terms, "_fill", lambda self, rows: (filled.append(rows), fill(self, rows)))
+        grown = first.of(shown(land, strengths, live, 130), concert, branches=True)
+        assert filled == [slice(100, 130)]
+        assert len(first.slope) == 100
+        # A strength changed: the ledger shows another array.
+        other = grown.of(shown(land, strengths.copy(), live, 130), concert, branches=True)
+        other.of(shown(land, strengths, live, 120), concert, branches=True)
+        other.of(shown(land, strengths, live, 130), concert, branches=False)
+        other.of(shown(land, strengths, live, 130), Concert(tau=5.0), branches=True)
+    assert filled[1:] == [slice(0, 130), slice(0, 120), slice(0, 130), slice(0, 130)]

@@ -87,11 +87,19 @@ done after 3 turns: Five packets of tea are ordered; there is sugar, and nobody 
 remembered: order\(count=5, item="tea"\) → "5 ordered"
 journaled:  \{'arguments': \{'count': 5, 'item': 'tea'\}, 'tool': 'order', 'value': '5 ordered'\}
 """,
+    "many_lines": r"""
+Stored 10000 lines\.
+Their topics: \[21\]
+Codes found (9|10) of the best 10\.
+""",
     "two_agents": r"""
 planner found: the key is under the mat
 scout came too late: the head is [0-9a-f]{16}
 """,
 }
+
+
+EXTRAS = {"many_lines": {"lmdb": "lmdb", "faiss": "faiss"}}
 
 
 def test_every_example_is_known() -> None:
@@ -100,6 +108,8 @@ def test_every_example_is_known() -> None:
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
+    for package, extra in EXTRAS.get(name, {}).items():
+        pytest.importorskip(package, reason=f"{package} missing: pip install 'pmll-async[{extra}]'")
     program = ROOT / "examples" / f"{name}.py"
     assert len(program.read_text(encoding="utf-8").splitlines()) < 60
     done = subprocess.run(

@@ -8,7 +8,7 @@ numbers and so the same however it is computed. Such products select; float64 de
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.logs import logger
+from pmll_async.loop.workers import CALLS
 from pmll_async.values.concert import Float32
 
 CHUNK_ROWS: Final = 128
@@ -28,13 +30,37 @@ _UNIT_ERROR: Final = 2e-6
 """What float32 leaves of a unit vector and of its error, several times over."""
 
 
-@cache
-def kernel() -> Any:
-    """The library of whole-number products, imported when it is first needed; None without it.
+class ProductLibrary:
+    """The library of whole-number products, if it is installed: it belongs to the extra `fast`.
 
-    It is none of the core's dependencies, since it unpacks to 46 MB: extra `fast`.
+    It is none of the core's dependencies, since it unpacks to 46 MB.
     """
-    return import_module("numkong") if find_spec("numkong") else None
+
+    def __init__(self) -> None:
+        self._library: Any = None
+        self._is_asked_for = False
+
+    @property
+    def library(self) -> Any:
+        """None until it is imported, for which the first to ask does not wait: it takes 0.1 s."""
+        if not self._is_asked_for:
+            self._is_asked_for = True
+            # Without it everything goes on as it does now, also where no thread can be started.
+            with suppress(RuntimeError):
+                CALLS.submit(self.load)
+        return self._library
+
+    def load(self) -> None:
+        """Import it now."""
+        self._is_asked_for = True
+        try:
+            self._library = import_module("numkong") if find_spec("numkong") else None
+        # A wheel for another machine, say: nothing depends on it but speed.
+        except (ImportError, OSError) as exc:
+            logger("pmll.index").warning("index.codes_unavailable", error=repr(exc))
+
+
+PRODUCTS: Final = ProductLibrary()
 
 
 class CodedVectors(NamedTuple):
@@ -80,7 +106,7 @@ class Look(NamedTuple):
 
         Each with its first row.
         """
-        kong = kernel()
+        kong = PRODUCTS.library
         for pack in reversed(self.packs):
             if pack.first >= stop:
                 continue
@@ -114,7 +140,10 @@ class Codes:
         self._recent[place:stop], self._steps[place:stop] = coded.codes, coded.steps
         place = stop - next(rows for rows in _PACK_ROWS if stop % rows == 0)
         first = count + CHUNK_ROWS - (stop - place)
-        rows, steps = kernel().dots_pack(self._recent[place:stop]), self._steps[place:stop].copy()
+        rows, steps = (
+            PRODUCTS.library.dots_pack(self._recent[place:stop]),
+            self._steps[place:stop].copy(),
+        )
         kept = [pack for pack in packs if pack.first < first]
         self._state = (
             (*kept, _Pack(first, rows, steps)),

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.indexes.codes import CHUNK_ROWS, Codes, Look, kernel
+from pmll_async.indexes.codes import CHUNK_ROWS, PRODUCTS, Codes, Look
 from pmll_async.protocols import SMALL_PRODUCT, Columns
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 
@@ -233,7 +233,7 @@ class KeyMatrix:
         """Ask the codes for products with unit vectors, where that is quicker."""
         # The event loop asks for one small product at a time, and must not wait for codes.
         is_small = len(units) == 1 and count * self._dim <= SMALL_PRODUCT
-        if is_small or not kernel():
+        if is_small or PRODUCTS.library is None:
             return None
         if self._codes.count + CHUNK_ROWS <= count and self._coding.acquire(blocking=False):
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import threading
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pmll_async.testing.oracle import landscape
 from pmll_async.values.concert import Concert, Float32, exact_norm
 
 pytest.importorskip("numkong", reason="numkong missing: pip install 'pmll-async[fast]'")
+codes.PRODUCTS.load()
 
 shapes = st.sampled_from(["gaussian", "spiky", "sparse", "one", "tiny"])
 
@@ -121,13 +123,40 @@ def test_answers_are_those_of_brute_force(count: int, seed: int) -> None:
         ]
 
 
+def test_nobody_waits_for_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(name: str) -> Any:
+        begun.set()
+        assert goes_on.wait(30)
+        return import_module(name)
+
+    monkeypatch.setattr(codes, "import_module", slow)
+    fresh = codes.ProductLibrary()
+    assert fresh.library is None
+    assert begun.wait(30)
+    assert fresh.library is None
+    goes_on.set()
+    while fresh.library is None:
+        pass
+
+
+def test_a_broken_library_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> Any:
+        raise ImportError("for another machine")
+
+    monkeypatch.setattr(codes, "import_module", broken)
+    fresh = codes.ProductLibrary()
+    fresh.load()
+    assert fresh.library is None
+
+
 @pytest.mark.usefixtures("coded_early")
 def test_without_the_library_nothing_is_coded(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes.kernel.cache_clear()
-    monkeypatch.setitem(sys.modules, "numkong", None)
     monkeypatch.setattr(codes, "find_spec", lambda name: None)
-    try:
-        assert codes.kernel() is None
-        test_answers_are_those_of_brute_force(65, 0)
-    finally:
-        codes.kernel.cache_clear()
+    without = codes.ProductLibrary()
+    without.load()
+    monkeypatch.setattr(codes, "PRODUCTS", without)
+    monkeypatch.setattr(keys, "PRODUCTS", without)
+    test_answers_are_those_of_brute_force(65, 0)
+    assert without.library is None

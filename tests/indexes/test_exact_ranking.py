@@ -41,6 +41,7 @@ def selects_with(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     pytest.importorskip("numkong", reason="numkong missing: pip install 'pmll-async[fast]'")
+    codes.PRODUCTS.load()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "SMALL_PRODUCT", 0)
         patch.setattr(keys, "CHUNK_ROWS", 16)

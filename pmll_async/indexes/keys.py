@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pmll_async.indexes.codes import CHUNK_ROWS, PRODUCTS, Codes, Look
 from pmll_async.protocols import SMALL_PRODUCT, Columns
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.values.vectors import own_product
 
 Rows = NDArray[np.int64]
 
@@ -269,9 +270,8 @@ class KeyMatrix:
             return
         # Newest first: with a weight on recency the threshold is then high from the start.
         for first, block in self._upto(count, coded):
-            # Beside codes there are few rows. A linear algebra library shares the product between
-            # threads that spin while they wait, on a busy machine for 16 ms.
-            cosines = np.vecdot(block.keys, units[:, None]) if look else units @ block.keys.T
+            # Beside codes there are few rows.
+            cosines = own_product(units, block.keys) if look else units @ block.keys.T
             cosines *= block.reciprocals
             self._hide_extreme(cosines, first)
             yield first, cosines

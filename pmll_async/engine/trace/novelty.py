@@ -10,9 +10,8 @@ import numpy as np
 from pmll_async.protocols import Columns, Index
 from pmll_async.records.content import LineContent
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.values.vectors import own_product
 
-_FEW: Final = 64
-"""Contents that a matrix of their cosines costs 0.3 ms, however it is made."""
 _MARGIN: Final = 2e-5
 """The error of two float32 cosines of up to 1024 dimensions, with room to spare."""
 
@@ -75,10 +74,7 @@ class BatchNovelty:
         if self._cosines is None:
             # Float32 only selects: what is near the largest is computed again.
             units = (self._keys / self._norms[:, None]).astype(np.float32)
-            # As many as waiting callers bring are multiplied in this thread: those of a linear
-            # algebra library spin while they wait for each other, on a busy machine for 16 ms.
-            few = len(units) <= _FEW
-            cosines: Float32 = np.vecdot(units, units[:, None]) if few else units @ units.T
+            cosines = own_product(units, units)
             for row in range(len(units)):
                 cosines[row, row:] = -2.0
             self._cosines = cosines

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Final, Literal, Self
 
 from pmll_async.records.content import (
@@ -106,7 +105,7 @@ class Record(ABC):
 
     def log_text(self, write_vector: WriteVector) -> str:
         """Its fields as the log has them, without braces."""
-        return joined(self.fields(partial(content_fields, write_vector=write_vector)))
+        return joined(self.fields(lambda content: content_fields(content, write_vector)))
 
     def leaf_text(self) -> str:
         """The canonical JSON that `L_n` is the digest of."""

@@ -8,8 +8,9 @@ feature hashing makes. Other rows, such as a model's, do not.
 The bitmap says which places of q are not zero, the first in the highest bit of a byte; zeros fill
 up the last byte. The code of a number is 2 |q| - 2, and one more if q is negative: its lowest seven
 bits are in the first byte, whose highest bit says that the number has a second byte, with the rest.
-The numbers have no common divisor, the least magnitude is at most 64, the largest below 2**14.
-Within these bounds float32 tells any two rows apart, so that a row has one q and one packed form.
+The numbers have no common divisor; of their magnitudes the least is at most 512, the largest below
+2**14, the product of both at most 2**20. Within these bounds the ratios of any two rows differ by
+more than float32 rounds, so that a row has one q, and one packed form.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from numpy.typing import NDArray
 
 from pmll_async.values.concert import Float32, Float64
 
-# The rounding of two float32 numbers moves a multiple below 2**14 by less than 2**-9 from its whole
-# number; a fraction with a denominator of up to 64 is at least 2**-6 from any. So what is nearer
-# than 2**-7 is whole, and no other multiple is taken for it.
-_LEAST: Final = 64
+_LEAST: Final = 512
 _LARGEST: Final = (1 << 14) - 1
-_NEAR: Final = 2.0**-7
+# The ratios of two rows whose least magnitudes are k and m differ by 1 / (k m) somewhere, and
+# rounding moves a ratio by less than itself / 2**22: a product of 2**22 would be too much.
+_PRODUCT: Final = 1 << 20
+# Rounding moves a multiple below 2**14 by less than 2**-9 from its whole number.
+_NEAR: Final = 2.0**-8
 # They rule out nearly every factor, before the whole row is looked at.
 _SAMPLE: Final = 6
 _DIM_BYTES: Final = 2
+# Rows unpacked at once: arrays of larger ones are given back to the system, and cost more than all
+# the arithmetic when it gives them out again.
+_TOGETHER: Final = 128
 _LITTLE: Final = np.dtype("<f4")
 
 
@@ -72,11 +77,12 @@ def unpack(packed: bytes) -> bytes:
     """The row of a packed form; `ValueError` for bytes that `pack` makes of no row."""
     dim, bitmap, first, second = split(packed)
     filled = np.unpackbits(np.frombuffer(bitmap, np.uint8)).view(np.bool_)
-    numbers = _numbers(first, second)
+    narrow = np.frombuffer(first, np.uint8)
+    numbers = _numbers(narrow, np.flatnonzero(narrow > 127), np.frombuffer(second, np.uint8))
     magnitudes = np.abs(numbers)
     if filled[dim:].any() or len(numbers) == dim or 0 in second:
         raise ValueError("a packed vector is not written as it should be")
-    if magnitudes.min() > _LEAST or magnitudes.max() > _LARGEST:
+    if not _bounded(int(magnitudes.min()), int(magnitudes.max())):
         raise ValueError("a packed vector has numbers beyond their bounds")
     if np.gcd.reduce(magnitudes) != 1:
         raise ValueError("a packed vector has numbers with a common divisor")
@@ -92,7 +98,8 @@ def split(packed: bytes) -> PackedRow:
     bitmap = packed[_DIM_BYTES:start]
     stop = start + int.from_bytes(bitmap, "little").bit_count()
     first, second = packed[start:stop], packed[stop:]
-    if not first or len(first) < stop - start or len(second) != _longer(first):
+    longer = np.count_nonzero(np.frombuffer(first, np.uint8) > 127)
+    if not first or len(first) < stop - start or len(second) != longer:
         raise ValueError("a packed vector has another length than its numbers")
     return PackedRow(dim, bitmap, first, second)
 
@@ -103,16 +110,23 @@ def unpack_rows(bitmaps: bytes, first: bytes, second: bytes, dim: int) -> Float3
     What `pack` never made gives any rows or `ValueError`: who calls this knows where it is from.
     """
     bits = np.frombuffer(bitmaps, np.uint8).reshape(-1, (dim + 7) // 8)
-    filled = np.unpackbits(bits, axis=1, count=dim).view(np.bool_)
-    counts = np.count_nonzero(filled, axis=1)
-    whole = _numbers(first, second).astype(np.float64)
-    if counts.sum() != len(whole) or not counts.all():
-        raise ValueError("packed vectors have other bitmaps than numbers")
-    rows = np.zeros(filled.shape, dtype=_LITTLE)
-    if len(rows):
-        norms = np.sqrt(np.add.reduceat(whole * whole, np.cumsum(counts) - counts))
-        # A fourth of the time that assigning through the mask takes.
-        rows.reshape(-1)[np.flatnonzero(filled)] = whole / np.repeat(norms, counts)
+    rows = np.zeros((len(bits), dim), dtype=_LITTLE)
+    narrow, wide = np.frombuffer(first, np.uint8), np.frombuffer(second, np.uint8)
+    for start in range(0, len(bits), _TOGETHER):
+        some = rows[start : start + _TOGETHER]
+        filled = np.unpackbits(bits[start : start + _TOGETHER], axis=1, count=dim).view(np.bool_)
+        places = np.flatnonzero(filled)
+        bounds = np.searchsorted(places, np.arange(len(some) + 1) * dim)
+        starts, counts = bounds[:-1], bounds[1:] - bounds[:-1]
+        here, narrow = narrow[: len(places)], narrow[len(places) :]
+        if not counts.all() or len(here) != len(places):
+            raise ValueError("packed vectors have other bitmaps than numbers")
+        longer = np.flatnonzero(here > 127)
+        whole = _numbers(here, longer, wide[: len(longer)]).astype(np.float64)
+        wide = wide[len(longer) :]
+        norms = np.sqrt(np.add.reduceat(whole * whole, starts))
+        # A fourth of the time that assigning through a mask takes.
+        some.reshape(-1)[places] = whole / np.repeat(norms, counts)
     return rows
 
 
@@ -126,7 +140,8 @@ def _whole_numbers(values: Float32) -> Float64 | None:
     ratios = values.astype(np.float64)
     ratios /= least
     sample: Sequence[float] = ratios[:_SAMPLE].tolist()
-    for factor in range(1, _LEAST + 1):
+    # The row of a model that happens to have a zero has great ratios, and is done with soon.
+    for factor in range(1, min(_LEAST, int(_LARGEST * least / largest) + 1) + 1):
         for ratio in sample:
             multiple = ratio * factor
             if abs(multiple - round(multiple)) > _NEAR:
@@ -134,8 +149,12 @@ def _whole_numbers(values: Float32) -> Float64 | None:
         else:
             whole: Float64 = np.rint(ratios * factor)
             if _divided(whole).tobytes() == values.tobytes():
-                return whole if round(largest / least * factor) <= _LARGEST else None
+                return whole if _bounded(factor, round(largest / least * factor)) else None
     return None
+
+
+def _bounded(least: int, largest: int) -> bool:
+    return least <= _LEAST and largest <= _LARGEST and least * largest <= _PRODUCT
 
 
 def _divided(whole: Float64) -> Float32:
@@ -143,16 +162,13 @@ def _divided(whole: Float64) -> Float32:
     return (whole / math.sqrt(whole @ whole)).astype(_LITTLE)
 
 
-def _numbers(first: bytes, second: bytes) -> NDArray[np.int16]:
-    codes = np.frombuffer(first, np.uint8).astype(np.int16)
-    if second:
-        longer = codes > 127
-        codes[longer] += (np.frombuffer(second, np.uint8).astype(np.int16) - 1) << 7
+def _numbers(
+    first: NDArray[np.uint8], longer: NDArray[np.intp], second: NDArray[np.uint8]
+) -> NDArray[np.int16]:
+    """The numbers of these bytes, of which those at places `longer` have a second one."""
+    codes = first.astype(np.int16)
+    codes[longer] += (second.astype(np.int16) - 1) << 7
     magnitudes = (codes >> 1) + np.int16(1)
-    # Minus one for an odd code, which is a negative number's.
-    return magnitudes * (1 - 2 * (codes & 1))
-
-
-def _longer(first: bytes) -> int:
-    """How many of the first bytes are followed by a second."""
-    return int(np.count_nonzero(np.frombuffer(first, np.uint8) > 127))
+    # An odd code is a negative number's: of two's complement, -q is ~q + 1.
+    sign = -(codes & 1)
+    return (magnitudes ^ sign) - sign

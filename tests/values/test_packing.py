@@ -31,8 +31,8 @@ def row_of(whole: list[int]) -> np.ndarray:
 
 @st.composite
 def whole_rows(draw: st.DrawFn) -> list[int]:
-    """Whole numbers that pack: some are zero, one is at most 64, none has 2**14."""
-    small = draw(st.integers(1, 64)) * draw(SIGNS)
+    """Whole numbers in lowest terms, some of them zero; most pack."""
+    small = draw(st.integers(1, 600)) * draw(SIGNS)
     largest = draw(st.sampled_from([3, 64, 128, 300, 2**14 - 1]))
     rest = draw(st.lists(st.integers(-largest, largest), max_size=40))
     whole = draw(st.permutations([small, 0, *rest]))
@@ -60,7 +60,8 @@ def test_any_row_comes_back_or_is_left_alone(row: np.ndarray) -> None:
 def test_whole_numbers_by_their_length_pack(whole: list[int]) -> None:
     raw = row_of(whole).tobytes()
     packed = pack(raw)
-    if min(abs(number) for number in whole if number) > 64:
+    magnitudes = [abs(number) for number in whole if number]
+    if min(magnitudes) > 512 or min(magnitudes) * max(magnitudes) > 2**20:
         assert packed is None
         return
     assert packed is not None
@@ -125,12 +126,10 @@ def test_many_rows_are_unpacked_as_each_is(several: list[list[int]]) -> None:
 def test_what_hashing_makes_packs(dim: int) -> None:
     for row in HashingEmbedder(dim).embed(TEXTS):
         packed = pack(row.tobytes())
-        if np.count_nonzero(row) < dim:
-            assert packed is not None
+        assert (packed is None) is bool(row.all())
+        if packed is not None:
             assert unpack(packed) == row.tobytes()
-            assert len(packed) < dim * 4 // 2
-        else:
-            assert packed is None
+            assert len(packed) < dim * 4
 
 
 def test_a_packed_row_is_for_ever() -> None:

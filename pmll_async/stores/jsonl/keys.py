@@ -1,9 +1,10 @@
 """Keys as the cache has them: those that pack in parts, each kind of part joined, the others raw.
 
-    keys section = raw float32 rows ‖ compressed parts ‖ u32 how many rows are raw
-    parts        = a byte a key, 1 if it is packed ‖ bitmaps ‖ first bytes ‖ second bytes
+    keys section = raw float32 rows ‖ bitmaps ‖ compressed parts ‖ u32 how many rows are raw
+    parts        = a byte a key, 1 if it is packed ‖ first bytes ‖ second bytes
 
-What packing is, `values.packing` says. A store of plain keys has the raw rows and nothing else.
+Bitmaps are too even to be worth compressing. What packing is, `values.packing` says. A store of
+plain keys has the raw rows and nothing else.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ _LITTLE: Final = np.dtype("<f4")
 
 
 class PackedKeys(NamedTuple):
-    """Which of some keys pack, a byte each, and the parts of those."""
+    """The parts of those of some keys that pack; `which` has a byte a key, 1 for one that does."""
 
-    which: bytes = b""
     bitmaps: bytes = b""
+    which: bytes = b""
     first: bytes = b""
     second: bytes = b""
 
@@ -53,9 +54,9 @@ class PackedKeys(NamedTuple):
     @classmethod
     def _of(cls, text: bytes) -> PackedKeys:
         if not text.startswith(_MARK):
-            return cls(b"\0")
+            return cls(which=b"\0")
         row = split(binascii.a2b_base64(text[1:]))
-        return cls(b"\1", row.bitmap, row.first, row.second)
+        return cls(row.bitmap, b"\1", row.first, row.second)
 
 
 def _key_texts(record: Record, line: bytes) -> list[bytes]:
@@ -74,7 +75,8 @@ def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:
     if packed is None:
         return keys.astype(_LITTLE, copy=False).tobytes()
     raw = keys[~np.frombuffer(packed.which, np.bool_)].astype(_LITTLE, copy=False)
-    return raw.tobytes() + compress(b"".join(packed)) + _COUNT.pack(len(raw))
+    parts = compress(b"".join(packed[1:]))
+    return b"".join([raw.tobytes(), packed.bitmaps, parts, _COUNT.pack(len(raw))])
 
 
 def most_bytes(count: int, dim: int) -> int:
@@ -90,21 +92,22 @@ def decode_keys(section: NDArray[np.uint8], count: int, dim: int) -> tuple[Float
     (rows,) = _COUNT.unpack(section[-_COUNT.size :].tobytes())
     end = rows * dim * _LITTLE.itemsize
     raw = section[:end].view(_LITTLE).reshape(rows, dim)
-    packed = _divided(decompress(section[end : -_COUNT.size].tobytes()), count, dim)
+    stop = end + (count - rows) * ((dim + 7) // 8)
+    parts = decompress(section[stop : -_COUNT.size].tobytes())
+    packed = _divided(section[end:stop].tobytes(), parts, count)
     which = np.frombuffer(packed.which, np.uint8) != 0
     if np.count_nonzero(which) != count - rows:
         raise ValueError("it has another number of raw keys")
     if rows == count:
         return raw, packed
+    unpacked = unpack_rows(packed.bitmaps, packed.first, packed.second, dim)
+    if not rows:
+        return unpacked, packed
     keys = np.empty((count, dim), dtype=_LITTLE)
-    keys[~which] = raw
-    keys[which] = unpack_rows(*packed[1:], dim)
+    keys[~which], keys[which] = raw, unpacked
     return keys, packed
 
 
-def _divided(parts: bytes, count: int, dim: int) -> PackedKeys:
-    which = parts[:count]
-    first = count + (count - which.count(0)) * ((dim + 7) // 8)
-    bitmaps = parts[count:first]
-    second = first + int.from_bytes(bitmaps, "little").bit_count()
-    return PackedKeys(which, bitmaps, parts[first:second], parts[second:])
+def _divided(bitmaps: bytes, parts: bytes, count: int) -> PackedKeys:
+    second = count + int.from_bytes(bitmaps, "little").bit_count()
+    return PackedKeys(bitmaps, parts[:count], parts[count:second], parts[second:])

@@ -17,7 +17,7 @@ from pmll_async.stores.jsonl.verify.cache import CacheCheck
 from pmll_async.stores.jsonl.verify.findings import Finding
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
-_PACKED_KEY: Final = f'"key":"{PACKED}'.encode()
+_PACKED_VECTORS: Final = tuple(f'"{name}":"{PACKED}'.encode() for name in ("key", "value"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class LogCheck:
         """How the store has vectors; where nobody knows, as this line has them."""
         if self._header is not None:
             return self._header.write_vector
-        return packed_text if _PACKED_KEY in line else base64_text
+        return packed_text if any(mark in line for mark in _PACKED_VECTORS) else base64_text
 
     def _find(self, reason: str) -> None:
         here = self._here

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class StoreHeader:
     created: float = 0.0
     pins: dict[str, str] = field(default_factory=dict)
 
-    def with_pin(self, name: str, value: str) -> StoreHeader:
+    def with_pin(self, name: str, value: str) -> Self:
         """The header with one more pin, itself if it has it; of another value: `PinnedError`."""
         pinned = self.pins.get(name)
         if pinned is None:

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import pytest
 import rfc8785
 from cli_support import ROOT, make_lattice
 
 from pmll_async import Lattice
+from pmll_async.text import HashingEmbedder
 
 DOCUMENT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^```json\n(.*?\n)```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+UNPACK = re.findall(r"^```python\n(import numpy.*?)\n```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 ANCHORED = ("key", "value", "ctx")
 
 
@@ -36,10 +39,20 @@ def digest(encoded: bytes, size: int = 32) -> bytes:
     return blake2b(encoded, digest_size=size).digest()
 
 
+def vector(text: str) -> bytes:
+    """The float32 numbers of a text, unpacked by what the document shows."""
+    if not text.startswith("~"):
+        return base64.b64decode(text)
+    shown: dict[str, Any] = {}
+    exec(UNPACK[0], shown)  # our own document
+    row: np.ndarray[Any, Any] = shown["unpack"](base64.b64decode(text[1:]))
+    return row.tobytes()
+
+
 def digests(line: dict[str, Any]) -> dict[str, bytes]:
     """D of key, value and ctx."""
-    key = base64.b64decode(line["key"])
-    value = base64.b64decode(line["value"]) if "value" in line else key
+    key = vector(line["key"])
+    value = vector(line["value"]) if "value" in line else key
     context = rfc8785.dumps(line["ctx"])
     return {
         "key": digest(struct.pack("<I", len(key) // 4) + key),
@@ -90,6 +103,9 @@ async def test_a_reader_made_from_the_document_reads_every_operation(folder: Pat
         line = await lattice.put([1, 2, 3, 4], timestamp=5.0)
         await lattice.put([4, 3, 2, 1], revises=[line])
         await lattice.forget(line)
+        for row in HashingEmbedder(4).embed(["a few", "words of several lengths", "x"]):
+            await lattice.put(row, [0.25, 0, 0, -1])
+        await lattice.put([0, -0.6, 0, 0.8])
         expected = lattice.digest
     records, found = read(folder / "log-00000001.jsonl")
     assert found == expected

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import Block
-from pmll_async.records.content import LineRecord
+from pmll_async.records.content import LineRecord, WriteVector, base64_text
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
 from pmll_async.records.record import Record, RollbackRecord, encode_record
 from pmll_async.values.anchors import Hasher, is_anchor
@@ -201,7 +201,9 @@ class _Lines:
         return self._known.get(int(anchor, 16), [])
 
 
-def decode_exactly(text: str, frame: str, hasher: Hasher) -> Record:
+def decode_exactly(
+    text: str, frame: str, hasher: Hasher, write_vector: WriteVector = base64_text
+) -> Record:
     """The record of a JSON object, which must be what we write for it, `frame` being before it.
 
     That refuses whatever parses to the same values: repeated keys, other spellings of a number, a
@@ -211,7 +213,7 @@ def decode_exactly(text: str, frame: str, hasher: Hasher) -> Record:
     if not isinstance(fields.get("op"), str):
         raise RecordFormatError("it names no operation")
     record = decode_record(fields, hasher)
-    if encode_record(record, frame) + "}" != text:
+    if encode_record(record, frame, write_vector) + "}" != text:
         raise RecordFormatError("the line is not written as its record is")
     return record
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from pmll_async.values.anchors import Hasher, encode_bytes, encode_vector, is_an
 from pmll_async.values.concert import exact_norm
 from pmll_async.values.contexts import canonical_number, canonical_string, reencode_context
 from pmll_async.values.lines import Kind
+from pmll_async.values.packing import pack, unpack
+
+PACKED: Final = "~"
+"""Before the text of a packed vector: no base64 has it, and JSON leaves it as it is."""
 
 Fields = dict[str, str]
 """JSON fields in the log's order, each as RFC 8785 text."""
@@ -65,14 +69,16 @@ class LineRecord(NamedTuple):
 # --- writing -----------------------------------------------------------------------------------
 
 WriteContent = Callable[[LineContent], Fields]
+WriteVector = Callable[[bytes], str]
+"""`base64_text` or `packed_text`: a log has one of them from its first record to its last."""
 
 
-def content_fields(content: LineContent) -> Fields:
+def content_fields(content: LineContent, write_vector: WriteVector) -> Fields:
     """The content in full, as the log has it."""
-    fields = {"key": f'"{base64_text(content.key)}"'}
+    fields = {"key": f'"{write_vector(content.key)}"'}
     # A value that is the key is left out: it would double the bytes of most records.
     if content.value != content.key:
-        fields["value"] = f'"{base64_text(content.value)}"'
+        fields["value"] = f'"{write_vector(content.value)}"'
     fields["ctx"] = content.context.decode()
     return fields
 
@@ -99,6 +105,12 @@ def line_fields(line: LineRecord, write_content: WriteContent) -> Fields:
 def base64_text(raw: bytes) -> str:
     """Base64 in one line."""
     return binascii.b2a_base64(raw, newline=False).decode("ascii")
+
+
+def packed_text(raw: bytes) -> str:
+    """A vector's bytes packed, where they can be."""
+    packed = pack(raw)
+    return base64_text(raw) if packed is None else PACKED + base64_text(packed)
 
 
 def joined(fields: Fields) -> str:
@@ -131,8 +143,8 @@ def decode_line(
     context: bytes | None = None,
 ) -> LineRecord:
     """The line of parsed fields; `context` are its bytes where the caller has them."""
-    key = _unbase64(fields["key"])
-    value = _unbase64(fields["value"]) if "value" in fields else key
+    key = _vector(fields["key"])
+    value = _vector(fields["value"]) if "value" in fields else key
     if value == key and "value" in fields:
         raise ValueError("a value that equals its key is left out")
     if context is None:
@@ -153,7 +165,9 @@ def decode_line(
     )
 
 
-def _unbase64(text: str) -> bytes:
+def _vector(text: str) -> bytes:
+    if text.startswith(PACKED):
+        return unpack(binascii.a2b_base64(text[len(PACKED) :], strict_mode=True))
     raw = binascii.a2b_base64(text, strict_mode=True)
     if len(raw) % 4:
         raise ValueError("a vector is whole float32 numbers")

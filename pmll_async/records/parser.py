@@ -12,7 +12,7 @@ from pmll_async.values.contexts import parse_json
 
 PUT_HEAD: Final = re.compile(
     rb'\{"n":[0-9]+,"d":[0-9]+,(?:"g":(?P<g>[0-9]+),)?"op":"put","t":(?P<t>[0-9.]+),'
-    rb'"key":"(?P<key>[A-Za-z0-9+/=]*)",(?:"value":"(?P<value>[A-Za-z0-9+/=]*)",)?"ctx":'
+    rb'"key":"(?P<key>~?[A-Za-z0-9+/=]*)",(?:"value":"(?P<value>~?[A-Za-z0-9+/=]*)",)?"ctx":'
 )
 """How a put begins in a log, up to its context."""
 

@@ -15,6 +15,7 @@ from pmll_async.records.content import (
     Fields,
     LineRecord,
     WriteContent,
+    WriteVector,
     base64_text,
     content_fields,
     decode_line,
@@ -102,9 +103,9 @@ class Record(ABC):
         """Its fields in the log's order."""
         return {"op": f'"{self.op}"', "t": canonical_number(self.t)}
 
-    def log_text(self) -> str:
+    def log_text(self, write_vector: WriteVector) -> str:
         """Its fields as the log has them, without braces."""
-        return joined(self.fields(content_fields))
+        return joined(self.fields(lambda content: content_fields(content, write_vector)))
 
     def leaf_text(self) -> str:
         """The canonical JSON that `L_n` is the digest of."""
@@ -149,15 +150,15 @@ class PutRecord(Record):
             idempotency_key=_parse_key(fields),
         )
 
-    def log_text(self) -> str:
+    def log_text(self, write_vector: WriteVector) -> str:
         """Key and context first, for whoever reads a log."""
         line, content = self.line, self.line.content
         t, similarity, novelty, timestamp, revises, key = self._texts()
-        value = "" if content.value == content.key else f'"value":"{base64_text(content.value)}",'
+        value = "" if content.value == content.key else f'"value":"{write_vector(content.value)}",'
         tail = f"{similarity}{novelty}{timestamp}{revises}{key}"[:-1]
         comma = "," if tail else ""
         return (
-            f'"op":"put","t":{t},"key":"{base64_text(content.key)}",{value}'
+            f'"op":"put","t":{t},"key":"{write_vector(content.key)}",{value}'
             f'"ctx":{content.context.decode()},"anchor":"{line.anchor}","prev":"{line.prev_anchor}"'
             f"{comma}{tail}"
         )
@@ -371,13 +372,13 @@ def leaf(record: Record) -> bytes:
     return leaf_digest(record.leaf_text().encode())
 
 
-def encode_record(record: Record, frame: str) -> str:
+def encode_record(record: Record, frame: str, write_vector: WriteVector = base64_text) -> str:
     """One JSON object: the fields of `frame` (such as `"n":0,"d":0,`), then the record's.
 
     The closing brace is left to the caller, who may add a checksum.
     """
     group = f'"g":{record.following},' if record.following else ""
-    return f"{{{frame}{group}{record.log_text()}"
+    return f"{{{frame}{group}{record.log_text(write_vector)}"
 
 
 def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:

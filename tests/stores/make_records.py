@@ -20,7 +20,7 @@ from pmll_async.records.record import (
     RollbackRecord,
 )
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
-from pmll_async.values.concert import exact_norm
+from pmll_async.values.concert import Float32, exact_norm
 from pmll_async.values.contexts import encode_context
 from pmll_async.values.lines import CandidateFailure, CandidateScore, Kind
 
@@ -108,7 +108,8 @@ class Chain:
     def _line(self, kind: Kind, context: dict[str, Any]) -> LineRecord:
         raw, norm = b"", 0.0
         if kind != "note":
-            vector = self.rng.standard_normal(self.dim).astype("<f4")
+            packable = len(self.records) % 2 and self.dim > 1
+            vector = self._packable() if packable else self._any_vector()
             raw, norm = vector.tobytes(), exact_norm(vector)
         content = LineContent.of(self.hasher, raw, raw, encode_context(context), norm)
         head = self.heads[-1]
@@ -121,6 +122,15 @@ class Chain:
             similarity=0.0 if kind == "note" else 1.0 - novelty,
             novelty=novelty,
         )
+
+    def _any_vector(self) -> Float32:
+        return self.rng.standard_normal(self.dim).astype("<f4")
+
+    def _packable(self) -> Float32:
+        """Whole numbers by their length, as hashing makes them."""
+        whole = self.rng.integers(-200, 200, self.dim).astype(np.float64)
+        whole[0], whole[-1] = 7.0, 0.0
+        return (whole / np.sqrt(whole @ whole)).astype("<f4")
 
     def _time(self) -> float:
         return 1763816281.125 + len(self.records)

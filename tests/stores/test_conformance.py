@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import google_crc32c
+import pytest
 
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.parser import decode_record, parse_object
@@ -36,6 +37,7 @@ class TestMemoryStore(StoreSuite):
         return list(self.stores[path]._records)
 
 
+@pytest.mark.usefixtures("both_formats")
 class TestJsonlStore(StoreSuite):
     def make_store(self, path: Path) -> Store:
         return JsonlStore(path)

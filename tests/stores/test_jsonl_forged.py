@@ -12,10 +12,13 @@ from pmll_async import CorruptionError, Lattice, Limits
 from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.cache import HEADER_BYTES
+from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.stores.jsonl.frames import close_line, crc32c, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.lines import Candidate
+
+pytestmark = pytest.mark.usefixtures("both_formats")
 
 KEY = b"0123456789abcdef"
 CACHE = "cache/blocks.bin"
@@ -142,15 +145,20 @@ def with_right_checksums(cache: bytes, old: bytes, new: bytes) -> bytes:
     from pmll_async.stores.jsonl import cache as module
 
     header, rest = cache[: module.HEADER_BYTES], cache[module.HEADER_BYTES :]
-    assert old in rest
-    rest = rest.replace(old, new)
     fields = list(module._HEADER.unpack(header))
-    start = 0
+    sections, found = [], False
     for i in (10, 12, 14):
-        fields[i + 1] = Hasher().section(rest[start : start + fields[i]])
-        start += fields[i]
+        section, rest = rest[: fields[i]], rest[fields[i] :]
+        # Keys have parts that are not compressed, and no texts.
+        packed = fields[0] == b"PMLLBLK4" and i != 12
+        plain = decompress(section) if packed else section
+        found = found or old in plain
+        forged = plain.replace(old, new)
+        sections.append(compress(forged) if packed else forged)
+        fields[i : i + 2] = len(sections[-1]), Hasher().section(sections[-1])
+    assert found
     raw = module._HEADER.pack(*fields[:-1], 0)[:-4]
-    return raw + crc32c(raw).to_bytes(4, "little") + rest
+    return raw + crc32c(raw).to_bytes(4, "little") + b"".join(sections) + rest
 
 
 async def test_a_cache_with_other_contexts(path: Path, key: bytes | None) -> None:

@@ -26,6 +26,8 @@ from pmll_async.stores.jsonl.frames import close_line
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.values.anchors import Hasher
 
+pytestmark = pytest.mark.usefixtures("both_formats")
+
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 2, 10**19, 10**400, 0.5, 1e300, float("inf"), float("nan")),
     *("", "x", "0", "../../x", "\ud800", "00" * 32, [], [None], [1, 2], {}, {"x": 1}),

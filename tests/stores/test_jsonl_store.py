@@ -26,6 +26,8 @@ from pmll_async.protocols import Store, StoreHeader, SupportsFollow
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.values.anchors import Hasher
 
+pytestmark = pytest.mark.usefixtures("both_formats")
+
 
 def as_store(store: JsonlStore) -> Store:
     return store

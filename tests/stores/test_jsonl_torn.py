@@ -27,6 +27,8 @@ from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl import store as store_module
 from pmll_async.stores.jsonl.verify import verify
 
+pytestmark = pytest.mark.usefixtures("both_formats")
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -14,6 +14,8 @@ from pmll_async.errors import FormatError, StoreError, WrongKeyError
 from pmll_async.stores.jsonl.frames import close_line, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import Report, verify
 
+pytestmark = pytest.mark.usefixtures("both_formats")
+
 
 @pytest.fixture
 def chain() -> Chain:

@@ -24,13 +24,14 @@ from typing import Final
 import numpy as np
 
 from pmll_async.loop.logs import logger
-from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import NOT_OURS
+from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
+from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER, FolderHeader
 from pmll_async.stores.jsonl.frames import crc32c
+from pmll_async.stores.jsonl.keys import PackedKeys, decode_keys, encode_keys, most_bytes
 from pmll_async.stores.jsonl.pieces import (
     Piece,
     Sizes,
@@ -38,12 +39,12 @@ from pmll_async.stores.jsonl.pieces import (
     decode_contexts,
     encode_columns,
     encode_contexts,
-    encode_keys,
     join,
 )
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
-_MAGIC: Final = b"PMLLBLK3"
+# Of a store of plain keys, and of one whose keys are packed and whose blocks are compressed.
+_MAGICS: Final = (b"PMLLBLK3", b"PMLLBLK4")
 # magic, store, first, records, lines, vectors, last, stop, checksum of the last record, digest,
 # then bytes and root of the columns, the keys and the contexts, then the header's CRC-32C
 _HEADER: Final = struct.Struct("<8s16sQQQQQQ8s32sQ32sQ32sQ32sI")
@@ -92,9 +93,10 @@ class CachedBlock:
 class BlockFile:
     """Reads the cache of one store, whoever writes it."""
 
-    def __init__(self, files: Files, header: StoreHeader, hasher: Hasher) -> None:
+    def __init__(self, files: Files, header: FolderHeader, hasher: Hasher) -> None:
         self._files, self._hasher = files, hasher
         self._store, self._dim = header.store_id, header.dim
+        self._packed, self._magic = header.packed, _MAGICS[header.packed]
 
     def headers(self) -> list[CachedBlock]:
         """The headers that follow each other without a flaw from the beginning of the file."""
@@ -106,7 +108,7 @@ class BlockFile:
             if header is None or header.first != first or not header.sizes.records:
                 return found
             # An array of the header's size is made before the bytes are read into it.
-            if header.lengths[1] != header.sizes.vectors * self._dim * 4:
+            if header.lengths[1] > most_bytes(header.sizes.vectors, self._dim):
                 return found
             found.append(header)
 
@@ -117,7 +119,7 @@ class BlockFile:
         magic, store, first, records, lines, vectors, last, place, checksum, digest, *rest = (
             _HEADER.unpack(raw)
         )
-        if magic != _MAGIC or store.hex() != self._store or rest[-1] != crc32c(raw[:-4]):
+        if magic != self._magic or store.hex() != self._store or rest[-1] != crc32c(raw[:-4]):
             return None
         return CachedBlock(
             position=position,
@@ -134,16 +136,27 @@ class BlockFile:
 
     def block(self, header: CachedBlock) -> tuple[Block, array[int]] | None:
         """The block of a header and where its records end; None when its bytes do not hold."""
-        keys = np.empty((header.sizes.vectors, self._dim), dtype="<f4")
+        found = self._decoded(header)
+        return None if found is None else found[:2]
+
+    def _decoded(self, header: CachedBlock) -> tuple[Block, array[int], PackedKeys] | None:
+        section = np.empty(header.lengths[1], dtype=np.uint8)
         columns = self.section(header, 0)
-        if columns is None or not self._files.read_into(CACHE, keys, header.section(1)):
+        if columns is None or not self._files.read_into(CACHE, section, header.section(1)):
             return None
-        if self._hasher.section(keys.data) != header.sections[1]:
+        if self._hasher.section(section.data) != header.sections[1]:
             return None
+        count, packed = header.sizes.vectors, PackedKeys()
         try:
-            return decode_columns(columns, header.sizes, header.first, header.digest, keys)
+            if self._packed:
+                columns = decompress(columns)
+                keys, packed = decode_keys(section, count, self._dim)
+            else:
+                keys = section.view("<f4").reshape(count, self._dim)
+            block, ends = decode_columns(columns, header.sizes, header.first, header.digest, keys)
         except NOT_OURS:
             return None
+        return block, ends, packed
 
     def blocks(
         self, headers: Sequence[CachedBlock]
@@ -169,26 +182,30 @@ class BlockFile:
         section = self.section(header, 2)
         if section is None:
             return None
+        if self._packed:
+            section = decompress(section)
         return decode_contexts(section, header.sizes, first - header.first, stop - header.first)
 
     def whole(self, header: CachedBlock) -> Piece | None:
         """All of a cached block; None when its bytes do not hold."""
-        found = self.block(header)
+        found = self._decoded(header)
         contexts = self.contexts(header, header.first, header.stop)
         if found is None or contexts is None:
             return None
-        return Piece(*found, contexts, header.last, header.checksum)
+        block, ends, packed = found
+        return Piece(block, ends, contexts, packed, header.last, header.checksum)
 
-    def encode(
-        self, piece: Piece, position: int, before: bytes
-    ) -> tuple[CachedBlock, list[bytes | memoryview]]:
+    def encode(self, piece: Piece, position: int, before: bytes) -> tuple[CachedBlock, list[bytes]]:
         """The header of a piece, behind headers with a root, and what is written at a position."""
-        columns, keys, contexts = encode_columns(piece), encode_keys(piece), encode_contexts(piece)
         sizes, block = piece.sizes, piece.block
-        sections = [(len(part), self._hasher.section(part)) for part in (columns, contexts)]
-        sections.insert(1, (keys.nbytes, self._hasher.section(keys.data)))
+        keys = encode_keys(block.keys, piece.packed if self._packed else None)
+        columns, contexts = encode_columns(piece), encode_contexts(piece)
+        if self._packed:
+            columns, contexts = compress(columns), compress(contexts)
+        parts = [columns, keys, contexts]
+        sections = [(len(part), self._hasher.section(part)) for part in parts]
         raw = _HEADER.pack(
-            *(_MAGIC, bytes.fromhex(self._store)),
+            *(self._magic, bytes.fromhex(self._store)),
             *(block.first, sizes.records, sizes.lines, sizes.vectors),
             *(piece.last, piece.ends[-1], piece.checksum, block.digest),
             *chain.from_iterable(sections),
@@ -198,7 +215,7 @@ class BlockFile:
         header = self.parse_header(raw, position, before)
         if header is None:
             raise ValueError("a header that was just written cannot be read")
-        return header, [raw, columns, keys.data, contexts]
+        return header, [raw, *parts]
 
     def section(self, header: CachedBlock, i: int) -> bytes | None:
         """The bytes of the i-th section, 0 columns, 1 keys, 2 contexts; None unless they hold."""
@@ -356,11 +373,11 @@ class Cache:
         self.headers = [*headers, header]
         self.written += 1
 
-    def _overwrite(self, position: int, parts: Sequence[bytes | memoryview]) -> None:
+    def _overwrite(self, position: int, parts: Sequence[bytes]) -> None:
         if self._fd < 0:
             self._fd = self._opened(position)
         os.ftruncate(self._fd, position)
-        size = sum(memoryview(part).nbytes for part in parts)
+        size = sum(map(len, parts))
         # A disk that fills up takes less than it is given, and says nothing.
         if os.pwritev(self._fd, parts, position) != size:
             os.ftruncate(self._fd, position)

@@ -13,11 +13,14 @@ from typing import Any, Final, TypeVar
 from pmll_async.errors import CorruptionError, FormatError
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.chain import NOT_OURS
+from pmll_async.records.content import WriteVector, base64_text, packed_text
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.frames import BadFrameError, decode_object, encode_object
 from pmll_async.values.anchors import ROOT_DIGEST
 
 FORMAT: Final = 1
+PACKED_KEYS: Final = "packed-keys"
+"""The feature that new stores are made with; those without it keep to what they were made with."""
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
@@ -63,26 +66,39 @@ class Manifest:
         return known
 
 
-def read_store(folder: Directory) -> StoreHeader:
+@dataclass(frozen=True, slots=True)
+class FolderHeader(StoreHeader):
+    """The header of a store in a folder; with `packed`, vectors that pack are packed."""
+
+    packed: bool = False
+
+    @property
+    def write_vector(self) -> WriteVector:
+        """How its log has a vector."""
+        return packed_text if self.packed else base64_text
+
+
+def read_store(folder: Directory) -> FolderHeader:
     """The header of `store.json`; `FormatError` if a later version made the store."""
     fields = _read_object(folder, STORE)
     with _shaped(folder, STORE):
         pins = _of_kind(fields, "pins", dict)
-        return StoreHeader(
+        return FolderHeader(
             dim=_whole(fields, "dim", 1),
             value_dim=_whole(fields, "value_dim", 0),
             key_check=_of_kind(fields, "key_check", str),
             store_id=uuid.UUID(hex=fields["store"]).hex,
             created=_seconds(fields, "created"),
             pins={name: _of_kind(pins, name, str) for name in pins},
+            packed=PACKED_KEYS in fields.get("requires", ()),
         )
 
 
-def write_store(folder: Directory, header: StoreHeader) -> None:
+def write_store(folder: Directory, header: FolderHeader) -> None:
     """Make `store.json`, which makes the folder a store."""
     fields = {
         "format": FORMAT,
-        "requires": [],
+        "requires": [PACKED_KEYS] if header.packed else [],
         "store": header.store_id,
         "dim": header.dim,
         "value_dim": header.value_dim,
@@ -138,8 +154,9 @@ def _read_object(folder: Directory, name: str) -> dict[str, Any]:
         version, features = fields["format"], list(fields.get("requires", ()))
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(str(folder.path), f"format {version}")
-    if features:
-        raise FormatError(str(folder.path), f"the feature {features[0]!r}")
+    unknown = [feature for feature in features if feature != PACKED_KEYS]
+    if unknown:
+        raise FormatError(str(folder.path), f"the feature {unknown[0]!r}")
     return fields
 
 

@@ -16,6 +16,7 @@ import google_crc32c
 import numpy as np
 
 from pmll_async.records.chain import NOT_OURS, anchor_holds, decode_exactly
+from pmll_async.records.content import WriteVector, base64_text
 from pmll_async.records.parser import (
     PUT_HEAD,
     RecordFormatError,
@@ -70,9 +71,9 @@ def checked_body(line: bytes) -> bytes:
 # --- records -----------------------------------------------------------------------------------
 
 
-def encode_frame(record: Record, n: int, d: int) -> bytes:
+def encode_frame(record: Record, n: int, d: int, write_vector: WriteVector = base64_text) -> bytes:
     """The log line of record `n`, written when `d` records were known durable."""
-    return close_line(encode_record(record, f'"n":{n},"d":{d},').encode())
+    return close_line(encode_record(record, f'"n":{n},"d":{d},', write_vector).encode())
 
 
 def check_frame(line: bytes) -> FrameHead:
@@ -107,14 +108,16 @@ def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
     return record
 
 
-def decode_exact_frame(line: bytes, head: FrameHead, hasher: Hasher) -> Record:
+def decode_exact_frame(
+    line: bytes, head: FrameHead, hasher: Hasher, write_vector: WriteVector = base64_text
+) -> Record:
     """The record of a checked line, which must be byte for byte what we write for it.
 
     Raises as `decode_frame` does.
     """
     try:
         text = line[:-_TRAILER].decode() + "}"
-        return decode_exactly(text, f'"n":{head.n},"d":{head.d},', hasher)
+        return decode_exactly(text, f'"n":{head.n},"d":{head.d},', hasher, write_vector)
     except UnknownOperationError:
         raise
     except NOT_OURS as exc:

@@ -24,7 +24,6 @@ from pmll_async.errors import (
 )
 from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
-from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.parser import UnknownOperationError
@@ -32,7 +31,13 @@ from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import FULL, Directory, translated, write_all
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import Manifest, SegmentEntry, write_manifest, write_pins
+from pmll_async.stores.jsonl.folder import (
+    FolderHeader,
+    Manifest,
+    SegmentEntry,
+    write_manifest,
+    write_pins,
+)
 from pmll_async.stores.jsonl.frames import (
     CHECKSUM,
     BadFrameError,
@@ -41,6 +46,7 @@ from pmll_async.stores.jsonl.frames import (
     decode_frame,
     encode_frame,
 )
+from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.pieces import Piece
 from pmll_async.stores.jsonl.segments import Segment, Table, next_number, segment_name
@@ -64,12 +70,13 @@ class Log:
         self,
         folder: Directory,
         files: Files,
-        header: StoreHeader,
+        header: FolderHeader,
         hasher: Hasher,
         relocate: Callable[[], Table] | None = None,
     ) -> None:
         self._folder, self._files = folder, files
         self._header = header
+        self._write_vector = header.write_vector
         self._hasher, self._relocate = hasher, relocate
         # The place of record n is entry n; the array only grows, at its end, in one step, for other
         # threads read it meanwhile.
@@ -125,7 +132,7 @@ class Log:
             self.digest = block.digest
             if self._places[end] == segment.stop:
                 self.digests[end] = block.digest
-            yield piece_of(records, block, lines, self._places[first])
+            yield self.piece(records, block, lines, self._places[first])
             first = end
 
     def forget_chain(self) -> None:
@@ -155,9 +162,23 @@ class Log:
         records = (self.read(n) for n in range(first, stop))
         return [line.content.context for record in records for line in record.lines], stop
 
+    def encode(self, records: Sequence[Record], d: int) -> list[bytes]:
+        """The lines of the next records, written when `d` were known durable."""
+        breathe, lines = Breather(), list[bytes]()
+        for n, record in enumerate(records, self.records):
+            breathe()
+            lines.append(encode_frame(record, n, d, self._write_vector))
+        return lines
+
+    def piece(
+        self, records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int
+    ) -> Piece:
+        """The piece of records that are written as these lines from a place on."""
+        return piece_of(records, block, lines, place, packed=self._header.packed)
+
     def _checked(self, line: bytes, n: int) -> Record:
         frame = check_frame(line)
-        record = decode_exact_frame(line, frame, self._hasher)
+        record = decode_exact_frame(line, frame, self._hasher, self._write_vector)
         reason = "" if frame.n == n else f"record {frame.n} is in its place"
         if reason := reason or self.chain.flaw(record):
             raise BadFrameError(reason)
@@ -225,7 +246,9 @@ class Writer:
             raise StoreError("a batch must not end inside a group of records")
         with translated(self._path, before_writing=True):
             self._make_room()
-            piece, data = self._encoded(records, block)
+            lines = self._log.encode(records, self._durable)
+            piece = self._log.piece(records, block, lines, self._log.stop)
+            data = b"".join(lines)
         # Stopped, whatever should come out of this, until it is known to be done or undone.
         self._stopped = True
         self._write(data)
@@ -238,13 +261,6 @@ class Writer:
         self._cache.add(piece, self._durable)
         self._list_cache()
         self._stopped = False
-
-    def _encoded(self, records: Sequence[Record], block: Block) -> tuple[Piece, bytes]:
-        lines, breathe = list[bytes](), Breather()
-        for n, record in enumerate(records, self._log.records):
-            breathe()
-            lines.append(encode_frame(record, n, self._durable))
-        return piece_of(records, block, lines, self._log.stop), b"".join(lines)
 
     def sync(self) -> None:
         """Make durable what is only written; nothing is done when all is."""
@@ -361,9 +377,12 @@ class Writer:
             self._listed = state
 
 
-def piece_of(records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int) -> Piece:
+def piece_of(
+    records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int, *, packed: bool
+) -> Piece:
     """The piece of records that are written as these lines from a place in the log on."""
     ends = array("q", accumulate(map(len, lines), initial=place))[1:]
     contexts = [line.content.context for record in records for line in record.lines]
     last = ends[-1] - len(lines[-1])
-    return Piece(block, ends, contexts, last, lines[-1][CHECKSUM])
+    keys = PackedKeys.written(records, lines) if packed else PackedKeys()
+    return Piece(block, ends, contexts, keys, last, lines[-1][CHECKSUM])

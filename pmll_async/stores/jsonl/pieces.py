@@ -1,9 +1,9 @@
 """Pieces: runs of records as the cache keeps them, and their bytes.
 
 Arrays are little-endian and raw. The columns section holds, in this order, what is counted in
-float64 and 64-bit integers, then bytes, then marks and uses of idempotency keys as JSON. The keys
-section is the float32 matrix. The contexts section is the number of lines of each record and the
-length of each context, both uint32, and then the contexts.
+float64 and 64-bit integers, then bytes, then marks and uses of idempotency keys as JSON. The
+contexts section is the number of lines of each record and the length of each context, both uint32,
+and then the contexts. The keys section has a module of its own.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
+from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.values.anchors import is_anchor
 
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
@@ -40,12 +41,14 @@ class Sizes:
 class Piece:
     """A block with what else is kept of its records: where each ends in the log, its contexts.
 
-    The last one begins at `last`; `checksum` is the text of its `c`.
+    `packed` are the packed forms of its keys; the last record begins at `last`, and `checksum` is
+    the text of its `c`.
     """
 
     block: Block
     ends: array[int]
     contexts: Sequence[bytes]
+    packed: PackedKeys
     last: int
     checksum: bytes
 
@@ -71,6 +74,7 @@ def join(pieces: Sequence[Piece]) -> Piece:
         join_blocks([piece.block for piece in pieces]),
         array("q", chain.from_iterable(piece.ends for piece in pieces)),
         list(chain.from_iterable(piece.contexts for piece in pieces)),
+        PackedKeys.joined(piece.packed for piece in pieces),
         pieces[-1].last,
         pieces[-1].checksum,
     )
@@ -103,6 +107,8 @@ def difference(one: Piece, other: Piece) -> str:
         return "places"
     if one.checksum != other.checksum:
         return "checksum"
+    if one.packed != other.packed:
+        return "packed keys"
     return "" if list(one.contexts) == list(other.contexts) else "contexts"
 
 
@@ -118,11 +124,6 @@ def encode_columns(piece: Piece) -> bytes:
     uses = [asdict(use) | {"content": use.content.hex()} for use in block.key_uses]
     extra = {"marks": [asdict(mark) for mark in block.marks], "key_uses": uses}
     return b"".join([*parts, json.dumps(extra, separators=(",", ":")).encode()])
-
-
-def encode_keys(piece: Piece) -> NDArray[Any]:
-    """The keys section, as an array that shares the block's memory where it can."""
-    return np.ascontiguousarray(piece.block.keys, dtype="<f4")
 
 
 def encode_contexts(piece: Piece) -> bytes:
@@ -159,7 +160,7 @@ def _is_coherent(block: Block, sizes: Sizes, ends: array[int]) -> bool:
     return (
         bool((counts >= 0).all() and counts.sum() == sizes.lines)
         and bool((block.kinds <= BRANCH).all() and (block.kinds != NOTE).sum() == sizes.vectors)
-        and all(place < later for place, later in pairwise(ends))
+        and bool((np.diff(ends) > 0).all())
         and all(mark.n in own and _is_mark(mark) for mark in block.marks)
         and all(use.n in own and is_anchor(use.anchor) for use in block.key_uses)
         and all(isinstance(use.key, str) for use in block.key_uses)

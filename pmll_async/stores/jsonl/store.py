@@ -34,6 +34,7 @@ from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import (
     LOCK,
     STORE,
+    FolderHeader,
     Manifest,
     SegmentEntry,
     read_manifest,
@@ -48,6 +49,8 @@ from pmll_async.stores.jsonl.recovery import mend
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_name
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
+PACKS: Final = True
+"""New stores pack their keys; the tests also make them as earlier releases did."""
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 CACHE_RECORDS: Final = 1024
 # So many contexts of a log at once are little memory, and few enough turns of the loop that asks.
@@ -62,7 +65,7 @@ class _Session:
     """What is open between `open` and `close`; `writer` comes with the end of `load`."""
 
     pid: int
-    header: StoreHeader
+    header: FolderHeader
     folder: Directory
     lock: WriterLock | None
     files: Files
@@ -231,7 +234,7 @@ class JsonlStore:
     def _begin(
         self,
         folder: Directory,
-        header: StoreHeader,
+        header: FolderHeader,
         hasher: Hasher,
         lock: WriterLock | None,
         files: Files,
@@ -270,7 +273,7 @@ def _prepare_folder(path: Path, header: StoreHeader | None) -> None:
 
 def _find_header(
     folder: Directory, header: StoreHeader | None, hasher: Hasher, *, creates: bool
-) -> StoreHeader:
+) -> FolderHeader:
     """The stored header, or the given one after making a store of it; the key is checked."""
     if folder.stat(STORE) is None:
         # A crash while a store is made leaves an empty log; one with records has lost its header.
@@ -287,13 +290,16 @@ def _find_header(
     return stored
 
 
-def _create(folder: Directory, header: StoreHeader, hasher: Hasher) -> StoreHeader:
+def _create(folder: Directory, header: StoreHeader, hasher: Hasher) -> FolderHeader:
     """Make a store; `store.json` comes last, and with it there is one."""
-    made = replace(
-        header,
+    made = FolderHeader(
+        dim=header.dim,
+        value_dim=header.value_dim,
         key_check=hasher.check_value(),
         store_id=header.store_id or uuid.uuid4().hex,
         created=header.created or time.time(),
+        pins=header.pins,
+        packed=PACKS,
     )
     name = segment_name(1)
     folder.write_synced(name, b"")

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pmll_async.records.chain import NOT_OURS
-from pmll_async.records.content import LineContent, LineRecord
+from pmll_async.records.content import LineContent, LineRecord, base64_text
 from pmll_async.records.parser import (
     RecordFormatError,
     UnknownOperationError,
@@ -62,7 +62,7 @@ def encode_frame(record: Record, n: int, digest: bytes = b"") -> bytes:
     if isinstance(record, PutRecord):
         kind, parts = _PUT_KIND, _put_parts(record)
     else:
-        kind, parts = _JSON, [f"{{{record.log_text()}}}".encode()]
+        kind, parts = _JSON, [f"{{{record.log_text(base64_text)}}}".encode()]
     head = _HEAD.pack(FORMAT, kind, bool(digest), record.following, n)
     body = b"".join([head, *parts, digest])
     return body + crc32c(body).to_bytes(_CHECKSUM, "little")

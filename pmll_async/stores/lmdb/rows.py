@@ -20,6 +20,7 @@ import numpy as np
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import NOTE, Block
 from pmll_async.records.chain import NOT_OURS
+from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.stores.jsonl.pieces import Piece, Sizes, decode_columns, encode_columns, join_blocks
 from pmll_async.stores.lmdb.frames import KEY_START, Bytes, context_of, is_put
 from pmll_async.values.anchors import DIGEST_BYTES, ROOT_DIGEST, Hasher
@@ -103,7 +104,7 @@ class RowForm:
     def encode(self, run: FrameRun, before: bytes) -> bytes:
         """The row of a run that follows the digest `before`."""
         block = run.block
-        columns = encode_columns(Piece(block, _ends(run.frames), (), 0, b""))
+        columns = encode_columns(Piece(block, _ends(run.frames), (), PackedKeys(), 0, b""))
         head = _HEAD.pack(
             _FORMAT,
             *(len(block.times), len(block.anchors), len(block.norms), len(columns)),

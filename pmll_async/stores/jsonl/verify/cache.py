@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.folder import CACHE
+from pmll_async.stores.jsonl.folder import CACHE, FolderHeader
 from pmll_async.stores.jsonl.log import piece_of
 from pmll_async.stores.jsonl.pieces import difference
 from pmll_async.stores.jsonl.verify.findings import Finding, Severity
@@ -37,7 +36,7 @@ class CacheCheck:
     """
 
     def __init__(
-        self, folder: Directory, header: StoreHeader | None, hasher: Hasher, *, live: bool
+        self, folder: Directory, header: FolderHeader | None, hasher: Hasher, *, live: bool
     ) -> None:
         self._folder, self._files = folder, Files(folder)
         self._header, self._live = header, live
@@ -111,10 +110,11 @@ class CacheCheck:
         if self._header is None or run.digest is None or len(run.lines) != header.sizes.records:
             return 0, ""
         block = Block.of(run.records, header.first, run.digest, self._header.dim)
+        piece = piece_of(run.records, block, run.lines, run.place, packed=self._header.packed)
         cached = self._file.whole(header)
         if cached is None:
             return header.section(0), "the columns are not what they should hold"
-        name = difference(cached, piece_of(run.records, block, run.lines, run.place))
+        name = difference(cached, piece)
         return header.section(0), f"its {name} are not those of the log" if name else ""
 
     def _check_end(self, file: BlockFile, records: int) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from pmll_async.protocols import StoreHeader
 from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.content import PACKED, WriteVector, base64_text, packed_text
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
-from pmll_async.stores.jsonl.folder import MANIFEST, Manifest
+from pmll_async.stores.jsonl.folder import MANIFEST, FolderHeader, Manifest
 from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame, decode_exact_frame
 from pmll_async.stores.jsonl.scan import out_of_order
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
 from pmll_async.stores.jsonl.verify.findings import Finding
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
+
+_PACKED_VECTORS: Final = tuple(f'"{name}":"{PACKED}'.encode() for name in ("key", "value"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class LogCheck:
     """
 
     def __init__(
-        self, manifest: Manifest, header: StoreHeader | None, hasher: Hasher, cache: CacheCheck
+        self, manifest: Manifest, header: FolderHeader | None, hasher: Hasher, cache: CacheCheck
     ) -> None:
-        self._hasher, self._cache = hasher, cache
+        self._header, self._hasher, self._cache = header, hasher, cache
         self._digests = manifest.digests
         self._following = 0
         self._lost = False
@@ -111,7 +114,7 @@ class LogCheck:
     def _decoded(self, head: FrameHead, line: bytes) -> Record | None:
         """The record, or None after telling why it is none; wrong anchors are told as well."""
         try:
-            record = decode_exact_frame(line, head, self._hasher)
+            record = decode_exact_frame(line, head, self._hasher, self._written(line))
         except (BadFrameError, UnknownOperationError) as exc:
             self._find(str(exc))
             return None
@@ -123,6 +126,12 @@ class LogCheck:
         if reason:
             self._find(reason)
         return record
+
+    def _written(self, line: bytes) -> WriteVector:
+        """How the store has vectors; where nobody knows, as this line has them."""
+        if self._header is not None:
+            return self._header.write_vector
+        return packed_text if any(mark in line for mark in _PACKED_VECTORS) else base64_text
 
     def _find(self, reason: str) -> None:
         here = self._here

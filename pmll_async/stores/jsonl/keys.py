@@ -1,0 +1,113 @@
+"""Keys as the cache has them: those that pack in parts, each kind of part joined, the others raw.
+
+    keys section = raw float32 rows ‖ bitmaps ‖ compressed parts ‖ u32 how many rows are raw
+    parts        = a byte a key, 1 if it is packed ‖ first bytes ‖ second bytes
+
+Bitmaps are too even to be worth compressing. What packing is, `values.packing` says. A store of
+plain keys has the raw rows and nothing else.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.records.content import PACKED
+from pmll_async.records.parser import parse_object
+from pmll_async.records.record import PutRecord, Record
+from pmll_async.stores.jsonl.compression import compress, decompress
+from pmll_async.values.concert import Float32
+from pmll_async.values.packing import split, unpack_rows
+
+_KEY: Final = b'"key":"'
+_COUNT: Final = struct.Struct("<I")
+_MARK: Final = PACKED.encode()
+_LITTLE: Final = np.dtype("<f4")
+
+
+class PackedKeys(NamedTuple):
+    """The parts of those of some keys that pack; `which` has a byte a key, 1 for one that does."""
+
+    bitmaps: bytes = b""
+    which: bytes = b""
+    first: bytes = b""
+    second: bytes = b""
+
+    @classmethod
+    def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
+        """Those of records, from their log lines: packing them again takes far longer."""
+        found: list[PackedKeys] = []
+        for record, line in zip(records, lines, strict=True):
+            found += [cls._of(text) for text in _key_texts(record, line) if text]
+        return cls.joined(found)
+
+    @classmethod
+    def joined(cls, several: Iterable[PackedKeys]) -> PackedKeys:
+        """Those of several runs of keys that follow each other."""
+        return cls(*map(b"".join, zip(*several, strict=True)))
+
+    @classmethod
+    def _of(cls, text: bytes) -> PackedKeys:
+        if not text.startswith(_MARK):
+            return cls(which=b"\0")
+        row = split(binascii.a2b_base64(text[1:]))
+        return cls(row.bitmap, b"\1", row.first, row.second)
+
+
+def _key_texts(record: Record, line: bytes) -> list[bytes]:
+    """The text of each key in a record's log line; empty for a note."""
+    if isinstance(record, PutRecord):
+        # No text of a caller stands before it.
+        start = line.index(_KEY) + len(_KEY)
+        return [line[start : line.index(b'"', start)]]
+    if not record.lines:
+        return []
+    return [entry["key"].encode() for entry in parse_object(line)["lines"]]
+
+
+def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:
+    """The keys section; without `packed` that of a store of plain keys."""
+    if packed is None:
+        return keys.astype(_LITTLE, copy=False).tobytes()
+    raw = keys[~np.frombuffer(packed.which, np.bool_)].astype(_LITTLE, copy=False)
+    parts = compress(b"".join(packed[1:]))
+    return b"".join([raw.tobytes(), packed.bitmaps, parts, _COUNT.pack(len(raw))])
+
+
+def most_bytes(count: int, dim: int) -> int:
+    """The most that a keys section takes: packing makes no row longer, compressing little."""
+    return count * (dim * _LITTLE.itemsize + 1) * 9 // 8 + 64
+
+
+def decode_keys(section: NDArray[np.uint8], count: int, dim: int) -> tuple[Float32, PackedKeys]:
+    """The keys (count, dim) and what is packed of them; `ValueError` for what is no such section.
+
+    Keys of which none packs share the section's memory.
+    """
+    (rows,) = _COUNT.unpack(section[-_COUNT.size :].tobytes())
+    end = rows * dim * _LITTLE.itemsize
+    raw = section[:end].view(_LITTLE).reshape(rows, dim)
+    stop = end + (count - rows) * ((dim + 7) // 8)
+    parts = decompress(section[stop : -_COUNT.size].tobytes())
+    packed = _divided(section[end:stop].tobytes(), parts, count)
+    which = np.frombuffer(packed.which, np.uint8) != 0
+    if np.count_nonzero(which) != count - rows:
+        raise ValueError("it has another number of raw keys")
+    if rows == count:
+        return raw, packed
+    unpacked = unpack_rows(packed.bitmaps, packed.first, packed.second, dim)
+    if not rows:
+        return unpacked, packed
+    keys = np.empty((count, dim), dtype=_LITTLE)
+    keys[~which], keys[which] = raw, unpacked
+    return keys, packed
+
+
+def _divided(bitmaps: bytes, parts: bytes, count: int) -> PackedKeys:
+    second = count + int.from_bytes(bitmaps, "little").bit_count()
+    return PackedKeys(bitmaps, parts[:count], parts[count:second], parts[second:])

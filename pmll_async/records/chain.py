@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import Block
-from pmll_async.records.content import LineRecord, WriteVector, base64_text
+from pmll_async.records.content import (
+    PACKED,
+    LineRecord,
+    WriteVector,
+    base64_text,
+    packed_text,
+)
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
 from pmll_async.records.record import Record, RollbackRecord, encode_record
 from pmll_async.values.anchors import Hasher, is_anchor
@@ -213,9 +219,21 @@ def decode_exactly(
     if not isinstance(fields.get("op"), str):
         raise RecordFormatError("it names no operation")
     record = decode_record(fields, hasher)
+    if write_vector is packed_text:
+        write_vector = _as_read(record, fields)
     if encode_record(record, frame, write_vector) + "}" != text:
         raise RecordFormatError("the line is not written as its record is")
     return record
+
+
+def _as_read(record: Record, fields: Mapping[str, Any]) -> WriteVector:
+    """As `packed_text`, which need not pack again what was unpacked: that has no other form."""
+    known: dict[bytes, str] = {}
+    for line, said in zip(record.lines, fields.get("lines", (fields,)), strict=False):
+        for raw, name in ((line.content.key, "key"), (line.content.value, "value")):
+            if said.get(name, "").startswith(PACKED):
+                known[raw] = said[name]
+    return lambda raw: known.get(raw) or packed_text(raw)
 
 
 def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:

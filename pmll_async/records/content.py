@@ -167,7 +167,11 @@ def decode_line(
 
 def _vector(text: str) -> bytes:
     if text.startswith(PACKED):
-        return unpack(binascii.a2b_base64(text[len(PACKED) :], strict_mode=True))
+        packed = binascii.a2b_base64(text[len(PACKED) :], strict_mode=True)
+        # Its last letter may say more than the bytes.
+        if PACKED + base64_text(packed) != text:
+            raise ValueError("a packed vector has another text")
+        return unpack(packed)
     raw = binascii.a2b_base64(text, strict_mode=True)
     if len(raw) % 4:
         raise ValueError("a vector is whole float32 numbers")

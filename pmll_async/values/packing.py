@@ -133,7 +133,8 @@ def unpack_rows(bitmaps: bytes, first: bytes, second: bytes, dim: int) -> Float3
 def _whole_numbers(values: Float32) -> Float64 | None:
     """The numbers in lowest terms of which dividing by their length makes the values."""
     magnitudes = np.abs(values)
-    least, largest = float(magnitudes.min()), float(magnitudes.max())
+    least = float(np.minimum.reduce(magnitudes))
+    largest = float(np.maximum.reduce(magnitudes))
     # Neither NaN nor infinity is at most anything finite.
     if not largest <= (_LARGEST + 1) * least:
         return None

@@ -22,7 +22,7 @@ from pmll_async.records.parser import parse_object
 from pmll_async.records.record import PutRecord, Record
 from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.values.concert import Float32
-from pmll_async.values.packing import split, unpack_rows
+from pmll_async.values.packing import PackedRow, split, unpack_rows
 
 _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")
@@ -41,22 +41,26 @@ class PackedKeys(NamedTuple):
     @classmethod
     def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
         """Those of records, from their log lines: packing them again takes far longer."""
-        found: list[PackedKeys] = []
+        which, rows = bytearray(), []
         for record, line in zip(records, lines, strict=True):
-            found += [cls._of(text) for text in _key_texts(record, line) if text]
-        return cls.joined(found)
+            for text in filter(None, _key_texts(record, line)):
+                packed = text.startswith(_MARK)
+                which.append(packed)
+                if packed:
+                    rows.append(split(binascii.a2b_base64(text[len(_MARK) :])))
+        if not rows:
+            return cls(which=bytes(which))
+        return cls(
+            b"".join([row.bitmap for row in rows]),
+            bytes(which),
+            b"".join([row.first for row in rows]),
+            b"".join([row.second for row in rows]),
+        )
 
     @classmethod
     def joined(cls, several: Iterable[PackedKeys]) -> PackedKeys:
         """Those of several runs of keys that follow each other."""
         return cls(*map(b"".join, zip(*several, strict=True)))
-
-    @classmethod
-    def _of(cls, text: bytes) -> PackedKeys:
-        if not text.startswith(_MARK):
-            return cls(which=b"\0")
-        row = split(binascii.a2b_base64(text[1:]))
-        return cls(row.bitmap, b"\1", row.first, row.second)
 
 
 def _key_texts(record: Record, line: bytes) -> list[bytes]:

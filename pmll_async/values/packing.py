@@ -135,8 +135,8 @@ def _whole_numbers(values: Float32) -> Float64 | None:
     magnitudes = np.abs(values)
     least = float(np.minimum.reduce(magnitudes))
     largest = float(np.maximum.reduce(magnitudes))
-    # Neither NaN nor infinity is at most anything finite.
-    if not largest <= (_LARGEST + 1) * least:
+    # NaN is not less than anything, either.
+    if not largest < math.inf or largest > (_LARGEST + 1) * least:
         return None
     ratios = values.astype(np.float64)
     ratios /= least

@@ -22,7 +22,7 @@ from pmll_async.records.parser import parse_object
 from pmll_async.records.record import PutRecord, Record
 from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.values.concert import Float32
-from pmll_async.values.packing import PackedRow, split, unpack_rows
+from pmll_async.values.packing import split, unpack_rows
 
 _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pmll_async.text import HashingEmbedder
+from pmll_async.values import packing
 from pmll_async.values.packing import pack, split, unpack, unpack_rows
 
 TEXTS = (
@@ -143,3 +144,10 @@ def test_a_model_s_rows_are_told_at_once() -> None:
     started = time.thread_time()
     assert not any(map(pack, rows))
     assert (time.thread_time() - started) / len(rows) < 50e-6
+
+
+def test_numbers_with_a_common_divisor_are_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = np.array([3.0, 0.0, -6.0]) / np.sqrt(45.0)
+    assert pack(row.astype("<f4").tobytes()) is not None
+    monkeypatch.setattr(packing, "_whole_numbers", lambda _: np.array([3.0, -6.0]))
+    assert pack(row.astype("<f4").tobytes()) is None

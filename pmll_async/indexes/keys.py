@@ -35,7 +35,7 @@ _CHUNKS_A_CALL: Final = 64
 """Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
 _SAFE_NORM: Final = 2.0**40
 """Beyond this length, or below its reciprocal, a key is not left to float32 products."""
-_OUT_OF_CACHE: Final = 1 << 23
+OUT_OF_CACHE: Final = 1 << 23
 """Multiplications whose keys, 32 MiB, come from memory: one thread then takes in all it gives."""
 
 
@@ -345,7 +345,7 @@ def _product(keys: Float32, unit: Float32, out: Float32, whole: int) -> None:
     waiting for those takes a hundred times as long as the product. Nor is a large one, which row by
     row is bound by memory alone: 5.2 ms against 7.5 in two threads and 13 in one for 38 million.
     """
-    if SMALL_PRODUCT < whole <= _OUT_OF_CACHE:
+    if SMALL_PRODUCT < whole <= OUT_OF_CACHE:
         np.dot(keys, unit, out=out)
     else:
         np.vecdot(keys, unit, out=out)

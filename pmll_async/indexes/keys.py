@@ -97,7 +97,9 @@ class KeyMatrix:
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
         near = [(NO_ROWS, NO_ROWS, highest[:0])]
         for first, cosines in self._products(columns.count, units, look):
-            cosines[:, ~eligible[first : first + cosines.shape[1]]] = -np.inf
+            here = eligible[first : first + cosines.shape[1]]
+            if not here.all():
+                cosines[:, ~here] = -np.inf
             np.maximum(highest, cosines.max(axis=1), out=highest)
             # What is within the margin of the largest so far may be within that of the largest.
             cuts = np.maximum(highest - margin, NOT_A_COSINE)
@@ -256,28 +258,32 @@ class KeyMatrix:
     ) -> Iterator[tuple[int, Float32]]:
         """Nearly the cosines (queries, rows) from row `first` on: of one query all at once."""
         coded = min(look.coded, count) if look else 0
-        if len(units) == 1:
-            whole = np.empty((1, count), dtype=np.float32)
-            for first, [cosines] in look.products(coded) if look else ():
-                whole[0, first : first + len(cosines)] = cosines
-            for first, block in self._upto(count, coded):
-                part = whole[0, first : first + len(block.norms)]
-                _product(block.keys, units[0], out=part, whole=(count - coded) * self._dim)
-                part *= block.reciprocals
-            if self._extreme:
-                self._hide_extreme(whole, 0)
-            yield 0, whole
-            return
+        most, stop = count if len(units) == 1 else BLOCK_ROWS, count
         # Newest first: with a weight on recency the threshold is then high from the start.
-        for first, block in self._upto(count, coded):
-            # Beside codes there are few rows.
-            cosines = own_product(units, block.keys) if look else units @ block.keys.T
-            cosines *= block.reciprocals
-            self._hide_extreme(cosines, first)
+        while stop:
+            first = (stop - 1) // most * most
+            cosines = np.empty((len(units), stop - first), dtype=np.float32)
+            edge = min(max(first, coded), stop)
+            self._float_products(cosines[:, edge - first :], units, edge, alone=look is not None)
+            if look is not None and edge > first:
+                look.fill(cosines[:, : edge - first], first)
+            if self._extreme:
+                self._hide_extreme(cosines, first)
             yield first, cosines
-        for first, cosines in look.products(coded) if look else ():
-            self._hide_extreme(cosines, first)
-            yield first, cosines
+            stop = first
+
+    def _float_products(self, cosines: Float32, units: Float32, first: int, *, alone: bool) -> None:
+        """Fill in cosines (queries, rows) by float32; `alone` in no other thread, for few rows."""
+        whole = cosines.shape[1] * self._dim
+        for start, block in self._upto(first + cosines.shape[1], first):
+            part = cosines[:, start - first : start - first + len(block.norms)]
+            if len(units) == 1:
+                _product(block.keys, units[0], out=part[0], whole=whole)
+            elif alone:
+                part[...] = own_product(units, block.keys)
+            else:
+                np.matmul(units, block.keys.T, out=part)
+            part *= block.reciprocals
 
     def _exact_cosines(
         self,

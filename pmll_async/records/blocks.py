@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from itertools import chain
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class KeyUse:
     race: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Block:
     """The columns of records `first` … `first + len(times) - 1`.
 
@@ -80,8 +81,8 @@ class Block:
         """The revision after this block."""
         return self.first + len(self.times)
 
-    @classmethod
-    def of(cls, records: Sequence[Record], first: int, digest: bytes, dim: int) -> Block:
+    @staticmethod
+    def of(records: Sequence[Record], first: int, digest: bytes, dim: int) -> RecordBlock:
         """The columns of records that follow `first` others whose digest is `digest`."""
         marks: list[Mark] = []
         key_uses: list[KeyUse] = []
@@ -92,28 +93,78 @@ class Block:
             digest = fold(digest, leaf(record))
             if isinstance(record, RollbackRecord):
                 marks.append(Mark(n, "rollback", revision=record.revision))
-            marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
+            effects = record.effects
+            if effects:
+                marks += [Mark(n, each.kind, each.anchor, each.factor) for each in effects]
             if record.idempotency_key is not None:
                 key_uses.append(_key_use(record, record.idempotency_key, n))
+        return RecordBlock(records, first, digest, dim, tuple(marks), tuple(key_uses))
+
+
+class RecordBlock(Block):
+    """The block of records that are at hand.
+
+    Its columns are made when the first of them is asked for: a lone put needs none, and making
+    them would take a tenth of its time.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        first: int,
+        digest: bytes,
+        dim: int,
+        marks: tuple[Mark, ...] = (),
+        key_uses: tuple[KeyUse, ...] = (),
+    ) -> None:
+        self.__dict__.update(
+            records=records, first=first, digest=digest, marks=marks, key_uses=key_uses, dim=dim
+        )
+
+    records: Sequence[Record]
+    dim: int
+
+    @property
+    def stop(self) -> int:
+        """The revision after this block."""
+        return self.first + len(self.records)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[RecordBlock]) -> RecordBlock:
+        """One block of several that follow each other."""
+        return cls(
+            list(chain.from_iterable(block.records for block in blocks)),
+            blocks[0].first,
+            blocks[-1].digest,
+            blocks[0].dim,
+            tuple(chain.from_iterable(block.marks for block in blocks)),
+            tuple(chain.from_iterable(block.key_uses for block in blocks)),
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """A column, where none was asked for before."""
+        if name not in Block.__dataclass_fields__:
+            raise AttributeError(name)
+        self.__dict__.update(self._columns())
+        return self.__dict__[name]
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        records = self.records
         lines = [(record.t, line) for record in records for line in record.lines]
         vectors = [(t, line) for t, line in lines if line.kind != "note"]
         raw = b"".join([line.content.key for _, line in vectors])
         times = [t if line.timestamp is None else line.timestamp for t, line in vectors]
-        return cls(
-            first=first,
-            digest=digest,
-            times=np.array([record.t for record in records], np.float64),
-            line_counts=np.array([len(record.lines) for record in records], np.int64),
-            anchors=np.array([int(line.anchor, 16) for _, line in lines], np.uint64),
-            kinds=np.array([KIND_CODES[line.kind] for _, line in lines], np.uint8),
-            strengths=np.array([line.strength for _, line in lines], np.float64),
-            keys=np.frombuffer(raw, dtype="<f4").reshape(len(vectors), dim),
-            norms=np.array([line.content.norm for _, line in vectors], np.float64),
-            timestamps=np.array(times, np.float64),
-            novelties=np.array([line.novelty for _, line in vectors], np.float64),
-            marks=tuple(marks),
-            key_uses=tuple(key_uses),
-        )
+        return {
+            "times": np.array([record.t for record in records], np.float64),
+            "line_counts": np.array([len(record.lines) for record in records], np.int64),
+            "anchors": np.array([int(line.anchor, 16) for _, line in lines], np.uint64),
+            "kinds": np.array([KIND_CODES[line.kind] for _, line in lines], np.uint8),
+            "strengths": np.array([line.strength for _, line in lines], np.float64),
+            "keys": np.frombuffer(raw, dtype="<f4").reshape(len(vectors), self.dim),
+            "norms": np.array([line.content.norm for _, line in vectors], np.float64),
+            "timestamps": np.array(times, np.float64),
+            "novelties": np.array([line.novelty for _, line in vectors], np.float64),
+        }
 
 
 def _key_use(record: Record, key: str, n: int) -> KeyUse:

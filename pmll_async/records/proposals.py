@@ -53,6 +53,10 @@ class Proposal(Protocol[AnswerT]):
     def contents(self) -> tuple[LineContent, ...]:
         """What is to be stored, in order."""
 
+    @property
+    def vectors(self) -> int:
+        """How many of the contents have vectors."""
+
     def decide(self, decider: Decider, place: int) -> AnswerT:
         """What its caller is told once the records are durable."""
 
@@ -80,6 +84,11 @@ class PutProposal(NamedTuple):
         """What is to be stored, in order."""
         return (self.content,)
 
+    @property
+    def vectors(self) -> int:
+        """1, of a note 0."""
+        return 1 if self.content.key else 0
+
     def decide(self, decider: Decider, place: int) -> str:
         """Its anchor."""
         return decider.put(self, place)
@@ -96,6 +105,11 @@ class GroupProposal:
     def contents(self) -> tuple[LineContent, ...]:
         """What is to be stored, in order."""
         return tuple([put.content for put in self.puts])
+
+    @property
+    def vectors(self) -> int:
+        """How many of the puts are no notes."""
+        return sum([put.vectors for put in self.puts])
 
     def decide(self, decider: Decider, place: int) -> int:
         """How many were new."""
@@ -129,6 +143,11 @@ class RaceProposal:
         """What is to be stored, the winner first."""
         return tuple(entry.content for entry in self.entries)
 
+    @property
+    def vectors(self) -> int:
+        """All have some."""
+        return len(self.entries)
+
     def under(self, prev_anchor: str | None, idempotency_key: str | None) -> RaceProposal:
         """The same, to be committed only on that head, and found again by that key."""
         return replace(self, prev_anchor=prev_anchor, idempotency_key=idempotency_key)
@@ -144,6 +163,7 @@ class ChangeProposal:
 
     record: Record
     contents: tuple[LineContent, ...] = ()
+    vectors: int = 0
 
     @property
     def company(self) -> Company:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, Self
 
 from pmll_async.records.content import (
@@ -41,6 +41,7 @@ from pmll_async.values.lines import CandidateFailure, CandidateScore
 EffectKind = Literal["decay", "revise", "forget"]
 Company = Literal["any", "forgets", "none"]
 """Proposals of one company share a batch; those of "none" have one each."""
+_Texts = tuple[str, str, str, str, str, str]
 
 PENDING: Final = 0.0
 """The time of a record that is not committed yet."""
@@ -117,12 +118,14 @@ class PutRecord(Record):
     """One line or note on the chain.
 
     Puts, nearly all of a log, are written without a dict of fields: half the time, at every put.
+    The texts that log and leaf share are made once.
     """
 
     op: ClassVar[str] = "put"
     line: LineRecord
     revises: tuple[str, ...] = ()
     idempotency_key: str | None = None
+    _made: _Texts | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def lines(self) -> tuple[LineRecord, ...]:
@@ -173,8 +176,10 @@ class PutRecord(Record):
             f'"t":{t},{timestamp}"value":"{digests[64:128]}"}}'
         )
 
-    def _texts(self) -> tuple[str, str, str, str, str, str]:
+    def _texts(self) -> _Texts:
         """The time, and the fields that a put may lack, each with a comma behind it."""
+        if self._made is not None:
+            return self._made
         line = self.line
         similarity = novelty = timestamp = revises = key = ""
         if line.kind != "note":
@@ -186,7 +191,9 @@ class PutRecord(Record):
             revises = f'"revises":{json_strings(self.revises)},'
         if self.idempotency_key is not None:
             key = f'"idempotency_key":{canonical_string(self.idempotency_key)},'
-        return canonical_number(self.t), similarity, novelty, timestamp, revises, key
+        made = canonical_number(self.t), similarity, novelty, timestamp, revises, key
+        object.__setattr__(self, "_made", made)
+        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +389,8 @@ def encode_record(record: Record, frame: str, write_vector: WriteVector = base64
 
 
 def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:
+    if not anchors:
+        return ()
     return tuple(LineEffect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
 
 

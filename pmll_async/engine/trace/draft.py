@@ -71,6 +71,7 @@ class Draft:
         dim: int,
     ) -> None:
         self._snapshot, self._hasher, self._clock = snapshot, hasher, clock
+        self._revision = snapshot.revision
         self._new = _Overlay(snapshot.head)
         vectors = [content for content in contents if content.key]
         self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim)
@@ -84,24 +85,31 @@ class Draft:
     def decide(self, proposal: Proposal[AnswerT]) -> AnswerT:
         """Turn one proposal into records."""
         place = self._place
-        self._place += sum([1 for content in proposal.contents if content.key])
+        self._place += proposal.vectors
         return proposal.decide(self, place)
 
     # --- what a proposal may ask for -------------------------------------------------------------
 
     def put(self, put: PutProposal, place: int) -> str:
         """The line's anchor."""
-        known = self._known_key(put.idempotency_key)
-        if known is not None:
-            if known.content != put.content.digests:
-                raise ConflictError(known.key, known.anchor)
-            return known.anchor
-        self._check_head(put.prev_anchor)
-        self._check_revisable(put.revises)
-        is_note = not put.content.key
-        nearest = Nearest() if is_note else self._novelty.nearest(place)
-        self._check_novel(put.min_novelty, nearest)
-        line = self._line(put.content, "note" if is_note else "line", nearest, put.timestamp)
+        # What a put does not ask for is not looked at: a batch waits for each of its lines.
+        if put.idempotency_key is not None:
+            known = self._known_key(put.idempotency_key)
+            if known is not None:
+                if known.content != put.content.digests:
+                    raise ConflictError(known.key, known.anchor)
+                return known.anchor
+        if put.prev_anchor is not None:
+            self._check_head(put.prev_anchor)
+        if put.revises:
+            self._check_revisable(put.revises)
+        if put.content.key:
+            nearest = self._novelty.nearest(place)
+            if put.min_novelty is not None:
+                self._check_novel(put.min_novelty, nearest)
+            line = self._line(put.content, "line", nearest, put.timestamp)
+        else:
+            line = self._line(put.content, "note", Nearest(), put.timestamp)
         self._append(
             PutRecord(
                 t=self._clock(),
@@ -110,7 +118,7 @@ class Draft:
                 idempotency_key=put.idempotency_key,
             )
         )
-        self._chain(line, None if is_note else place)
+        self._chain(line, place if put.content.key else None)
         return line.anchor
 
     def group(self, group: GroupProposal, place: int) -> int:
@@ -135,12 +143,14 @@ class Draft:
 
     def race(self, race: RaceProposal, place: int) -> tuple[int, RaceRecord | None]:
         """The number of its record, and the record unless it was there before."""
-        known = self._known_key(race.idempotency_key)
-        if known is not None:
-            if not known.race:
-                raise ConflictError(known.key, known.anchor)
-            return known.n, None
-        self._check_head(race.prev_anchor)
+        if race.idempotency_key is not None:
+            known = self._known_key(race.idempotency_key)
+            if known is not None:
+                if not known.race:
+                    raise ConflictError(known.key, known.anchor)
+                return known.n, None
+        if race.prev_anchor is not None:
+            self._check_head(race.prev_anchor)
         self._check_revisable(race.revises)
         nearest = [self._novelty.nearest(place + i) for i in range(len(race.entries))]
         lines = [
@@ -177,20 +187,20 @@ class Draft:
     def _line(
         self, content: LineContent, kind: Kind, nearest: Nearest, timestamp: float | None
     ) -> LineRecord:
-        head = self._new.head
+        head, similarity = self._new.head, nearest.similarity
         return LineRecord(
-            content=content,
-            anchor=self._hasher.anchor(head, content.digests),
-            prev_anchor=head,
-            kind=kind,
-            similarity=nearest.similarity,
-            novelty=novelty_of(nearest.similarity) if kind != "note" else 0.0,
-            timestamp=timestamp,
+            content,
+            self._hasher.anchor(head, content.digests),
+            head,
+            kind,
+            similarity,
+            novelty_of(similarity) if kind != "note" else 0.0,
+            timestamp,
         )
 
-    def _check_novel(self, min_novelty: float | None, nearest: Nearest) -> None:
+    def _check_novel(self, min_novelty: float, nearest: Nearest) -> None:
         novelty = novelty_of(nearest.similarity)
-        if min_novelty is None or novelty >= min_novelty:
+        if novelty >= min_novelty:
             return
         if nearest.row is not None:
             anchor = self._snapshot.anchor(int(self._snapshot.ranked_lines[nearest.row]))
@@ -200,12 +210,15 @@ class Draft:
 
     def _append(self, record: Record) -> int:
         """The record's number."""
-        key, number = record.idempotency_key, self._snapshot.revision + len(self.records)
+        new = self._new
+        key, number = record.idempotency_key, self._revision + len(new.records)
         if key is not None:
             line, is_race = record.lines[0], isinstance(record, RaceRecord)
-            self._new.keys[key] = KeyUse(number, key, line.anchor, line.content.digests, is_race)
-        self._new.revised |= {each.anchor for each in record.effects if each.kind == "revise"}
-        self.records.append(record)
+            new.keys[key] = KeyUse(number, key, line.anchor, line.content.digests, is_race)
+        for effect in record.effects:
+            if effect.kind == "revise":
+                new.revised.add(effect.anchor)
+        new.records.append(record)
         return number
 
     def _chain(self, line: LineRecord, place: int | None) -> None:
@@ -217,12 +230,12 @@ class Draft:
 
     # --- checks ----------------------------------------------------------------------------------
 
-    def _check_head(self, prev_anchor: str | None) -> None:
-        if prev_anchor is not None and prev_anchor != self._new.head:
+    def _check_head(self, prev_anchor: str) -> None:
+        if prev_anchor != self._new.head:
             raise StaleAnchorError(prev_anchor, self._new.head)
 
-    def _known_key(self, key: str | None) -> KeyUse | None:
-        return None if key is None else self._new.keys.get(key) or self._snapshot.keys.get(key)
+    def _known_key(self, key: str) -> KeyUse | None:
+        return self._new.keys.get(key) or self._snapshot.keys.get(key)
 
     def _check_present(self, anchor: str) -> int | None:
         """The line that the anchor names in this state, None if this batch made it."""

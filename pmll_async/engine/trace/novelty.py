@@ -60,26 +60,26 @@ class BatchNovelty:
     def nearest(self, place: int) -> Nearest:
         """The nearest line for the content at `place`; similarity 0 where nothing is before it."""
         stored = self._stored[place]
-        best = Nearest(stored[0], row=stored[1]) if stored else None
-        if self._joined:
-            cosines = self._among_themselves()
-            if best is None or self._highest[place] >= best.similarity - self._margin:
-                sibling = self._nearest_sibling(place, cosines)
-                if best is None or sibling.similarity > best.similarity:
-                    best = sibling
-        return best or Nearest()
+        best = Nearest(*stored) if stored else None
+        if not self._joined:
+            return best or Nearest()
+        if self._cosines is None:
+            self._cosines = self._among_themselves()
+        if best is None or self._highest[place] >= best.similarity - self._margin:
+            sibling = self._nearest_sibling(place, self._cosines)
+            if best is None or sibling.similarity > best.similarity:
+                best = sibling
+        return best
 
     def _among_themselves(self) -> Float32:
         """Float32 cosines of each content with those before it, -2 elsewhere."""
-        if self._cosines is None:
-            # Float32 only selects: what is near the largest is computed again.
-            units = (self._keys / self._norms[:, None]).astype(np.float32)
-            cosines = own_product(units, units)
-            for row in range(len(units)):
-                cosines[row, row:] = -2.0
-            self._cosines = cosines
-            self._highest = cosines.max(axis=1, initial=-2.0).tolist()
-        return self._cosines
+        # Float32 only selects: what is near the largest is computed again.
+        units = (self._keys / self._norms[:, None]).astype(np.float32)
+        cosines = own_product(units, units)
+        for row in range(len(units)):
+            cosines[row, row:] = -2.0
+        self._highest = cosines.max(axis=1, initial=-2.0).tolist()
+        return cosines
 
     def _nearest_sibling(self, place: int, mutual: Float32) -> Nearest:
         joined = np.array(self._joined)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import attrgetter
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pmll_async.engine.trace.draft import Draft
 from pmll_async.records.proposals import Proposal
 
 ResultT = TypeVar("ResultT")
+_SIZE: Final = attrgetter("size")
 
 
 class Ticket(Generic[ResultT]):
@@ -36,13 +38,13 @@ class Ticket(Generic[ResultT]):
 class CommitTicket(Ticket[ResultT]):
     """A proposal on its way; `records` and `size` are about what it brings, in bytes."""
 
-    __slots__ = ("proposal", "records", "since", "size")
+    __slots__ = ("contents", "proposal", "records", "since", "size")
 
     def __init__(self, proposal: Proposal[ResultT], future: asyncio.Future[ResultT]) -> None:
         super().__init__(future)
-        contents = proposal.contents
         self.proposal, self.since = proposal, perf_counter()
-        self.records, self.size = max(1, len(contents)), sum([each.size for each in contents])
+        self.contents = proposal.contents
+        self.records, self.size = len(self.contents) or 1, sum(map(_SIZE, self.contents))
 
     def decide(self, draft: Draft) -> None:
         """Have the proposal decided."""

@@ -259,7 +259,7 @@ class Trace:
 
     def _decide(self, tickets: list[CommitTicket[Any]]) -> list[Record]:
         self._check()
-        contents = [content for ticket in tickets for content in ticket.proposal.contents]
+        contents = [content for ticket in tickets for content in ticket.contents]
         draft = Draft(
             self._ledger.snapshot,
             self._index,

@@ -34,6 +34,7 @@ from pmll_async.stores.jsonl.frames import crc32c
 from pmll_async.stores.jsonl.keys import PackedKeys, decode_keys, encode_keys, most_bytes
 from pmll_async.stores.jsonl.pieces import (
     Piece,
+    Run,
     Sizes,
     decode_columns,
     decode_contexts,
@@ -96,7 +97,7 @@ class BlockFile:
     def __init__(self, files: Files, header: FolderHeader, hasher: Hasher) -> None:
         self._files, self._hasher = files, hasher
         self._store, self._dim = header.store_id, header.dim
-        self._packed, self._magic = header.packed, _MAGICS[header.packed]
+        self.packed, self._magic = header.packed, _MAGICS[header.packed]
 
     def headers(self) -> list[CachedBlock]:
         """The headers that follow each other without a flaw from the beginning of the file."""
@@ -148,7 +149,7 @@ class BlockFile:
             return None
         count, packed = header.sizes.vectors, PackedKeys()
         try:
-            if self._packed:
+            if self.packed:
                 columns = decompress(columns)
                 keys, packed = decode_keys(section, count, self._dim)
             else:
@@ -182,7 +183,7 @@ class BlockFile:
         section = self.section(header, 2)
         if section is None:
             return None
-        if self._packed:
+        if self.packed:
             section = decompress(section)
         return decode_contexts(section, header.sizes, first - header.first, stop - header.first)
 
@@ -198,9 +199,9 @@ class BlockFile:
     def encode(self, piece: Piece, position: int, before: bytes) -> tuple[CachedBlock, list[bytes]]:
         """The header of a piece, behind headers with a root, and what is written at a position."""
         sizes, block = piece.sizes, piece.block
-        keys = encode_keys(block.keys, piece.packed if self._packed else None)
+        keys = encode_keys(block.keys, piece.packed if self.packed else None)
         columns, contexts = encode_columns(piece), encode_contexts(piece)
-        if self._packed:
+        if self.packed:
             columns, contexts = compress(columns), compress(contexts)
         parts = [columns, keys, contexts]
         sections = [(len(part), self._hasher.section(part)) for part in parts]
@@ -240,7 +241,7 @@ class Cache:
     ) -> None:
         self._folder, self._files, self._file = folder, files, file
         self._block_records, self._writes = block_records, writes
-        self._pending: list[Piece] = []
+        self._pending: list[Piece | Run] = []
         self._loose = 0
         self._fd = -1
         # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
@@ -255,9 +256,8 @@ class Cache:
 
         The last block but one has its own: the last is overwritten when it grows.
         """
-        count = len(self.headers)
-        last = range(max(1, count - 1), count + 1)
-        return tuple((k, self.headers[k - 1].root.hex()) for k in last if k)
+        numbered = list(enumerate(self.headers, 1))[-2:]
+        return tuple((k, header.root.hex()) for k, header in numbered)
 
     def keep_listed(self, roots: Sequence[tuple[int, str]]) -> None:
         """Trust only those blocks that the manifest vouches for."""
@@ -294,7 +294,7 @@ class Cache:
                 return piece.contexts_of(n, end), end
         return None
 
-    def add(self, piece: Piece, durable: int) -> None:
+    def add(self, piece: Piece | Run, durable: int) -> None:
         """Take what was appended to the log; what came before it may be written.
 
         One batch late, so that a block holds no record that an unclean opening has to move. A cache
@@ -308,9 +308,9 @@ class Cache:
                 self._flush(durable)
             self._pending.append(piece)
             self._loose += 1
-            if self._loose == _TOGETHER:
-                joined = join(self._pending[-_TOGETHER:])
-                self._pending, self._loose = [*self._pending[:-_TOGETHER], joined], 0
+            if self._loose == _TOGETHER or len(piece.ends) >= _TOGETHER:
+                joined = self._joined(self._pending[-self._loose :])
+                self._pending, self._loose = [*self._pending[: -self._loose], joined], 0
         # The record is written by now: whatever is wrong with the cache, nobody must be told that
         # the record was not.
         except Exception as exc:  # noqa: BLE001
@@ -349,9 +349,15 @@ class Cache:
         # A record that is not durable may be gone after a crash; the cache must not know more.
         count = sum(piece.block.stop <= durable for piece in self._pending)
         if count:
-            self._write(join(self._pending[:count]))
+            self._write(self._joined(self._pending[:count]))
             self._pending = self._pending[count:]
             self._loose = min(self._loose, len(self._pending))
+
+    def _joined(self, pending: Sequence[Piece | Run]) -> Piece:
+        """One piece of several; runs come after all else, and become one together."""
+        pieces = [each for each in pending if isinstance(each, Piece)]
+        runs = [each for each in pending if isinstance(each, Run)]
+        return join([*pieces, Run.joined(runs).piece(packed=self._file.packed)] if runs else pieces)
 
     def _drop(self, error: Exception) -> None:
         logger("pmll.jsonl").warning(

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Final, Literal
 
 from pmll_async.errors import (
@@ -39,16 +39,14 @@ from pmll_async.stores.jsonl.folder import (
     write_pins,
 )
 from pmll_async.stores.jsonl.frames import (
-    CHECKSUM,
     BadFrameError,
     check_frame,
     decode_exact_frame,
     decode_frame,
     encode_frame,
 )
-from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.stores.jsonl.lock import WriterLock
-from pmll_async.stores.jsonl.pieces import Piece
+from pmll_async.stores.jsonl.pieces import Piece, Run
 from pmll_async.stores.jsonl.segments import Segment, Table, next_number, segment_name
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
@@ -132,7 +130,8 @@ class Log:
             self.digest = block.digest
             if self._places[end] == segment.stop:
                 self.digests[end] = block.digest
-            yield self.piece(records, block, lines, self._places[first])
+            run = Run(records, block, lines, self._places[first])
+            yield run.piece(packed=self._header.packed)
             first = end
 
     def forget_chain(self) -> None:
@@ -169,12 +168,6 @@ class Log:
             breathe()
             lines.append(encode_frame(record, n, d, self._write_vector))
         return lines
-
-    def piece(
-        self, records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int
-    ) -> Piece:
-        """The piece of records that are written as these lines from a place on."""
-        return piece_of(records, block, lines, place, packed=self._header.packed)
 
     def _checked(self, line: bytes, n: int) -> Record:
         frame = check_frame(line)
@@ -247,18 +240,18 @@ class Writer:
         with translated(self._path, before_writing=True):
             self._make_room()
             lines = self._log.encode(records, self._durable)
-            piece = self._log.piece(records, block, lines, self._log.stop)
-            data = b"".join(lines)
+            run = Run(records, block, lines, self._log.stop)
+            ends, data = run.ends, b"".join(lines)
         # Stopped, whatever should come out of this, until it is known to be done or undone.
         self._stopped = True
         self._write(data)
-        self._log.extend(piece.ends)
+        self._log.extend(ends)
         self._log.digest = block.digest
         if self._mode == "group" or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
             self._make_durable()
         # After the write, so that what was moved before it is found out before success is told.
         self._lock.check()
-        self._cache.add(piece, self._durable)
+        self._cache.add(run, self._durable)
         self._list_cache()
         self._stopped = False
 
@@ -375,14 +368,3 @@ class Writer:
             )
         else:
             self._listed = state
-
-
-def piece_of(
-    records: Sequence[Record], block: Block, lines: Sequence[bytes], place: int, *, packed: bool
-) -> Piece:
-    """The piece of records that are written as these lines from a place in the log on."""
-    ends = array("q", accumulate(map(len, lines), initial=place))[1:]
-    contexts = [line.content.context for record in records for line in record.lines]
-    last = ends[-1] - len(lines[-1])
-    keys = PackedKeys.written(records, lines) if packed else PackedKeys()
-    return Piece(block, ends, contexts, keys, last, lines[-1][CHECKSUM])

@@ -12,13 +12,15 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind
+from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind, RecordBlock
+from pmll_async.records.record import Record
+from pmll_async.stores.jsonl.frames import CHECKSUM
 from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.values.anchors import is_anchor
 
@@ -66,6 +68,47 @@ class Piece:
         return list(self.contexts[skipped : skipped + int(counts[start : start + size].sum())])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Records just written, from a place in the log on.
+
+    What a piece has besides is made of dozens of runs together: a lone put does not wait for it.
+    """
+
+    records: Sequence[Record]
+    block: Block
+    lines: Sequence[bytes]
+    place: int
+
+    @classmethod
+    def joined(cls, runs: Sequence[Run]) -> Run:
+        """One run of several that follow each other."""
+        return cls(
+            list(chain.from_iterable(run.records for run in runs)),
+            join_blocks([run.block for run in runs]),
+            list(chain.from_iterable(run.lines for run in runs)),
+            runs[0].place,
+        )
+
+    @property
+    def ends(self) -> array[int]:
+        """Where each record ends."""
+        return array("q", accumulate(map(len, self.lines), initial=self.place))[1:]
+
+    def contexts_of(self, first: int, stop: int) -> list[bytes]:
+        """The contexts of the lines of its records `first` … `stop - 1`."""
+        start = self.block.first
+        chosen = self.records[first - start : stop - start]
+        return [line.content.context for record in chosen for line in record.lines]
+
+    def piece(self, *, packed: bool) -> Piece:
+        """All that the cache keeps of it; `packed` says whether its keys are written so."""
+        ends, last = self.ends, self.lines[-1]
+        contexts = self.contexts_of(self.block.first, self.block.stop)
+        keys = PackedKeys.written(self.records, self.lines) if packed else PackedKeys()
+        return Piece(self.block, ends, contexts, keys, ends[-1] - len(last), last[CHECKSUM])
+
+
 def join(pieces: Sequence[Piece]) -> Piece:
     """One piece of several that follow each other."""
     if len(pieces) == 1:
@@ -82,6 +125,9 @@ def join(pieces: Sequence[Piece]) -> Piece:
 
 def join_blocks(blocks: Sequence[Block]) -> Block:
     """One block of several that follow each other."""
+    known = [block for block in blocks if isinstance(block, RecordBlock)]
+    if len(known) == len(blocks):
+        return RecordBlock.joined(known)
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(block, name) for block in blocks]) for name, _ in _ARRAYS
     }

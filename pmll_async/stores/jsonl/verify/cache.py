@@ -10,8 +10,7 @@ from pmll_async.stores.jsonl.cache import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, FolderHeader
-from pmll_async.stores.jsonl.log import piece_of
-from pmll_async.stores.jsonl.pieces import difference
+from pmll_async.stores.jsonl.pieces import Run, difference
 from pmll_async.stores.jsonl.verify.findings import Finding, Severity
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
@@ -110,7 +109,8 @@ class CacheCheck:
         if self._header is None or run.digest is None or len(run.lines) != header.sizes.records:
             return 0, ""
         block = Block.of(run.records, header.first, run.digest, self._header.dim)
-        piece = piece_of(run.records, block, run.lines, run.place, packed=self._header.packed)
+        written = Run(run.records, block, run.lines, run.place)
+        piece = written.piece(packed=self._header.packed)
         cached = self._file.whole(header)
         if cached is None:
             return header.section(0), "the columns are not what they should hold"

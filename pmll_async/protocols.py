@@ -241,6 +241,17 @@ class Index(Protocol):
 
 
 @runtime_checkable
+class QuickIndex(Index, Protocol):
+    """An index that is done with one query over more rows before a worker thread would begin."""
+
+    def quick(self, count: int) -> bool:
+        """Whether one query over so many rows takes 0.3 ms at most and waits for no other thread.
+
+        Then the event loop asks it directly, as it does any index about a small product.
+        """
+
+
+@runtime_checkable
 class SupportsCosines(Protocol):
     """An index that can tell the cosine of every row at once."""
 

@@ -156,7 +156,8 @@ class Opened:
 
     def check_caller(self) -> None:
         """Refuse another event loop and a forked child."""
-        self.check_process()
+        if self.holding.pid != os.getpid():
+            self.check_process()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -35,7 +35,7 @@ _CHUNKS_A_CALL: Final = 64
 """Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
 _SAFE_NORM: Final = 2.0**40
 """Beyond this length, or below its reciprocal, a key is not left to float32 products."""
-OUT_OF_CACHE: Final = 1 << 23
+_OUT_OF_CACHE: Final = 1 << 23
 """Multiplications whose keys, 32 MiB, come from memory: one thread then takes in all it gives."""
 
 
@@ -238,12 +238,16 @@ class KeyMatrix:
         is_small = len(units) == 1 and count * self._dim <= SMALL_PRODUCT
         if is_small or PRODUCTS.library is None:
             return None
-        if self._codes.count + CHUNK_ROWS <= count and self._coding.acquire(blocking=False):
+        if not self.are_coded(count) and self._coding.acquire(blocking=False):
             try:
                 self._code_some(count)
             finally:
                 self._coding.release()
         return self._codes.look(units)
+
+    def are_coded(self, count: int) -> bool:
+        """Whether all of so many rows are, but for the newest few."""
+        return self._codes.count + CHUNK_ROWS > count
 
     def _code_some(self, count: int) -> None:
         for _ in range(_CHUNKS_A_CALL):
@@ -351,7 +355,7 @@ def _product(keys: Float32, unit: Float32, out: Float32, whole: int) -> None:
     waiting for those takes a hundred times as long as the product. Nor is a large one, which row by
     row is bound by memory alone: 5.2 ms against 7.5 in two threads and 13 in one for 38 million.
     """
-    if SMALL_PRODUCT < whole <= OUT_OF_CACHE:
+    if SMALL_PRODUCT < whole <= _OUT_OF_CACHE:
         np.dot(keys, unit, out=out)
     else:
         np.vecdot(keys, unit, out=out)

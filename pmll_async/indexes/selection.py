@@ -19,6 +19,8 @@ _ROOM: Final = 64
 _EPOCH: Final = 40.0
 """Terms are made anew where lines are so many τ behind their epoch: exp of 88 is float32's last."""
 _MANY_TIES: Final = 256
+_MORE: Final = 16
+"""So many rows more than are wanted are sooner scored one by one than looked at together."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +83,7 @@ class Best:
 def best_hits(columns: Columns, query: RankQuery, rows: Rows, cosines: Float64) -> list[Hit]:
     """The best k of the rows, in order, by their exact weights."""
     concert = query.concert
-    if len(rows) > _MANY_TIES:
+    if len(rows) > query.k + _MORE:
         rows, cosines = _surely_best(columns, query, rows, cosines)
     taken = zip(
         rows.tolist(),

@@ -49,13 +49,17 @@ class TurnBudget:
 
     def take(self, cost: int) -> bool:
         """Whether this turn has room for so many multiplications; if so, they are spent."""
-        if self._spent + cost > TURN:
+        if not self.has(cost):
             return False
         # Once is enough: the callback is run in the loop's next turn.
         if not self._spent:
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._spent += cost
         return True
+
+    def has(self, cost: int) -> bool:
+        """Whether this turn has room for so many."""
+        return self._spent + cost <= TURN
 
     def _next_turn(self) -> None:
         self._spent = 0

@@ -165,6 +165,24 @@ def decode_line(
     )
 
 
+def parse_frame(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What every record has."""
+    return {"t": float(fields["t"]), "following": int(fields.get("g", 0))}
+
+
+def parse_key(fields: Mapping[str, Any]) -> str | None:
+    """The idempotency key, None without one."""
+    key = fields.get("idempotency_key")
+    return None if key is None else parse_text(key)
+
+
+def parse_text(value: Any) -> str:
+    """A text; `TypeError` for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"a text is wanted, not {type(value).__name__}")
+    return value
+
+
 def _vector(text: str) -> bytes:
     if text.startswith(PACKED):
         packed = binascii.a2b_base64(text[len(PACKED) :], strict_mode=True)

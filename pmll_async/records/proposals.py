@@ -16,7 +16,7 @@ from pmll_async.records.content import LineContent
 from pmll_async.records.record import Company, RaceRecord, Record
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
-from pmll_async.values.contexts import encode_in_turns
+from pmll_async.values.contexts import encode_at_once, encode_in_turns
 from pmll_async.values.lines import Candidate, CandidateFailure, Limits
 from pmll_async.values.vectors import EMPTY, finite_norm, to_key, to_vector
 
@@ -180,7 +180,7 @@ class Encoder:
 
     def __init__(self, dim: int, value_dim: int, hasher: Hasher, limits: Limits) -> None:
         self.dim, self.value_dim = dim, value_dim
-        self._hasher, self._limits = hasher, limits
+        self._hasher, self._most = hasher, limits.context_bytes
 
     async def line(
         self,
@@ -192,12 +192,16 @@ class Encoder:
         vector, norm = to_key(key, "key", self.dim)
         key_bytes = vector.tobytes()
         value_bytes = self._value(value, key_bytes)
-        encoded = await encode_in_turns(context, self._limits.context_bytes)
+        encoded = encode_at_once(context, self._most)
+        if encoded is None:
+            encoded = await encode_in_turns(context, self._most)
         return LineContent.of(self._hasher, key_bytes, value_bytes, encoded, norm)
 
     async def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
         """The content of a note; waits only if the context is large."""
-        encoded = await encode_in_turns(context, self._limits.context_bytes)
+        encoded = encode_at_once(context, self._most)
+        if encoded is None:
+            encoded = await encode_in_turns(context, self._most)
         return LineContent.of(self._hasher, b"", b"", encoded, 0.0)
 
     async def put(self, candidate: Candidate) -> PutProposal:

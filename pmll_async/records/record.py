@@ -25,6 +25,9 @@ from pmll_async.records.content import (
     json_object,
     json_strings,
     line_fields,
+    parse_frame,
+    parse_key,
+    parse_text,
 )
 from pmll_async.records.events import (
     LineDecayed,
@@ -147,10 +150,10 @@ class PutRecord(Record):
     ) -> PutRecord:
         """As `Record.decode`; `context` are its bytes where the caller has them."""
         return cls(
-            **_parse_frame(fields),
+            **parse_frame(fields),
             line=decode_line(fields, hasher, None, context),
             revises=tuple(fields.get("revises", ())),
-            idempotency_key=_parse_key(fields),
+            idempotency_key=parse_key(fields),
         )
 
     def log_text(self, write_vector: WriteVector) -> str:
@@ -237,7 +240,7 @@ class RaceRecord(Record):
             *(decode_line(loser, hasher, decay) for loser in losers),
         ]
         return cls(
-            **_parse_frame(fields),
+            **parse_frame(fields),
             entries=tuple(entries),
             decay=decay,
             scores=tuple(
@@ -248,9 +251,9 @@ class RaceRecord(Record):
                 CandidateFailure(name=name, error=error, message=message)
                 for name, error, message in fields.get("failures", ())
             ),
-            unfinished=tuple(map(_parse_text, fields.get("unfinished", ()))),
+            unfinished=tuple(map(parse_text, fields.get("unfinished", ()))),
             revises=tuple(fields.get("revises", ())),
-            idempotency_key=_parse_key(fields),
+            idempotency_key=parse_key(fields),
         )
 
     def fields(self, write_content: WriteContent, *, sort: bool = False) -> Fields:
@@ -313,7 +316,7 @@ class DecayRecord(LineChange):
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
         """An anchor and a factor."""
         anchor, factor = fields["anchor"], float(fields["factor"])
-        return cls(**_parse_frame(fields), anchor=anchor, factor=factor)
+        return cls(**parse_frame(fields), anchor=anchor, factor=factor)
 
     def fields(self, write_content: WriteContent) -> Fields:
         """An anchor and a factor."""
@@ -343,7 +346,7 @@ class ForgetRecord(LineChange):
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
         """An anchor."""
-        return cls(**_parse_frame(fields), anchor=fields["anchor"])
+        return cls(**parse_frame(fields), anchor=fields["anchor"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +364,7 @@ class RollbackRecord(Record):
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines
         """A revision."""
-        return cls(**_parse_frame(fields), revision=int(fields["revision"]))
+        return cls(**parse_frame(fields), revision=int(fields["revision"]))
 
     def fields(self, write_content: WriteContent) -> Fields:
         """A revision."""
@@ -392,18 +395,3 @@ def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:
     if not anchors:
         return ()
     return tuple(LineEffect("revise", anchor, REVISION_FACTOR) for anchor in anchors)
-
-
-def _parse_frame(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"t": float(fields["t"]), "following": int(fields.get("g", 0))}
-
-
-def _parse_key(fields: Mapping[str, Any]) -> str | None:
-    key = fields.get("idempotency_key")
-    return None if key is None else _parse_text(key)
-
-
-def _parse_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a text is wanted, not {type(value).__name__}")
-    return value

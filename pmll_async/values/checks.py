@@ -32,8 +32,10 @@ _SHOWN: Final = 80
 def number(value: Any, what: str) -> float:
     """A finite float of an int or float."""
     try:
-        # An array of one number would pass for it.
-        is_other = isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) > 0
+        # An array of one number would pass for it; that most are floats is sooner told.
+        is_other = type(value) is not float and (
+            isinstance(value, bool | np.bool_ | str | bytes) or np.ndim(value) > 0
+        )
         checked = math.nan if is_other else float(value)
     # What it is may be anybody's class: whatever that raises, it is no number.
     except Exception:  # noqa: BLE001

@@ -18,6 +18,7 @@ from pmll_async.values.canonical import (
     canonical_number,
     canonical_parts,
     canonical_string,
+    small_text,
 )
 from pmll_async.values.checks import lone_surrogate
 from pmll_async.values.copies import frozen_copy
@@ -38,6 +39,7 @@ __all__ = [
     "canonical_string",
     "check_context",
     "decode_context",
+    "encode_at_once",
     "encode_context",
     "encode_in_steps",
     "encode_in_turns",
@@ -103,6 +105,17 @@ def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX
     infinities, integers beyond 2^53, lone surrogates, nesting over 64, or too many bytes.
     """
     return _finished(encode_in_steps(context, max_bytes))
+
+
+def encode_at_once(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes | None:
+    """What `encode_context` gives for a small plain dict or None; None for whatever takes more."""
+    if context is None:
+        return b"{}"
+    if type(context) is not dict or RESERVED_KEY in context:
+        return None
+    text = small_text(context)
+    # Only what is within the limit in any encoding, and whose characters all have one.
+    return text.encode() if text is not None and len(text) <= max_bytes and text.isascii() else None
 
 
 async def encode_in_turns(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes:

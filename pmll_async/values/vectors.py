@@ -32,14 +32,12 @@ def to_vector(values: ArrayLike, what: str, dim: int | None) -> Float32:
         raise InvalidVectorError(what, f"one dimension is wanted, not shape {array.shape}")
     if dim is not None and array.shape[0] != dim:
         raise DimensionMismatchError(what, dim, array.shape[0])
-    if array.dtype == _LITTLE:
-        vector = array.astype(_LITTLE)
-    else:
+    if array.dtype != _LITTLE:
         # A number that float32 cannot hold becomes an infinity, which is refused by its name later.
         with np.errstate(over="ignore"):
-            vector = array.astype(_LITTLE)
+            array = array.astype(_LITTLE)
     # -0.0 equals 0.0 and has other bytes, so that equal vectors would have two anchors.
-    vector += _ZERO
+    vector: Float32 = np.add(array, _ZERO)
     vector.flags.writeable = False
     return vector
 

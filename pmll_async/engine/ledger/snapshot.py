@@ -94,7 +94,7 @@ class Snapshot:
     def position(self, line: int) -> int | None:
         """The line's place on the chain, None off it."""
         # A number of another type would have the whole chain copied to compare it.
-        place = int(np.searchsorted(self.chain, np.int32(line)))
+        place = int(self.chain.searchsorted(np.int32(line)))
         return place if place < len(self.chain) and self.chain[place] == line else None
 
     def kind(self, line: int) -> Kind:

@@ -20,9 +20,9 @@ from pmll_async.loop.jobs import Jobs, running_loop
 from pmll_async.protocols import SMALL_PRODUCT
 from pmll_async.values.lines import MemoryLine
 
-_QUERY_COST: Final = 1 << 20
-"""What a query costs beside its product, in multiplications: its lines are made, the loop turns."""
-_FEW_ROWS: Final = 4096
+_QUICK_COST: Final = 2 * SMALL_PRODUCT
+"""What a query costs that is answered on the loop: its product, and as much for its lines."""
+_FEW_ROWS: Final = 16384
 """An index looks at each row several times, however few numbers it has."""
 _FEW_HITS: Final = 32
 _BATCH: Final = 128
@@ -70,15 +70,14 @@ class QueryBatcher:
     def _is_quick(self, question: Query, snapshot: Snapshot) -> bool:
         """Whether the answer takes less than a hop, and this turn of the loop has room for it."""
         count = snapshot.columns.count
-        size = count * self._dim
         return (
-            size <= SMALL_PRODUCT
-            and count <= _FEW_ROWS
+            count <= _FEW_ROWS
+            and (count * self._dim <= SMALL_PRODUCT or self._reader.is_quick_over(count))
             and question.k <= _FEW_HITS
             and question.where is None
             and question.rows is None
             and self._batches.is_idle
-            and self._budget.take(size + _QUERY_COST)
+            and self._budget.take(_QUICK_COST)
         )
 
     async def _answer_here(self, question: Query, snapshot: Snapshot) -> list[MemoryLine]:
@@ -90,7 +89,8 @@ class QueryBatcher:
         if lines is None:
             return await self._jobs.run(self._reader.ranked_lines, snapshot, hits)
         # However quick the answers are, a caller that asks in a loop lets others have their turn.
-        await asyncio.sleep(0)
+        if not self._budget.has(_QUICK_COST):
+            await asyncio.sleep(0)
         return lines
 
     def _answer(self, batch: Sequence[_Question]) -> list[list[MemoryLine] | Exception]:

@@ -23,6 +23,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import (
     Hit,
     Index,
+    QuickIndex,
     RankQuery,
     Sidecar,
     Store,
@@ -111,6 +112,8 @@ class Reader:
     def __init__(self, store: Store, index: Index, concert: Concert, limits: Limits) -> None:
         self.concert = concert
         self._store, self._index = store, index
+        # Asked at every query, and telling takes longer than answering.
+        self._quick = index if isinstance(index, QuickIndex) else None
         self._cache = LineCache(limits)
         self._contexts = ContextIndex(store.contexts)
 
@@ -120,6 +123,10 @@ class Reader:
         """The best rows for each question, all in one product."""
         queries = [self._rank_query(snapshot, question) for question in questions]
         return self._index.rank(snapshot.columns, queries)
+
+    def is_quick_over(self, count: int) -> bool:
+        """Whether one query over so many rows takes less than a hop to a thread."""
+        return self._quick is not None and self._quick.quick(count)
 
     def answer(
         self, snapshot: Snapshot, questions: Sequence[Query]

@@ -91,16 +91,16 @@ class Trace:
         """What it did so far, as of the last batch; in any thread."""
         return self._sums
 
-    async def commit(self, proposal: Proposal[AnswerT]) -> AnswerT:
-        """Hand over a proposal and wait until its records are durable.
+    def commit(self, proposal: Proposal[AnswerT]) -> asyncio.Future[AnswerT]:
+        """Hand over a proposal; what its caller is told once its records are durable.
 
-        Cancelling the wait before the ticket is taken withdraws it.
+        Cancelling that before the ticket is taken withdraws it.
         """
-        return await self._answer(CommitTicket(proposal, self.loop.create_future()))
+        return self._answer(CommitTicket(proposal, self.loop.create_future()))
 
-    async def run(self, job: Callable[[], None]) -> None:
+    def run(self, job: Callable[[], None]) -> asyncio.Future[None]:
         """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
-        await self._answer(JobTicket(job, self.loop.create_future()))
+        return self._answer(JobTicket(job, self.loop.create_future()))
 
     async def close(self) -> None:
         """Finish accepted tickets and close the store; later calls wait for it."""
@@ -131,12 +131,12 @@ class Trace:
             self._closing = closing
         return self._closing
 
-    async def _answer(self, ticket: Ticket[AnswerT]) -> AnswerT:
+    def _answer(self, ticket: Ticket[AnswerT]) -> asyncio.Future[AnswerT]:
         running_loop(self.loop)
         if self._closing is not None:
             raise LatticeClosedError
         self._submit(ticket)
-        return await ticket.future
+        return ticket.future
 
     def _submit(self, ticket: Ticket[Any]) -> None:
         self._queue.put(ticket)

@@ -208,9 +208,9 @@ class Lattice(Openable, Readable):
     ) -> int:
         """Store candidates in batches, each whole or not at all; returns how many lines are new.
 
-        `batch` is at most 4096; memory stays bounded by one batch. `progress` is told the number
-        stored so far after each.
-        An error stops it, says how many are stored in its notes, and a `PmllError` in `.stored`.
+        `batch` is at most 4096; one is encoded while another is committed. `progress` is told the
+        number stored so far after each. An error stops it, says how many are stored in its notes,
+        and a `PmllError` in `.stored`.
         """
         opened = self._writable()
         size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)

@@ -228,7 +228,7 @@ class TextMemory(Openable, Recalling):
     ) -> int:
         """Store texts in batches, each whole or not at all; returns how many lines are new.
 
-        Memory stays bounded by one batch. `progress` and errors are those of `Lattice.put_many`.
+        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`.
         """
         if isinstance(texts, str | bytes):
             raise InvalidInputError("remember_many takes several texts; for one: remember(text)")

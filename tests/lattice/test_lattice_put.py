@@ -291,7 +291,7 @@ async def test_put_many_takes_any_iterable(lattice: Lattice, store: SpyStore, so
         assert await lattice.put_many(source(0)) == 0
 
 
-async def test_put_many_reads_no_further_than_its_batch(lattice: Lattice) -> None:
+async def test_put_many_reads_one_batch_ahead_at_most(lattice: Lattice) -> None:
     taken, behind = 0, []
 
     def source() -> Iterator[Candidate]:
@@ -302,7 +302,34 @@ async def test_put_many_reads_no_further_than_its_batch(lattice: Lattice) -> Non
 
     async with lattice:
         await lattice.put_many(source(), batch=3, progress=lambda n: behind.append(taken - n))
-        assert max(behind) <= 1
+        assert max(behind) <= 3 + 1
+
+
+async def test_put_many_tells_its_progress_while_the_source_waits(lattice: Lattice) -> None:
+    stored = asyncio.Event()
+
+    async def source() -> AsyncIterator[Candidate]:
+        for candidate in candidates(2):
+            yield candidate
+        await stored.wait()
+        yield Candidate(key=axis(3))
+
+    async with lattice:
+        done = await lattice.put_many(source(), batch=2, progress=lambda _: stored.set())
+        assert done == 3
+
+
+async def test_what_progress_raises_ends_put_many(lattice: Lattice) -> None:
+    def progress(_: int) -> None:
+        raise ZeroDivisionError
+
+    async with lattice:
+        with pytest.raises(ZeroDivisionError) as caught:
+            await lattice.put_many(candidates(9), batch=3, progress=progress)
+        assert "put_many: 3 lines are stored" in caught.value.__notes__ or (
+            "put_many: 6 lines are stored" in caught.value.__notes__
+        )
+        assert len(lattice) in (3, 6)
 
 
 def failing() -> Iterator[Candidate]:

@@ -138,6 +138,17 @@ class SupportsSync(Protocol):
         """Make everything appended so far durable; nothing to do is fine."""
 
 
+@runtime_checkable
+class SupportsUpkeep(Protocol):
+    """A store that has something to do which no caller need wait for."""
+
+    def keep_up(self) -> None:
+        """Do what is due: called after the callers of each batch were answered.
+
+        What it meets, such as a full disk, is its own affair; a store does without being called.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """A file that goes with a store: its absolute path, and whether it may only be read.

@@ -13,7 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Final, NoReturn
 from weakref import WeakMethod
@@ -34,7 +34,7 @@ from pmll_async.loop.breathing import WAKE_AT_ONCE, Breather
 from pmll_async.loop.jobs import running_loop
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import COMMITS, Job
-from pmll_async.protocols import Clock, Index, Store, SupportsSync
+from pmll_async.protocols import Clock, Index, Store, SupportsSync, SupportsUpkeep
 from pmll_async.records.blocks import Block
 from pmll_async.records.proposals import AnswerT, Proposal
 from pmll_async.records.record import Record
@@ -82,6 +82,7 @@ class Trace:
         self._sums = CommitSums()
         self._waking = 0
         self._syncs_later = isinstance(store, SupportsSync)
+        self._keep_up = store.keep_up if isinstance(store, SupportsUpkeep) else None
         self._synced_at = time.monotonic()
         self._unsynced = False
         self._timer: asyncio.TimerHandle | None = None
@@ -203,13 +204,11 @@ class Trace:
             records, size = records + ticket.records, size + ticket.size
 
     def _next(self) -> Ticket[Any] | None:
-        if self._held is not None:
-            held, self._held = self._held, None
+        held, self._held = self._held, None
+        # One turn at a time takes from the queue, so that what is there stays there.
+        if held is not None or self._queue.empty():
             return held
-        try:
-            return self._queue.get_nowait()
-        except Empty:
-            return None
+        return self._queue.get_nowait()
 
     def _commit(self, tickets: list[CommitTicket[Any]]) -> None:
         records: list[Record] = []
@@ -233,6 +232,8 @@ class Trace:
         except BaseException as exc:  # noqa: BLE001
             logger("pmll.trace").error("trace.not_counted", error=repr(exc))
         self._call(self._settle, tickets, first, records, batch)
+        if self._keep_up is not None:
+            self._keep_up()
 
     def _tally(
         self,

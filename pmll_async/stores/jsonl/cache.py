@@ -242,7 +242,8 @@ class Cache:
         self._folder, self._files, self._file = folder, files, file
         self._block_records, self._writes = block_records, writes
         self._pending: list[Piece | Run] = []
-        self._loose = 0
+        self._loose = self._last = 0
+        """How many pending are not joined yet, and the first record of the newest."""
         self._fd = -1
         # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
         self._doubtful = _NOWHERE
@@ -294,18 +295,21 @@ class Cache:
                 return piece.contexts_of(n, end), end
         return None
 
-    def add(self, piece: Piece | Run, durable: int) -> None:
-        """Take what was appended to the log; what came before it may be written.
+    def keep_up(self, durable: int) -> None:
+        """Write a block of what is durable and came before the last batch, where it fills one.
 
-        One batch late, so that a block holds no record that an unclean opening has to move. A cache
-        that fails is dropped: what it would have held is in the log.
+        An unclean opening moves the last batch, and a block must hold nothing that is moved.
         """
+        pending = self._pending
+        if pending and self._last - pending[0].block.first >= self._block_records:
+            self.flush(min(durable, self._last))
+
+    def add(self, piece: Piece | Run) -> None:
+        """Take what was appended to the log; a cache that fails is dropped, for the log has all."""
         if not self._writes:
             return
         try:
-            pending = self._pending
-            if pending and piece.block.first - pending[0].block.first >= self._block_records:
-                self._flush(durable)
+            self._last = piece.block.first
             self._pending.append(piece)
             self._loose += 1
             if self._loose == _TOGETHER or len(piece.ends) >= _TOGETHER:
@@ -318,9 +322,14 @@ class Cache:
 
     def flush(self, durable: int) -> None:
         """Write a block of what is pending and known durable."""
+        # A record that is not durable may be gone after a crash; the cache must not know more.
+        count = sum(piece.block.stop <= durable for piece in self._pending)
+        if not count:
+            return
         try:
-            if self._writes:
-                self._flush(durable)
+            self._write(self._joined(self._pending[:count]))
+            self._pending = self._pending[count:]
+            self._loose = min(self._loose, len(self._pending))
         # The log is whole without it, and is to be closed.
         except Exception as exc:  # noqa: BLE001
             self._drop(exc)
@@ -344,14 +353,6 @@ class Cache:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _flush(self, durable: int) -> None:
-        # A record that is not durable may be gone after a crash; the cache must not know more.
-        count = sum(piece.block.stop <= durable for piece in self._pending)
-        if count:
-            self._write(self._joined(self._pending[:count]))
-            self._pending = self._pending[count:]
-            self._loose = min(self._loose, len(self._pending))
 
     def _joined(self, pending: Sequence[Piece | Run]) -> Piece:
         """One piece of several; runs come after all else, and become one together."""

@@ -90,7 +90,8 @@ class Loader:
             for piece in self._log.parse(self._handed, stop, self._most):
                 self.parsed += len(piece.ends)
                 self._handed = piece.block.stop
-                self._cache.add(piece, self._handed)
+                self._cache.add(piece)
+                self._cache.keep_up(self._handed)
                 yield piece.block
             if plan.whole and stop == self._handed:
                 self._log.digests[stop] = self._log.digest

@@ -237,6 +237,8 @@ class Writer:
         # Opening drops an unfinished group, and would drop what was acknowledged.
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
+        # Where nobody has called it since the last batch.
+        self.keep_up()
         with translated(self._path, before_writing=True):
             self._make_room()
             lines = self._log.encode(records, self._durable)
@@ -251,9 +253,14 @@ class Writer:
             self._make_durable()
         # After the write, so that what was moved before it is found out before success is told.
         self._lock.check()
-        self._cache.add(run, self._durable)
-        self._list_cache()
+        self._cache.add(run)
         self._stopped = False
+
+    def keep_up(self) -> None:
+        """Write a block of the cache, where there is enough for one, and list it."""
+        if not self._stopped:
+            self._cache.keep_up(self._durable)
+            self._list_cache()
 
     def sync(self) -> None:
         """Make durable what is only written; nothing is done when all is."""

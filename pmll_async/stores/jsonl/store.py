@@ -179,6 +179,11 @@ class JsonlStore:
             with translated(self.path):
                 writer.sync()
 
+    def keep_up(self) -> None:
+        writer = self._opened().writer
+        if writer is not None:
+            writer.keep_up()
+
     def read(self, n: int) -> Record:
         session = self._opened()
         with translated(self.path):

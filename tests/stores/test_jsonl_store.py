@@ -68,6 +68,29 @@ def test_reopening_gives_the_same(path: Path, chain: Chain, cached: bool, read_o
     store.close()
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_block_of_the_cache_is_no_part_of_an_append(
+    path: Path, chain: Chain, asked: bool
+) -> None:
+    cache = path / "cache/blocks.bin"
+    with opened(path, chain, cache_records=3) as store:
+        for _ in range(4):
+            chain.append(store, chain.put)
+        assert not cache.exists()
+        if asked:
+            store.keep_up()
+        else:
+            chain.append(store, chain.put)
+        written = cache.stat().st_size
+        assert written > 0
+        store.keep_up()
+        assert cache.stat().st_size == written
+    store = JsonlStore(path)
+    assert same_blocks(load(store, chain), chain, len(chain.records))
+    assert store.recovery.replayed == 0
+    store.close()
+
+
 def test_a_cache_of_many_blocks_grows_over_sessions(path: Path, chain: Chain) -> None:
     for _ in range(7):
         with opened(path, chain, cache_records=4) as store:

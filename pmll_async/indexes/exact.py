@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.indexes.codes import PRODUCTS
 from pmll_async.indexes.keys import (
     GATHER_SHARE,
     NO_ROWS,
@@ -39,7 +40,8 @@ class ExactIndex(KeyMatrix):
     def quick(self, count: int) -> bool:
         """See `QuickIndex.quick`."""
         # Codes of four times as many rows are looked at in the time of a small product.
-        return self.are_coded(count) and count * self._dim <= 4 * SMALL_PRODUCT
+        is_small = count * self._dim <= 4 * SMALL_PRODUCT
+        return is_small and PRODUCTS.library is not None and self.are_coded(count)
 
     def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
         """See `Index.rank`."""

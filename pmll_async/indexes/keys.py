@@ -107,7 +107,13 @@ class KeyMatrix:
             owners, rows = np.divmod(found, cosines.shape[1])
             near.append((owners, rows + first, cosines.ravel()[found]))
         owners, rows, selecting = map(np.concatenate, zip(*near, strict=True))
-        reach = selecting >= (highest - margin)[owners]
+        cuts = highest - margin
+        if look:
+            # How near the likely nearest are indeed leaves a third of what codes cannot tell apart.
+            leads = np.flatnonzero(selecting == highest[owners])
+            known = self._exact_cosines(rows[leads], keys, norms, owners[leads])
+            np.maximum.at(cuts, owners[leads], known - (self._margin + look.margin))
+        reach = selecting >= cuts[owners]
         owners, rows = owners[reach], rows[reach]
         if self._extreme:
             forced = self._forced(eligible)

@@ -29,7 +29,6 @@ shapes = st.sampled_from(["gaussian", "spiky", "sparse", "one", "tiny"])
 def coded_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is asked is asked of codes, in chunks of eight rows."""
     monkeypatch.setattr(keys, "SMALL_PRODUCT", 0)
-    monkeypatch.setattr(exact, "OUT_OF_CACHE", 0)
     monkeypatch.setattr(keys, "CHUNK_ROWS", 8)
     monkeypatch.setattr(codes, "CHUNK_ROWS", 8)
     monkeypatch.setattr(codes, "_PACK_ROWS", (128, 32, 8))

@@ -44,7 +44,6 @@ def selects_with(request: pytest.FixtureRequest) -> Iterator[None]:
     codes.PRODUCTS.load()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keys, "SMALL_PRODUCT", 0)
-        patch.setattr(exact, "OUT_OF_CACHE", 0)
         patch.setattr(keys, "CHUNK_ROWS", 16)
         patch.setattr(codes, "CHUNK_ROWS", 16)
         patch.setattr(codes, "_PACK_ROWS", (256, 64, 16))

@@ -20,6 +20,7 @@ STEPS = range(6)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product counts as a large one, which belongs in a worker thread."""
     monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
 
 
 @pytest.mark.usefixtures("large")

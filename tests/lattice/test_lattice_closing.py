@@ -63,6 +63,7 @@ async def test_an_accepted_read_is_answered_although_it_closes(
 ) -> None:
     if name != "quick query":
         monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+        monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
     gate = Gate()
     await lattice
     outcome = await lattice.race(

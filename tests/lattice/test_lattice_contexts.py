@@ -29,7 +29,15 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         encoded.append(context)
         return encode(context, **options)
 
+    def noting_small(context: Any) -> str | None:
+        text = small_text(context)
+        # What is no small context is given to the other one.
+        encoded.extend([context] if text is not None else [])
+        return text
+
+    small_text = canonical.small_text
     monkeypatch.setattr(canonical, "_encode", noting)
+    monkeypatch.setattr(canonical, "small_text", noting_small)
     return encoded
 
 

@@ -41,6 +41,7 @@ def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product counts as a large one, which belongs in a worker thread."""
     monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
 
 
 def context(number: int) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from pmll_async.protocols import Clock
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product counts as a large one."""
     monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
     monkeypatch.setattr("lattice_support.SMALL_PRODUCT", -1)
 
 

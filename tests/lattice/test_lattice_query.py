@@ -22,6 +22,7 @@ def labels(lines: list[MemoryLine]) -> list[object]:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
 
 
 async def test_k_larger_than_the_lattice_and_zero(lattice: Lattice) -> None:

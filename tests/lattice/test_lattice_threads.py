@@ -60,6 +60,7 @@ async def test_threads_of_the_application_that_sleep_delay_no_query(
     lattice: Lattice, few_threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pmll_async.engine.queries.batcher.SMALL_PRODUCT", -1)
+    monkeypatch.setattr("pmll_async.indexes.exact.SMALL_PRODUCT", -1)
     enough = threading.Event()
     sleeping = [asyncio.to_thread(enough.wait, PATIENCE) for _ in range(APPLICATION_THREADS)]
     asleep = asyncio.gather(*sleeping)

@@ -18,12 +18,14 @@ from pmll_async import InvalidContextError
 from pmll_async.values import canonical as canonical_parts
 from pmll_async.values import contexts as canonical
 from pmll_async.values.contexts import (
+    MAX_BYTES,
     FrozenDict,
     FrozenList,
     StampedContext,
     _Checker,
     check_context,
     decode_context,
+    encode_at_once,
     encode_context,
     encode_in_steps,
     parse_json,
@@ -135,6 +137,20 @@ def test_what_is_json(context: dict[str, Any]) -> None:
     assert encode_context(context) == rfc8785.dumps(context)
     assert reencode_context(context) == rfc8785.dumps(context)
     assert decode_context(rfc8785.dumps(context)) == context
+
+
+@pytest.mark.usefixtures("sizes")
+@settings(max_examples=100)
+@given(st.dictionaries(keys, anything, max_size=5) | st.none(), st.sampled_from([40, MAX_BYTES]))
+@example({"topic": "a", "step": 3, "deep": {"b": None, "a": 0.5}}, MAX_BYTES)
+@example({"a": "x" * 40}, 40)
+@example({"pmll": 1}, MAX_BYTES)
+def test_what_is_written_at_once_is_what_is_written(
+    context: dict[Any, Any] | None, most: int
+) -> None:
+    encoded = encode_at_once(context, most)
+    if encoded is not None:
+        assert encoded == encode_context(context, most)
 
 
 @pytest.mark.usefixtures("sizes")

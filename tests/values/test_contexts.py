@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from pmll_async import InvalidContextError
 from pmll_async.values.contexts import (
+    MAX_BYTES,
     FrozenDict,
     FrozenList,
     StampedContext,
     canonical_number,
     canonical_string,
     decode_context,
+    encode_at_once,
     encode_context,
     encode_in_steps,
     freeze,
@@ -208,3 +210,9 @@ def test_what_is_small_is_one_step() -> None:
     contexts = [{}, {"a": 1}, {"a": [1e-7, 1.0, {"😀": 1}]}, {"a": list(range(1000))}]
     for context in [*contexts, {"a": "x" * 100_000}, {f"{n}": n for n in range(500)}]:
         assert list(encode_in_steps(context)) == []
+
+
+def test_most_contexts_are_written_at_once() -> None:
+    context = {"topic": "a", "step": 3, "score": 0.25, "done": False, "none": None, "in": {"b": 1}}
+    assert encode_at_once(context, MAX_BYTES) == rfc8785.dumps(context)
+    assert encode_at_once(None, MAX_BYTES) == b"{}"

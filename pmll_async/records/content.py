@@ -7,7 +7,7 @@ their digests for `L_n` (design, sections 4 and 7).
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from pmll_async.values.anchors import Hasher, encode_bytes, encode_vector, is_an
 from pmll_async.values.concert import exact_norm
 from pmll_async.values.contexts import canonical_number, canonical_string, reencode_context
 from pmll_async.values.lines import Kind
-from pmll_async.values.packing import pack, unpack
+from pmll_async.values.packing import pack, pack_many, unpack
 
 PACKED: Final = "~"
 """Before the text of a packed vector: no base64 has it, and JSON leaves it as it is."""
@@ -111,6 +111,20 @@ def packed_text(raw: bytes) -> str:
     """A vector's bytes packed, where they can be."""
     packed = pack(raw)
     return base64_text(raw) if packed is None else PACKED + base64_text(packed)
+
+
+def packed_together(vectors: Sequence[bytes]) -> WriteVector:
+    """`packed_text`, with the texts of these vectors, all of one length, made in one go."""
+    forms = zip(vectors, pack_many(vectors), strict=True)
+    known = {raw: PACKED + base64_text(form) for raw, form in forms if form is not None}
+    plain = frozenset(vectors) - known.keys()
+
+    def text(raw: bytes) -> str:
+        if raw in plain:
+            return base64_text(raw)
+        return known.get(raw) or packed_text(raw)
+
+    return text
 
 
 def joined(fields: Fields) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ _PRODUCT: Final = 1 << 20
 _NEAR: Final = 2.0**-8
 # They rule out nearly every factor, before the whole row is looked at.
 _SAMPLE: Final = 6
+# The least number of most rows is less; trying more factors on many rows at once costs more.
+_SMALL: Final = 64
 _DIM_BYTES: Final = 2
 # Rows unpacked at once: arrays of larger ones are given back to the system, and cost more than all
 # the arithmetic when it gives them out again.
@@ -75,6 +78,73 @@ def pack(raw: bytes) -> bytes | None:
     first = (codes & 127 | longer * np.int16(128)).astype(np.uint8).tobytes()
     second = (codes[longer] >> 7).astype(np.uint8).tobytes()
     return len(row).to_bytes(_DIM_BYTES, "little") + np.packbits(filled).tobytes() + first + second
+
+
+def pack_many(raws: Sequence[bytes]) -> list[bytes | None]:
+    """`pack` of each of some rows of one length, in a fifth of its time where they are many."""
+    packed: list[bytes | None] = []
+    for start in range(0, len(raws), _TOGETHER):
+        packed += _pack_together(raws[start : start + _TOGETHER])
+    return packed
+
+
+def _pack_together(raws: Sequence[bytes]) -> list[bytes | None]:
+    """Those whose least number is small, as nearly all are, together; the others one by one."""
+    rows = np.frombuffer(b"".join(raws), dtype=_LITTLE).reshape(len(raws), -1)
+    filled = rows != 0.0
+    counts = np.count_nonzero(filled, axis=1)
+    # A negative zero has bits, and a packed row has none for it.
+    bits = np.count_nonzero(rows.view(np.int32), axis=1)
+    may = (counts > 0) & (counts < rows.shape[1]) & (counts == bits)
+    forms: list[bytes | None] = [None] * len(raws)
+    if not may.any() or rows.shape[1] >= 1 << 8 * _DIM_BYTES:
+        return forms
+    known = _packed_smalls(rows[may], filled[may], counts[may])
+    for place, form in zip(np.flatnonzero(may).tolist(), known, strict=True):
+        forms[place] = pack(raws[place]) if form is None else form
+    return forms
+
+
+def _packed_smalls(
+    rows: Float32, filled: NDArray[np.bool_], counts: NDArray[np.intp]
+) -> list[bytes | None]:
+    """The packed forms of those rows whose least number is below `_SMALL`; None of others."""
+    values, ends = rows[filled], np.cumsum(counts)
+    starts = ends - counts
+    # NaN and infinity are in no row that packs, and what comes of them equals none.
+    with np.errstate(all="ignore"):
+        least = np.minimum.reduceat(np.abs(values), starts)
+        ratios = values.astype(np.float64) / np.repeat(least, counts)
+        factors = _factors(
+            ratios[starts[:, None] + np.minimum(np.arange(_SAMPLE), counts[:, None] - 1)]
+        )
+        whole = np.rint(ratios * np.repeat(factors, counts))
+        largest = np.maximum.reduceat(np.abs(whole), starts)
+        norms = np.sqrt(np.add.reduceat(whole * whole, starts))
+        made = (whole / np.repeat(norms, counts)).astype(_LITTLE)
+        numbers = whole.astype(np.int16)
+    packs = np.logical_and.reduceat(made == values, starts) & (
+        np.gcd.reduceat(numbers, starts) == 1
+    )
+    packs &= (factors < _SMALL) & (largest <= _LARGEST) & (largest * factors <= _PRODUCT)
+    codes = 2 * np.abs(numbers) - 2 + (numbers < 0)
+    longer = codes > 127
+    first = (codes & 127 | longer * np.int16(128)).astype(np.uint8).tobytes()
+    second = (codes[longer] >> 7).astype(np.uint8).tobytes()
+    bounds = np.concatenate([[0], np.cumsum(longer)[ends - 1]]).tolist()
+    dim, bitmaps = rows.shape[1].to_bytes(_DIM_BYTES, "little"), np.packbits(filled, axis=1)
+    parts = zip(packs, bitmaps, starts.tolist(), ends.tolist(), pairwise(bounds), strict=True)
+    return [
+        dim + bitmap.tobytes() + first[start:stop] + second[low:high] if ours else None
+        for ours, bitmap, start, stop, (low, high) in parts
+    ]
+
+
+def _factors(samples: Float64) -> Float64:
+    """For each row of ratios (m, n) the first factor that makes them whole; `_SMALL` for none."""
+    multiples = samples[:, :, None] * np.arange(1.0, _SMALL)
+    near = (np.abs(multiples - np.rint(multiples)) <= _NEAR).all(axis=1)
+    return np.where(near.any(axis=1), near.argmax(axis=1) + 1.0, float(_SMALL))
 
 
 def unpack(packed: bytes) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from pmll_async.text import HashingEmbedder
 from pmll_async.values import packing
-from pmll_async.values.packing import pack, split, unpack, unpack_rows
+from pmll_async.values.packing import pack, pack_many, split, unpack, unpack_rows
 
 TEXTS = (
     "What did you do on Friday?",
@@ -69,6 +69,26 @@ def test_whole_numbers_by_their_length_pack(whole: list[int]) -> None:
     assert unpack(packed) == raw
     # A multiple is the same row, and so has the same form.
     assert pack(row_of([3 * number for number in whole]).tobytes()) == packed
+
+
+@given(st.lists(whole_rows(), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+def test_many_rows_pack_as_each_does(several: list[list[int]], seed: int) -> None:
+    dim = max(map(len, several)) + 1
+    rows = [row_of([*whole, *[0] * (dim - len(whole))]) for whole in several if any(whole)]
+    random = np.random.default_rng(seed)
+    rows += [random.standard_normal(dim).astype("<f4"), np.zeros(dim, "<f4")]
+    rows += [np.where(random.random(dim) < 0.5, np.float32(0.0), rows[-2]) for _ in range(2)]
+    rows += [np.array([0.0, *[other] * (dim - 1)], "<f4") for other in (np.nan, np.inf, -0.0)]
+    raws = [row.tobytes() for row in rows]
+    assert pack_many(raws) == [pack(raw) for raw in raws]
+
+
+def test_many_texts_pack_as_each_does() -> None:
+    texts = [" ".join(f"w{(i * j) % 61}" for j in range(i % 40 + 1)) for i in range(300)]
+    raws = [row.tobytes() for row in HashingEmbedder().embed(texts)]
+    packed = pack_many(raws)
+    assert packed == [pack(raw) for raw in raws]
+    assert None not in packed
 
 
 @given(whole_rows(), st.data())

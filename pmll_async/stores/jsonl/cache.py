@@ -296,29 +296,29 @@ class Cache:
         return None
 
     def keep_up(self, durable: int) -> None:
-        """Write a block of what is durable and came before the last batch, where it fills one.
+        """Join what is loose, and write a block where there is enough for one.
 
-        An unclean opening moves the last batch, and a block must hold nothing that is moved.
+        Of what is durable and came before the last batch: an unclean opening moves that one, and a
+        block must hold nothing that is moved.
         """
-        pending = self._pending
-        if pending and self._last - pending[0].block.first >= self._block_records:
+        try:
+            if self._loose >= _TOGETHER or (
+                self._loose and len(self._pending[-1].ends) >= _TOGETHER
+            ):
+                joined = self._joined(self._pending[-self._loose :])
+                self._pending, self._loose = [*self._pending[: -self._loose], joined], 0
+        # What it would have held is in the log.
+        except Exception as exc:  # noqa: BLE001
+            self._drop(exc)
+        if self._pending and self._last - self._pending[0].block.first >= self._block_records:
             self.flush(min(durable, self._last))
 
     def add(self, piece: Piece | Run) -> None:
-        """Take what was appended to the log; a cache that fails is dropped, for the log has all."""
-        if not self._writes:
-            return
-        try:
-            self._last = piece.block.first
+        """Take what was appended to the log."""
+        if self._writes:
             self._pending.append(piece)
             self._loose += 1
-            if self._loose == _TOGETHER or len(piece.ends) >= _TOGETHER:
-                joined = self._joined(self._pending[-self._loose :])
-                self._pending, self._loose = [*self._pending[: -self._loose], joined], 0
-        # The record is written by now: whatever is wrong with the cache, nobody must be told that
-        # the record was not.
-        except Exception as exc:  # noqa: BLE001
-            self._drop(exc)
+            self._last = piece.block.first
 
     def flush(self, durable: int) -> None:
         """Write a block of what is pending and known durable."""

@@ -26,6 +26,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
+from pmll_async.records.content import packed_together
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import Cache
@@ -53,6 +54,8 @@ from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 # The most bytes that are read and parsed at once: all threads wait for their turn meanwhile.
 _CHUNK: Final = 1 << 20
 Sync = Literal["group", "os"]
+# Keys of fewer records are packed one by one.
+_MANY: Final = 8
 # What `sync="os"` may lose to a crash of the machine.
 _SYNC_SECONDS: Final = 1.0
 
@@ -163,10 +166,13 @@ class Log:
 
     def encode(self, records: Sequence[Record], d: int) -> list[bytes]:
         """The lines of the next records, written when `d` were known durable."""
-        breathe, lines = Breather(), list[bytes]()
+        breathe, lines, write_vector = Breather(), list[bytes](), self._write_vector
+        if self._header.packed and len(records) >= _MANY:
+            keys = [line.content.key for record in records for line in record.lines]
+            write_vector = packed_together([key for key in keys if key])
         for n, record in enumerate(records, self.records):
             breathe()
-            lines.append(encode_frame(record, n, d, self._write_vector))
+            lines.append(encode_frame(record, n, d, write_vector))
         return lines
 
     def _checked(self, line: bytes, n: int) -> Record:

@@ -16,7 +16,8 @@ from jsonl_tools import LOG, opened, quick_folder
 from make_records import Chain, small_history
 
 from pmll_async.cli.info import describe
-from pmll_async.engine.assembly import Shape, load
+from pmll_async.engine.assembly import load
+from pmll_async.engine.shape import Shape
 from pmll_async.errors import CorruptionError, PmllError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.moving.transfer import export_records

@@ -17,6 +17,11 @@ from typing import Any
 from pmll_async import engine
 from pmll_async.cli import main
 
+PRELOADED = (
+    *("pmll_async.cli.app", "pmll_async.stores.jsonl", "pmll_controllers.demo"),
+    *("pmll_controllers.cli.history", "pmll_controllers.cli.run"),
+)
+
 
 def begin(asked: dict[str, Any], files: list[int]) -> None:
     """Become the command's process."""
@@ -52,7 +57,7 @@ def serve(requests: socket.socket) -> None:
 if __name__ == "__main__":
     # As with `-c`: what is in the working folder can be imported.
     sys.path[0] = ""
-    for module in ("pmll_async.cli.app", "pmll_async.stores.jsonl"):
+    for module in PRELOADED:
         import_module(module)
     engine.load_parts()
     serve(socket.socket(fileno=int(sys.argv[1])))

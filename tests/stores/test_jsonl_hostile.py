@@ -27,8 +27,6 @@ from pmll_async.stores.jsonl.frames import close_line
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.values.anchors import Hasher
 
-pytestmark = pytest.mark.usefixtures("both_formats")
-
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 2, 10**19, 10**400, 0.5, 1e300, float("inf"), float("nan")),
     *("", "x", "0", "../../x", "\ud800", "00" * 32, [], [None], [1, 2], {}, {"x": 1}),
@@ -126,6 +124,7 @@ def test_any_value_anywhere(folder: Path, name: str) -> None:
         opens(path)
 
 
+@pytest.mark.usefixtures("both_formats")
 def test_any_value_anywhere_in_a_record(folder: Path) -> None:
     """Opening without a cache refuses what `verify` finds, and nothing else."""
     path = closed(folder)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
@@ -40,6 +41,11 @@ async def reopen(name: str, folder: Path) -> None:
     own_process(name)
     subject = subject_class(name)()
     exec(subject.imports, {})
+    # What a library imports when it first opens something is an import, too.
+    with TemporaryDirectory() as other:
+        first = subject_class(name)()
+        await first.open(Path(other))
+        await first.close()
     vector = data.queries(1)[0]
     use_blas()
     gc.collect()

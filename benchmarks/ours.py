@@ -23,7 +23,7 @@ class OurLattice:
     requires: ClassVar[tuple[str, ...]] = ("pmll_async",)
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
-    imports: ClassVar[str] = "import pmll_async"
+    imports: ClassVar[str] = "from pmll_async import Lattice"
 
     async def open(self, folder: Path) -> None:
         self._folder = folder
@@ -93,7 +93,7 @@ class OurRace:
     requires: ClassVar[tuple[str, ...]] = ("pmll_async",)
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
-    imports: ClassVar[str] = "import pmll_async"
+    imports: ClassVar[str] = "from pmll_async import Lattice"
 
     async def open(self, folder: Path) -> None:
         make = importlib.import_module("pmll_async.values.lines").Candidate

@@ -1,19 +1,11 @@
 """A persistent, provable memory for async Python agents.
 
 `Lattice` is the front door; the README says where to begin. Stores and indexes are imported from
-their own modules; importing this package opens nothing.
+their own modules; importing this package opens nothing, and loads what is named of it.
 """
 
-from pmll_async.engine.events.events import BatchObserver as BatchObserver
-from pmll_async.engine.events.events import CommitEvent as CommitEvent
-from pmll_async.engine.events.events import EventStream as EventStream
-from pmll_async.engine.events.stats import Batch as Batch
-from pmll_async.engine.events.stats import CommitBatch as CommitBatch
-from pmll_async.engine.events.stats import LatticeStats as LatticeStats
-from pmll_async.engine.events.stats import QueryBatch as QueryBatch
-from pmll_async.engine.ledger.snapshot import Point as Point
-from pmll_async.engine.race.race import CandidateFunction as CandidateFunction
-from pmll_async.engine.race.race import Judge as Judge
+from typing import TYPE_CHECKING
+
 from pmll_async.errors import ConflictError as ConflictError
 from pmll_async.errors import CorruptionError as CorruptionError
 from pmll_async.errors import DimensionMismatchError as DimensionMismatchError
@@ -41,31 +33,85 @@ from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
-from pmll_async.lattice import Lattice as Lattice
-from pmll_async.loop.fanout import EventsMissed as EventsMissed
-from pmll_async.protocols import Recovery as Recovery
-from pmll_async.records.events import LineDecayed as LineDecayed
-from pmll_async.records.events import LineForgotten as LineForgotten
-from pmll_async.records.events import LinePut as LinePut
-from pmll_async.records.events import RaceDecided as RaceDecided
-from pmll_async.records.events import RolledBack as RolledBack
-from pmll_async.values.checks import journal_key as journal_key
-from pmll_async.values.concert import Concert as Concert
-from pmll_async.values.contexts import FrozenDict as FrozenDict
-from pmll_async.values.contexts import FrozenList as FrozenList
-from pmll_async.values.contexts import StampedContext as StampedContext
-from pmll_async.values.contexts import stamp as stamp
-from pmll_async.values.contexts import thaw as thaw
-from pmll_async.values.lines import Candidate as Candidate
-from pmll_async.values.lines import CandidateFailure as CandidateFailure
-from pmll_async.values.lines import CandidateScore as CandidateScore
-from pmll_async.values.lines import Limits as Limits
-from pmll_async.values.lines import MemoryLine as MemoryLine
-from pmll_async.values.lines import RaceOutcome as RaceOutcome
-from pmll_async.views import LatticeView as LatticeView
-from pmll_async.views import Where as Where
-from pmll_async.working import WorkingMemory as WorkingMemory
-from pmll_async.working import WorkingStats as WorkingStats
+from pmll_async.lazy import lazily
+
+if TYPE_CHECKING:
+    from pmll_async.engine.events.events import BatchObserver as BatchObserver
+    from pmll_async.engine.events.events import CommitEvent as CommitEvent
+    from pmll_async.engine.events.events import EventStream as EventStream
+    from pmll_async.engine.events.stats import Batch as Batch
+    from pmll_async.engine.events.stats import CommitBatch as CommitBatch
+    from pmll_async.engine.events.stats import LatticeStats as LatticeStats
+    from pmll_async.engine.events.stats import QueryBatch as QueryBatch
+    from pmll_async.engine.ledger.snapshot import Point as Point
+    from pmll_async.engine.race.race import CandidateFunction as CandidateFunction
+    from pmll_async.engine.race.race import Judge as Judge
+    from pmll_async.lattice import Lattice as Lattice
+    from pmll_async.loop.fanout import EventsMissed as EventsMissed
+    from pmll_async.protocols import Recovery as Recovery
+    from pmll_async.records.events import LineDecayed as LineDecayed
+    from pmll_async.records.events import LineForgotten as LineForgotten
+    from pmll_async.records.events import LinePut as LinePut
+    from pmll_async.records.events import RaceDecided as RaceDecided
+    from pmll_async.records.events import RolledBack as RolledBack
+    from pmll_async.values.checks import journal_key as journal_key
+    from pmll_async.values.concert import Concert as Concert
+    from pmll_async.values.contexts import FrozenDict as FrozenDict
+    from pmll_async.values.contexts import FrozenList as FrozenList
+    from pmll_async.values.contexts import StampedContext as StampedContext
+    from pmll_async.values.contexts import stamp as stamp
+    from pmll_async.values.contexts import thaw as thaw
+    from pmll_async.values.lines import Candidate as Candidate
+    from pmll_async.values.lines import CandidateFailure as CandidateFailure
+    from pmll_async.values.lines import CandidateScore as CandidateScore
+    from pmll_async.values.lines import Limits as Limits
+    from pmll_async.values.lines import MemoryLine as MemoryLine
+    from pmll_async.values.lines import RaceOutcome as RaceOutcome
+    from pmll_async.views import LatticeView as LatticeView
+    from pmll_async.views import Where as Where
+    from pmll_async.working import WorkingMemory as WorkingMemory
+    from pmll_async.working import WorkingStats as WorkingStats
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "Batch": "pmll_async.engine.events.stats",
+            "BatchObserver": "pmll_async.engine.events.events",
+            "Candidate": "pmll_async.values.lines",
+            "CandidateFailure": "pmll_async.values.lines",
+            "CandidateFunction": "pmll_async.engine.race.race",
+            "CandidateScore": "pmll_async.values.lines",
+            "CommitBatch": "pmll_async.engine.events.stats",
+            "CommitEvent": "pmll_async.engine.events.events",
+            "Concert": "pmll_async.values.concert",
+            "EventStream": "pmll_async.engine.events.events",
+            "EventsMissed": "pmll_async.loop.fanout",
+            "FrozenDict": "pmll_async.values.contexts",
+            "FrozenList": "pmll_async.values.contexts",
+            "Judge": "pmll_async.engine.race.race",
+            "Lattice": "pmll_async.lattice",
+            "LatticeStats": "pmll_async.engine.events.stats",
+            "LatticeView": "pmll_async.views",
+            "Limits": "pmll_async.values.lines",
+            "LineDecayed": "pmll_async.records.events",
+            "LineForgotten": "pmll_async.records.events",
+            "LinePut": "pmll_async.records.events",
+            "MemoryLine": "pmll_async.values.lines",
+            "Point": "pmll_async.engine.ledger.snapshot",
+            "QueryBatch": "pmll_async.engine.events.stats",
+            "RaceDecided": "pmll_async.records.events",
+            "RaceOutcome": "pmll_async.values.lines",
+            "Recovery": "pmll_async.protocols",
+            "RolledBack": "pmll_async.records.events",
+            "StampedContext": "pmll_async.values.contexts",
+            "Where": "pmll_async.views",
+            "WorkingMemory": "pmll_async.working",
+            "WorkingStats": "pmll_async.working",
+            "journal_key": "pmll_async.values.checks",
+            "stamp": "pmll_async.values.contexts",
+            "thaw": "pmll_async.values.contexts",
+        },
+    )
 
 __all__ = [
     "Batch",
@@ -131,3 +177,7 @@ __all__ = [
     "stamp",
     "thaw",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

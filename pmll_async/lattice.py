@@ -13,30 +13,30 @@ from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
 
-from pmll_async.engine.assembly import Loaded, Opened, Shape, assemble, follow, loading
-from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventHub, EventStream
-from pmll_async.engine.events.stats import LatticeStats
-from pmll_async.engine.ledger.snapshot import Point, Snapshot
-from pmll_async.engine.queries.services import Services
-from pmll_async.engine.race.race import CandidateFunction, Judge
-from pmll_async.engine.race.scores import RaceScoring
-from pmll_async.engine.trace.batches import put_many
+from pmll_async import engine
+from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
+from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
-from pmll_async.indexes.exact import ExactIndex
-from pmll_async.loop.lifecycle import Lifecycle, Openable
-from pmll_async.protocols import Clock, Index, Recovery, Store, SupportsFollow
-from pmll_async.records.proposals import ChangeProposal, PutProposal
-from pmll_async.records.record import PENDING, DecayRecord, ForgetRecord, RollbackRecord
+from pmll_async.loop.lifecycle import Abandonable, Lifecycle, Openable
+from pmll_async.stores.choice import StoreAt
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
-from pmll_async.values.concert import Concert
-from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate, Limits, RaceOutcome
 from pmll_async.values.vectors import to_key
 from pmll_async.views import LatticeView, Readable
 from pmll_async.working import WorkingMemory
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+    from pmll_async.engine.assembly import Loaded, Opened
+    from pmll_async.engine.events.events import BatchObserver, EventStream
+    from pmll_async.engine.events.stats import LatticeStats
+    from pmll_async.engine.ledger.snapshot import Point, Snapshot
+    from pmll_async.engine.queries.services import Services
+    from pmll_async.engine.race.race import CandidateFunction, Judge
+    from pmll_async.protocols import Clock, Index, Recovery, Store
+    from pmll_async.values.concert import Concert
+    from pmll_async.values.lines import Candidate, Limits, RaceOutcome
 
 
 class Lattice(Openable, Readable):
@@ -50,7 +50,7 @@ class Lattice(Openable, Readable):
 
     def __init__(
         self,
-        store: Store,
+        store: Store | StoreAt,
         *,
         dim: int | None = None,
         value_dim: int | None = None,
@@ -61,19 +61,11 @@ class Lattice(Openable, Readable):
         limits: Limits | None = None,
     ) -> None:
         self._store, self._clock, self._hub = store, clock, EventHub()
-        self._concert = Concert.model_construct() if concert is None else concert
-        self._limits = Limits.model_construct() if limits is None else limits
+        self._concert, self._given_limits = concert, limits
         shape, hasher = Shape(dim, value_dim), Hasher(integrity_key)
-        index = ExactIndex() if index is None else index
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
-            partial(loading, store, index, shape, hasher),
-            partial(
-                assemble,
-                concert=self._concert,
-                limits=self._limits,
-                clock=clock,
-                hub=self._hub,
-            ),
+            partial(_loading, store, index, shape, hasher),
+            partial(_assemble, concert, limits, clock, self._hub),
         )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -101,12 +93,8 @@ class Lattice(Openable, Readable):
         `read_only` needs no lock and follows a live writer. `lock_timeout` is how many seconds to
         wait for another writer to close.
         """
-        # The composition root: the only place where the library chooses a store.
-        from pmll_async.stores.choice import store_at
-
-        store = store_at(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)
         return cls(
-            store,
+            StoreAt(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout),
             dim=dim,
             value_dim=value_dim,
             index=index,
@@ -171,7 +159,7 @@ class Lattice(Openable, Readable):
         context is encoded between turns of the loop: leave it as it is until then.
         """
         opened = self._writable()
-        proposal = PutProposal(
+        proposal = engine.PutProposal(
             await opened.encoder.line(key, value, context),
             timestamp=checks.optional_seconds(timestamp, "timestamp"),
             prev_anchor=checks.prev_anchor(prev_anchor),
@@ -192,7 +180,7 @@ class Lattice(Openable, Readable):
     ) -> str:
         """Append a note: a line without vectors, on the chain but never returned by a query."""
         opened = self._writable()
-        proposal = PutProposal(
+        proposal = engine.PutProposal(
             await opened.encoder.note(context),
             prev_anchor=checks.prev_anchor(prev_anchor),
             idempotency_key=checks.idempotency_key(idempotency_key),
@@ -213,8 +201,8 @@ class Lattice(Openable, Readable):
         and a `PmllError` in `.stored`.
         """
         opened = self._writable()
-        size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
-        return await put_many(candidates, opened.encoder, opened.trace, size, progress)
+        size = checks.count(batch, "batch", 1, engine.MOST_IN_A_BATCH)
+        return await engine.put_many(candidates, opened.encoder, opened.trace, size, progress)
 
     async def race(
         self,
@@ -252,7 +240,7 @@ class Lattice(Openable, Readable):
             raise StaleAnchorError(str(prev), snapshot.head)
         view = LatticeView(self._services, snapshot.revision, snapshot, self._now())
         nearest = partial(services.jobs.run, services.reader.novelties, snapshot)
-        course = RaceScoring(nearest, opened.encoder, self._concert, view, vector, judge)
+        course = engine.RaceScoring(nearest, opened.encoder, self.concert, view, vector, judge)
         proposal = await course.run(candidates, strength, seconds)
         n, record = await opened.trace.commit(proposal.under(prev, key))
         return await services.outcome(n, record)
@@ -263,8 +251,8 @@ class Lattice(Openable, Readable):
         by = checks.number(factor, "factor")
         if by < 0:
             raise InvalidInputError(f"factor must not be negative: {factor!r}")
-        record = DecayRecord(t=PENDING, anchor=checks.anchor(anchor), factor=by)
-        await opened.trace.commit(ChangeProposal(record))
+        record = engine.DecayRecord(t=engine.PENDING, anchor=checks.anchor(anchor), factor=by)
+        await opened.trace.commit(engine.ChangeProposal(record))
 
     async def forget(self, anchor: str) -> None:
         """Take a line out of every later query; it stays on the chain and `get` finds it.
@@ -272,8 +260,8 @@ class Lattice(Openable, Readable):
         Its idempotency key is free: the same call as once made it makes it anew.
         """
         opened = self._writable()
-        record = ForgetRecord(t=PENDING, anchor=checks.anchor(anchor))
-        await opened.trace.commit(ChangeProposal(record))
+        record = engine.ForgetRecord(t=engine.PENDING, anchor=checks.anchor(anchor))
+        await opened.trace.commit(engine.ChangeProposal(record))
 
     async def rollback(self, point: Point) -> None:
         """Make the state at `point` the lattice's again, as a new record.
@@ -282,7 +270,9 @@ class Lattice(Openable, Readable):
         """
         opened = self._writable()
         revision = self._snapshot().revision_at(point)
-        await opened.trace.commit(ChangeProposal(RollbackRecord(t=PENDING, revision=revision)))
+        await opened.trace.commit(
+            engine.ChangeProposal(engine.RollbackRecord(t=engine.PENDING, revision=revision))
+        )
 
     async def pin(self, name: str, value: str) -> None:
         """Fix a fact about this lattice for ever, such as what its key vectors were made with.
@@ -304,8 +294,7 @@ class Lattice(Openable, Readable):
     @property
     def recovery(self) -> Recovery:
         """What opening found."""
-        self._usable()
-        return self._store.recovery
+        return self._usable().store.recovery
 
     @property
     def dim(self) -> int:
@@ -325,7 +314,13 @@ class Lattice(Openable, Readable):
     @property
     def concert(self) -> Concert:
         """The weights that queries are ranked with."""
+        if self._concert is None:
+            self._concert = engine.Concert.model_construct()
         return self._concert
+
+    @property
+    def _limits(self) -> Limits:
+        return self._given_limits or engine.Limits.model_construct()
 
     @property
     def working(self) -> WorkingMemory:
@@ -345,14 +340,14 @@ class Lattice(Openable, Readable):
     def events(self, *, buffer: int = BUFFERED_EVENTS) -> EventStream:
         """What is committed once the block is entered; a slow reader is told what it missed."""
         opened = self._writable()
-        return EventStream(opened.hub, checks.count(buffer, "buffer", 1))
+        return engine.EventStream(opened.hub, checks.count(buffer, "buffer", 1))
 
     @property
     def stats(self) -> LatticeStats:
         """What it did since it was opened; in any thread, and after closing, too."""
         if self._open is None:
-            return LatticeStats()
-        return LatticeStats(*self._open.trace.sums, *self._open.services.queries.sums)
+            return engine.LatticeStats()
+        return engine.LatticeStats(*self._open.trace.sums, *self._open.services.queries.sums)
 
     def observe(self, observer: BatchObserver) -> Callable[[], None]:
         """Call the observer with each batch, before its callers go on; stop by what this returns.
@@ -369,9 +364,10 @@ class Lattice(Openable, Readable):
         return self._usable().services.ledger.snapshot
 
     async def _ready(self) -> Snapshot:
-        if self._store.read_only and isinstance(self._store, SupportsFollow):
-            services = self._services()
-            await services.jobs.run(follow, self._following, self._store, services.ledger)
+        opened = self._usable()
+        if self._store.read_only and isinstance(opened.store, engine.SupportsFollow):
+            ledger = opened.services.ledger
+            await opened.services.jobs.run(engine.follow, self._following, opened.store, ledger)
         return self._snapshot()
 
     def _pinned(self, _: Snapshot) -> Snapshot | None:
@@ -379,3 +375,23 @@ class Lattice(Openable, Readable):
 
     def _now(self) -> float:
         return checks.time_by(self._clock)
+
+
+def _loading(
+    store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Hasher
+) -> Abandonable[Loaded]:
+    """`_load` in a worker thread; given up, the store is closed again."""
+    return Abandonable(partial(_load, store, index, shape, hasher), store.close)
+
+
+def _load(store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Hasher) -> Loaded:
+    """Open the store; blocks, and first loads what an open lattice is made of."""
+    engine.load_parts()
+    store = store.made() if isinstance(store, StoreAt) else store
+    return engine.load(store, engine.ExactIndex() if index is None else index, shape, hasher)
+
+
+def _assemble(
+    concert: Concert | None, limits: Limits | None, clock: Clock, hub: EventHub, loaded: Loaded
+) -> Opened:
+    return engine.assemble(loaded, concert, limits, clock, hub)

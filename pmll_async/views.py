@@ -11,22 +11,32 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
-from pmll_async.engine.ledger.snapshot import Ints, Snapshot
-from pmll_async.engine.queries.reader import Query, Reader
-from pmll_async.engine.queries.services import Rows, Services
-from pmll_async.engine.queries.survey import LogState, Survey
+from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
+from pmll_async.lazy import lazily
 from pmll_async.values import checks
-from pmll_async.values.concert import Float32, weighted_bias
-from pmll_async.values.filters import Filter
-from pmll_async.values.lines import MemoryLine, RaceOutcome
+from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
-from pmll_async.values.where import parse
 
 __all__ = ["LatticeView", "LogState", "Readable", "Survey"]
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+    from pmll_async.engine.ledger.snapshot import Ints, Snapshot
+    from pmll_async.engine.queries.reader import Reader
+    from pmll_async.engine.queries.services import Rows, Services
+    from pmll_async.engine.queries.survey import LogState, Survey
+    from pmll_async.values.filters import Filter
+    from pmll_async.values.lines import MemoryLine, RaceOutcome
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "LogState": "pmll_async.engine.queries.survey",
+            "Survey": "pmll_async.engine.queries.survey",
+        },
+    )
 
 Where: TypeAlias = "Mapping[str, JsonValue]"
 """A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.where`."""
@@ -63,7 +73,7 @@ class Readable(ABC):
         services = self._services()
         jobs, snapshot = services.jobs, await self._ready()
         rows = partial(_rows, services, snapshot)
-        return Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
+        return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""
@@ -111,13 +121,15 @@ class Readable(ABC):
             if min_similarity is None
             else checks.fraction(min_similarity, "min_similarity", -1.0)
         )
-        matching, with_branches = parse(where), checks.flag(branches, "branches")
+        matching, with_branches = engine.parse(where), checks.flag(branches, "branches")
         snapshot = await self._ready()
         when = self._now() if when is None else when
         slow = None
         if matching is not None and not services.reader.is_quick(snapshot, matching):
             matching, slow = None, matching
-        question = Query(vector, norm, limit, when, matching, floor=floor, branches=with_branches)
+        question = engine.Query(
+            vector, norm, limit, when, matching, floor=floor, branches=with_branches
+        )
         if slow is None:
             return await services.queries.ask(question, self._pinned(snapshot))
         with services.jobs.going_on():
@@ -193,10 +205,10 @@ class Readable(ABC):
         self._services()
         most = None if limit is None else checks.count(limit, "limit", 0)
         first = None if start is None else checks.anchor(start)
-        return _Rewind(self._services, self._ready, parse(where), most, first)
+        return _Rewind(self._services, self._ready, engine.parse(where), most, first)
 
 
-class _Rewind(AsyncIterator[MemoryLine]):
+class _Rewind(AsyncIterator["MemoryLine"]):
     """Holds line numbers and one small batch of lines, nothing that must be closed."""
 
     def __init__(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final, Self
 
 import numpy as np
 
 from pmll_async import Candidate, Lattice, LatticeView
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parent
 PMLL: Final = [sys.executable, "-c", "from pmll_async.cli import main; main()"]
 TIMEOUT: Final = 60
 BEGIN: Final = 1_700_000_000.0
@@ -33,18 +40,65 @@ def environment(path: list[Path] | None = None, **more: str) -> dict[str, str]:
     return {**kept, "TZ": "UTC", "PYTHONPATH": found, **more}
 
 
+@cache
+def _forks() -> socket.socket:
+    """Where a process of `pmll_forks.py` waits for requests, as long as this one lives."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, HERE / "pmll_forks.py", str(theirs.fileno())]
+        process = subprocess.Popen(
+            command, env=environment(), stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+        )
+    ours.settimeout(TIMEOUT)
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return ours
+
+
+def _write(pipe: int, content: bytes) -> None:
+    # A command that refuses what it reads ends before it has read all.
+    with suppress(BrokenPipeError), open(pipe, "wb") as file:
+        file.write(content)
+
+
 def pmll(
     *arguments: str | Path,
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    """What `pmll` says, as a process of its own, forked from one that has imported it.
+
+    Where the environment says something to Python or a library, it is started from nothing.
+    """
+    usual = environment()
+    given = usual if env is None else dict(env)
+    if any(not name.startswith("PMLL_") for name, _ in given.items() ^ usual.items()):
+        return _from_nothing(arguments, stdin, given, cwd)
+    asked = {"arguments": [*map(str, arguments)], "env": given, "cwd": str(cwd or Path.cwd())}
+    with TemporaryFile() as out, TemporaryFile() as err:
+        theirs, ours = os.pipe()
+        files = [theirs, out.fileno(), err.fileno()]
+        socket.send_fds(_forks(), [json.dumps(asked).encode()], files)
+        os.close(theirs)
+        _write(ours, stdin or b"")
+        code = int(_forks().recv(16))
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(
+            arguments, code, out.read().decode(), err.read().decode()
+        )
+
+
+def _from_nothing(
+    arguments: tuple[str | Path, ...], stdin: bytes | None, env: Mapping[str, str], cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [*PMLL, *map(str, arguments)],
         capture_output=True,
         check=False,
         cwd=cwd,
-        env=environment() if env is None else env,
+        env=env,
         input=stdin,
         timeout=TIMEOUT,
     )

@@ -10,9 +10,10 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -80,13 +81,18 @@ json.dump({
 FIND = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
 
 
-def witness(package: str) -> dict[str, Any]:
+def run_alone(program: str, *arguments: str) -> Any:
+    """What a program of a fresh process writes, which is JSON."""
     # -I leaves out the folder and variables of the caller, -B the byte-code files.
-    python = [sys.executable, "-I", "-B", "-W", "error", "-c", FIND + WITNESS]
-    command = [*python, package, json.dumps(OPTIONAL)]
+    python = [sys.executable, "-I", "-B", "-W", "error", "-c", FIND + program]
+    command = [*python, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def witness(package: str) -> dict[str, Any]:
+    told: dict[str, Any] = run_alone(WITNESS, package, json.dumps(OPTIONAL))
     return told
 
 
@@ -105,7 +111,9 @@ def test_import_asks_for_no_optional_package(seen: dict[str, Any]) -> None:
 
 def test_import_loads_no_backend_and_no_outer_layer(seen: dict[str, Any]) -> None:
     outer = ("pmll_async.stores.", "pmll_async.servers", "pmll_async.cli", "pmll_async.testing")
-    assert [name for name in seen["modules"] if name.startswith(outer)] == []
+    loaded = [name for name in seen["modules"] if name.startswith(outer)]
+    # It knows the stores by name and loads the one that is opened.
+    assert set(loaded) <= {"pmll_async.stores.choice"}
 
 
 def test_the_root_loads_nothing_for_texts() -> None:
@@ -117,21 +125,79 @@ def test_the_root_loads_nothing_for_texts() -> None:
     assert (told["deeds"], told["threads"], told["logging"]) == ([], 1, 0)
 
 
+FRONT_DOOR = """
+import json, sys
+from pmll_async import Lattice
+json.dump(sorted(sys.modules), sys.stdout)
+"""
+
+
+def test_the_front_door_loads_no_models_and_no_engine() -> None:
+    loaded = run_alone(FRONT_DOOR)
+    heavy = ("pydantic", "structlog", "pmll_async.records", "pmll_async.stores.jsonl")
+    assert [name for name in loaded if name.startswith((*heavy, "pmll_async.engine.trace"))] == []
+
+
+# Who searches for a module is asked in the thread that imports it.
+OPENING = """
+import asyncio, json, sys, threading
+from pmll_async import Lattice
+
+on_the_loop, elsewhere = [], []
+
+class Witness:
+    def find_spec(self, name, path=None, target=None):
+        is_ours = threading.current_thread() is threading.main_thread()
+        (on_the_loop if is_ours else elsewhere).append(name)
+
+async def main():
+    sys.meta_path.insert(0, Witness())
+    async with Lattice.open(sys.argv[1], dim=2) as lattice:
+        anchor = await lattice.put([1.0, 0.0], context={"topic": "x"})
+        await lattice.query([1.0, 0.0], where={"topic": "x"})
+        await lattice.note({"topic": "y"})
+        await lattice.decay(anchor, 0.5)
+        await lattice.survey()
+
+asyncio.run(main())
+ours = [name for name in on_the_loop if name.startswith(("pmll_async", "pydantic"))]
+json.dump([ours, elsewhere], sys.stdout)
+"""
+
+
+def test_what_an_open_lattice_is_made_of_is_loaded_by_a_worker_thread(tmp_path: Path) -> None:
+    on_the_loop, elsewhere = run_alone(OPENING, str(tmp_path / "memory"))
+    assert on_the_loop == []
+    assert {"pmll_async.engine.assembly", "pmll_async.stores.jsonl", "pydantic"} <= set(elsewhere)
+
+
 def test_import_starts_no_thread_and_configures_no_logging(seen: dict[str, Any]) -> None:
     assert (seen["threads"], seen["logging"], seen["structlog"]) == (1, 0, False)
 
 
+def is_for_types(node: ast.stmt) -> TypeGuard[ast.If]:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
+
+
 def reexports(package: ModuleType) -> dict[str, str]:
-    """Name to defining module, from the `from .module import Name as Name` lines of the root."""
+    """Name to defining module, from the `from .module import Name as Name` lines of the root.
+
+    What it loads when asked is imported under `TYPE_CHECKING`, so that types are known.
+    """
     tree = ast.parse(inspect.getsource(package))
+    lazy = [node.body for node in tree.body if is_for_types(node)]
     found = {}
-    for node in tree.body:
+    for node in chain(tree.body, *lazy):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             module = "." * node.level + (node.module or "")
             for alias in node.names:
-                found[alias.asname or alias.name] = importlib.import_module(
-                    module, package.__name__
-                ).__name__
+                if alias.asname is not None:
+                    home = importlib.import_module(module, package.__name__)
+                    found[alias.asname] = home.__name__
     return found
 
 
@@ -147,6 +213,23 @@ def test_all_is_sorted_and_is_what_the_root_reexports(name: str) -> None:
     names = list(package.__all__)
     assert names == sorted(set(names), key=constants_then_classes_then_functions)
     assert set(names) == set(reexports(package))
+
+
+@pytest.mark.parametrize("name", ["pmll_async.engine", "pmll_async.views"])
+def test_what_is_loaded_when_asked_for_is_what_the_types_say(name: str) -> None:
+    module = importlib.import_module(name)
+    names = reexports(module)
+    if name == "pmll_async.engine":
+        assert names == module._HOMES
+    for public, home in names.items():
+        assert getattr(module, public) is getattr(importlib.import_module(home), public)
+
+
+@pytest.mark.parametrize("name", ["pmll_async", "pmll_async.engine", "pmll_async.views"])
+def test_a_name_that_is_not_there_is_an_attribute_error(name: str) -> None:
+    module = importlib.import_module(name)
+    with pytest.raises(AttributeError, match=f"module {name!r} has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -1,4 +1,69 @@
 """The engine: the inside of a lattice, private, and free to move.
 
-The face and `moving` import it, nobody else.
+The face and `moving` import it, nobody else. What an open lattice is made of and asked with, here
+and on the floors below, the face looks up in this module: importing the package needs none of it,
+and who opens the first lattice loads it in the worker thread that opens the store.
 """
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pmll_async.lazy import lazily
+
+if TYPE_CHECKING:
+    from pmll_async.engine.assembly import assemble as assemble
+    from pmll_async.engine.assembly import follow as follow
+    from pmll_async.engine.assembly import load as load
+    from pmll_async.engine.events.events import EventStream as EventStream
+    from pmll_async.engine.events.stats import LatticeStats as LatticeStats
+    from pmll_async.engine.queries.reader import Query as Query
+    from pmll_async.engine.queries.survey import Survey as Survey
+    from pmll_async.engine.race.scores import RaceScoring as RaceScoring
+    from pmll_async.engine.trace.batches import put_many as put_many
+    from pmll_async.indexes.exact import ExactIndex as ExactIndex
+    from pmll_async.protocols import SupportsFollow as SupportsFollow
+    from pmll_async.records.proposals import ChangeProposal as ChangeProposal
+    from pmll_async.records.proposals import PutProposal as PutProposal
+    from pmll_async.records.record import PENDING as PENDING
+    from pmll_async.records.record import DecayRecord as DecayRecord
+    from pmll_async.records.record import ForgetRecord as ForgetRecord
+    from pmll_async.records.record import RollbackRecord as RollbackRecord
+    from pmll_async.values.concert import Concert as Concert
+    from pmll_async.values.lines import MOST_IN_A_BATCH as MOST_IN_A_BATCH
+    from pmll_async.values.lines import Limits as Limits
+    from pmll_async.values.where import parse as parse
+
+_HOMES: Final = {
+    "ChangeProposal": "pmll_async.records.proposals",
+    "Concert": "pmll_async.values.concert",
+    "DecayRecord": "pmll_async.records.record",
+    "EventStream": "pmll_async.engine.events.events",
+    "ExactIndex": "pmll_async.indexes.exact",
+    "ForgetRecord": "pmll_async.records.record",
+    "LatticeStats": "pmll_async.engine.events.stats",
+    "Limits": "pmll_async.values.lines",
+    "MOST_IN_A_BATCH": "pmll_async.values.lines",
+    "PENDING": "pmll_async.records.record",
+    "PutProposal": "pmll_async.records.proposals",
+    "Query": "pmll_async.engine.queries.reader",
+    "RaceScoring": "pmll_async.engine.race.scores",
+    "RollbackRecord": "pmll_async.records.record",
+    "SupportsFollow": "pmll_async.protocols",
+    "Survey": "pmll_async.engine.queries.survey",
+    "assemble": "pmll_async.engine.assembly",
+    "follow": "pmll_async.engine.assembly",
+    "load": "pmll_async.engine.assembly",
+    "parse": "pmll_async.values.where",
+    "put_many": "pmll_async.engine.trace.batches",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazily(__name__, _HOMES)
+
+
+def load_parts() -> None:
+    """Load all of them: the first time that takes some 50 ms, which no event loop should."""
+    for name in _HOMES:
+        getattr(sys.modules[__name__], name)

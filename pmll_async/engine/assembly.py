@@ -12,21 +12,16 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from pmll_async.engine.events.events import EventHub
+from pmll_async.engine.events.hub import EventHub
 from pmll_async.engine.holdings import Holding, end_orphans, place_of
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.queries.batcher import QueryBatcher
 from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
+from pmll_async.engine.shape import Shape
 from pmll_async.engine.trace.trace import Trace
-from pmll_async.errors import (
-    CorruptionError,
-    DimensionMismatchError,
-    InvalidInputError,
-    LatticeClosedError,
-    WrongEventLoopError,
-)
+from pmll_async.errors import CorruptionError, LatticeClosedError, WrongEventLoopError
 from pmll_async.loop.jobs import Jobs
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import are_clearing
@@ -38,35 +33,6 @@ from pmll_async.values.lines import Limits, build_models
 
 _CLEARING_SECONDS: Final = 0.2
 """So long the last to close waits for the shared threads to end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The dimensions that a caller asked for; None where the store decides."""
-
-    dim: int | None
-    value_dim: int | None
-
-    def __post_init__(self) -> None:
-        for what, least in (("dim", 1), ("value_dim", 0)):
-            value = getattr(self, what)
-            is_whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (is_whole and value >= least):
-                raise InvalidInputError(f"{what} must be a whole number from {least} on: {value!r}")
-
-    def header(self, hasher: Hasher) -> StoreHeader | None:
-        """What a new store is made with; None without a dimension."""
-        if self.dim is None:
-            return None
-        value_dim = self.dim if self.value_dim is None else self.value_dim
-        return StoreHeader(self.dim, value_dim, key_check=hasher.check_value())
-
-    def check(self, header: StoreHeader) -> None:
-        """Refuse a store of other dimensions."""
-        if self.dim is not None and self.dim != header.dim:
-            raise DimensionMismatchError("dim=", header.dim, self.dim)
-        if self.value_dim is not None and self.value_dim != header.value_dim:
-            raise DimensionMismatchError("value_dim=", header.value_dim, self.value_dim)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +51,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     """Open the store and read what it holds; blocks. On any error the store is closed again."""
     build_models()
     end_orphans(store)
-    header = store.open(shape.header(hasher), hasher)
+    header = store.open(_new_header(shape, hasher), hasher)
     try:
         shape.check(header)
         index.open(header.dim)
@@ -101,6 +67,14 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
 def loading(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Abandonable[Loaded]:
     """`load` in a worker thread; given up, the store is closed again."""
     return Abandonable(partial(load, store, index, shape, hasher), store.close)
+
+
+def _new_header(shape: Shape, hasher: Hasher) -> StoreHeader | None:
+    """What a new store is made with; None without a dimension."""
+    if shape.dim is None:
+        return None
+    value_dim = shape.dim if shape.value_dim is None else shape.value_dim
+    return StoreHeader(shape.dim, value_dim, key_check=hasher.check_value())
 
 
 def _read(store: Store, index: Index) -> Ledger:
@@ -148,6 +122,11 @@ class Opened:
     hub: EventHub
     pins: Pins
     holding: Holding
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.holding.store
 
     def check_process(self) -> None:
         """Refuse a forked child."""
@@ -199,10 +178,16 @@ class Opened:
 
 
 def assemble(
-    loaded: Loaded, concert: Concert, limits: Limits, clock: Clock, hub: EventHub | None = None
+    loaded: Loaded,
+    concert: Concert | None,
+    limits: Limits | None,
+    clock: Clock,
+    hub: EventHub | None = None,
 ) -> Opened:
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger
+    concert = Concert.model_construct() if concert is None else concert
+    limits = Limits.model_construct() if limits is None else limits
     reader = Reader(loaded.store, loaded.index, concert, limits)
     hub, jobs = EventHub() if hub is None else hub, Jobs()
     trace = Trace(

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from pmll_async.engine.assembly import Shape, assemble, loading
+from pmll_async.engine.assembly import assemble, loading
+from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.loop.jobs import begin

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.protocols import Store
 
 if TYPE_CHECKING:
+    from pmll_async.protocols import Store
     from pmll_async.stores.jsonl.verify import Progress, Report
 
 LMDB_SUFFIX: Final = ".lmdb"
@@ -20,26 +20,58 @@ def is_lmdb(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix == LMDB_SUFFIX
 
 
-def store_at(
-    path: str | os.PathLike[str],
-    *,
-    sync: Literal["group", "os"] = "group",
-    read_only: bool = False,
-    lock_timeout: float = 0.0,
-) -> Store:
-    """An unopened store: LMDB for a path that ends in `.lmdb`, JSONL for any other."""
-    # A store is imported by who uses it: the one is an extra, and the other need not be loaded.
-    if is_lmdb(path):
-        from pmll_async.stores.lmdb import LmdbStore
+class StoreAt:
+    """A store by its path: LMDB where that ends in `.lmdb`, JSONL anywhere else.
 
-        if sync != "group":
+    Its module is loaded when it is `made`, and then by who may block.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync: Literal["group", "os"] = "group",
+        read_only: bool = False,
+        lock_timeout: float = 0.0,
+    ) -> None:
+        if is_lmdb(path) and sync != "group":
             raise InvalidInputError(
                 f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"
             )
-        return LmdbStore(path, read_only=read_only, lock_timeout=lock_timeout)
-    from pmll_async.stores.jsonl import JsonlStore
+        self.path, self.read_only = str(Path(path)), read_only
+        self._sync, self._lock_timeout = sync, lock_timeout
+        self._made: Store | None = None
 
-    return JsonlStore(path, sync=sync, read_only=read_only, lock_timeout=lock_timeout)
+    def made(self) -> Store:
+        """The one store, unopened."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def close(self) -> None:
+        """Close it, if it was made."""
+        if self._made is not None:
+            self._made.close()
+
+    def _make(self) -> Store:
+        # A store is imported by who uses it: the one is an extra, and the other need not be loaded.
+        if is_lmdb(self.path):
+            from pmll_async.stores.lmdb import LmdbStore
+
+            return LmdbStore(self.path, read_only=self.read_only, lock_timeout=self._lock_timeout)
+        from pmll_async.stores.jsonl import JsonlStore
+
+        return JsonlStore(
+            self.path,
+            sync=self._sync,
+            read_only=self.read_only,
+            lock_timeout=self._lock_timeout,
+        )
+
+
+def store_at(path: str | os.PathLike[str], *, read_only: bool = False) -> Store:
+    """An unopened store, as `StoreAt` chooses it."""
+    return StoreAt(path, read_only=read_only).made()
 
 
 def verify_at(path: Path, key: bytes | None, progress: Progress) -> Report:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pmll_async.errors import DimensionMismatchError, InvalidInputError, InvalidVectorError
-from pmll_async.values.concert import Float32, exact_norm
+from pmll_async.values.exact import Float32, exact_norm
 
 _NUMBERS: Final = "fiu"
 _LITTLE: Final = np.dtype("<f4")

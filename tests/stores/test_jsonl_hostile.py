@@ -16,7 +16,8 @@ from jsonl_tools import LOG, opened, quick_folder
 from make_records import Chain, small_history
 
 from pmll_async.cli.info import describe
-from pmll_async.engine.assembly import Shape, load
+from pmll_async.engine.assembly import load
+from pmll_async.engine.shape import Shape
 from pmll_async.errors import CorruptionError, PmllError
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.moving.transfer import export_records
@@ -25,8 +26,6 @@ from pmll_async.stores.jsonl import store as store_module
 from pmll_async.stores.jsonl.frames import close_line
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.values.anchors import Hasher
-
-pytestmark = pytest.mark.usefixtures("both_formats")
 
 VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 2, 10**19, 10**400, 0.5, 1e300, float("inf"), float("nan")),
@@ -125,6 +124,7 @@ def test_any_value_anywhere(folder: Path, name: str) -> None:
         opens(path)
 
 
+@pytest.mark.usefixtures("both_formats")
 def test_any_value_anywhere_in_a_record(folder: Path) -> None:
     """Opening without a cache refuses what `verify` finds, and nothing else."""
     path = closed(folder)

@@ -27,8 +27,6 @@ from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl import store as store_module
 from pmll_async.stores.jsonl.verify import verify
 
-pytestmark = pytest.mark.usefixtures("both_formats")
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -69,7 +67,8 @@ def test_truncation_at_any_byte(folder: Path) -> None:
     killed = Killed(folder)
     ends = accumulate(map(len, killed.lines[:-1]))
     near = {end + offset for end in ends for offset in (-2, -1, 0, 1, 2)}
-    for size in sorted(near.union(range(0, len(killed.log), 8))):
+    # At every place around the end of a record, and at some twenty within each.
+    for size in sorted(near.union(range(0, len(killed.log), 16))):
         path = killed.copy()
         os.truncate(path / LOG, size)
         kept = killed.whole_records(size)
@@ -104,7 +103,7 @@ def test_truncation_of_a_closed_store_is_damage(folder: Path) -> None:
     with opened(folder / "closed", chain) as store:
         small_history(chain, store)
     log = (folder / "closed" / LOG).read_bytes()
-    for size in range(0, len(log), 7):
+    for size in range(0, len(log), 17):
         path = copy_as_killed(folder / "closed", folder / "copy")
         os.truncate(path / LOG, size)
         _is_refused(path, chain, log[:size])
@@ -231,8 +230,10 @@ def test_a_missing_segment_is_damage(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed_store() -> Iterator[tuple[Path, Chain]]:
-    with quick_folder() as folder:
+def closed_store(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Chain]]:
+    """Made as stores are now, or as releases made them that packed no keys."""
+    with quick_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "PACKS", request.param == "packed")
         chain = Chain(dim=1)
         with opened(folder / "store", chain) as store:
             chain.append(store, lambda: chain.put({"é": 1}, idempotency_key="k"))
@@ -242,8 +243,17 @@ def closed_store() -> Iterator[tuple[Path, Chain]]:
         yield folder / "store", chain
 
 
+BLOCKS = "cache/blocks.bin"
+# The old format has another log and another cache; the other files are what they were.
+FILES = [
+    *(("packed", name) for name in (LOG, "MANIFEST.json", "store.json", BLOCKS)),
+    *(("plain", name) for name in (LOG, BLOCKS)),
+]
+of_every_file = pytest.mark.parametrize(("closed_store", "name"), FILES, indirect=["closed_store"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [LOG, "MANIFEST.json", "store.json", "cache/blocks.bin"])
+@of_every_file
 def test_a_flip_of_any_bit(
     closed_store: tuple[Path, Chain], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,9 +261,9 @@ def test_a_flip_of_any_bit(
     monkeypatch.setattr(store_module, "_ATTEMPTS", 0)
     path, chain = closed_store
     good = (path / name).read_bytes()
-    # Some bit of every byte, and in some neighbours each bit that a byte has; in the cache, which
-    # is long and whose sections are checked as wholes, of two bytes in three.
-    for bit in range(0, len(good) * 8, 11 if name == "cache/blocks.bin" else 5):
+    # Some bit of every byte, and in eight neighbours each bit that a byte has; in the cache, which
+    # is long and whose sections are checked as wholes, of two bytes in five.
+    for bit in range(0, len(good) * 8, 19 if name == BLOCKS else 7):
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         (path / name).write_bytes(damaged)
@@ -265,25 +275,26 @@ def test_a_flip_of_any_bit(
     assert verify(path).status == "clean"
 
 
-@pytest.mark.parametrize("name", [LOG, "MANIFEST.json", "store.json", "cache/blocks.bin"])
+@of_every_file
 def test_a_flip_in_any_byte_before_a_writer_opens(
     closed_store: tuple[Path, Chain], name: str
 ) -> None:
     source, chain = closed_store
     good = (source / name).read_bytes()
-    for place in range(0, len(good), 3 if name == "cache/blocks.bin" else 1):
+    for place in range(0, len(good), 5 if name == BLOCKS else 1):
         path = copy_as_killed(source, source.parent / "copy")
         damaged = bytearray(good)
         damaged[place] ^= 1 << place % 8
         (path / name).write_bytes(damaged)
         _serves_only_what_was_written(path, chain, read_only=False)
-        if name == "cache/blocks.bin":
+        if name == BLOCKS:
             assert verify(path).status == "clean", "the cache is made anew"
         else:
             assert (path / name).read_bytes() == damaged, "nothing was changed"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("both_formats")
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_flip_in_any_byte_of_an_unclean_log(folder: Path, cached: bool) -> None:
     """It is torn, and only the last batch is lost by it, or it is told; never is it served.
@@ -293,7 +304,7 @@ def test_a_flip_in_any_byte_of_an_unclean_log(folder: Path, cached: bool) -> Non
     killed = Killed(folder, cache_records=4 if cached else 100)
     covered = max(11, sum(s["records"] for s in manifest_of(killed.path)["segments"]))
     last = sum(map(len, killed.lines[:covered]))
-    for place in range(0, len(killed.log), 7):
+    for place in range(0, len(killed.log), 13):
         path = killed.copy()
         damaged = bytearray(killed.log)
         damaged[place] ^= 1 << place % 8

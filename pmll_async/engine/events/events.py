@@ -3,62 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from pmll_async.engine.events.stats import Batch, CommitBatch
-from pmll_async.loop.fanout import BufferedListener, EventsMissed, Fanout
-from pmll_async.loop.logs import logger
+from pmll_async.engine.events.stats import Batch
+from pmll_async.loop.fanout import BufferedListener, EventsMissed
 from pmll_async.records.events import RecordEvent
-from pmll_async.records.record import Record
 
 BatchObserver: TypeAlias = Callable[[Batch], None]
 """Called on the lattice's loop with what it did; quick, and without raising."""
-
-BUFFERED_EVENTS: Final = 1024
-
 
 CommitEvent: TypeAlias = RecordEvent | EventsMissed
 
 
 class EventStream(BufferedListener[CommitEvent]):
     """One listener's events, in commit order; ends when the lattice closes or the block is left."""
-
-
-class EventHub(Fanout[CommitEvent]):
-    """Who is told what one lattice does: its listeners, and the observers of its batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._observers: tuple[BatchObserver, ...] = ()
-
-    def observe(self, observer: BatchObserver) -> Callable[[], None]:
-        """Tell the observer of each batch, until what this returns is called."""
-
-        def stop() -> None:
-            self._observers = tuple(own for own in self._observers if own is not told)
-
-        # An object of its own, so that one that observes twice stops once.
-        def told(batch: Batch) -> None:
-            observer(batch)
-
-        self._observers = (*self._observers, told)
-        return stop
-
-    def happened(self, batch: Batch) -> None:
-        """Tell the observers."""
-        for observer in self._observers:
-            try:
-                observer(batch)
-            # It is the user's code, and must not come between a commit and those who wait for it.
-            except Exception as exc:  # noqa: BLE001
-                logger("pmll.events").error("lattice.observer_failed", error=repr(exc))
-
-    def committed(self, first: int, records: list[Record], batch: CommitBatch) -> None:
-        """Pass on the records that followed the first `first`, and their batch."""
-        self.happened(batch)
-        if not self.room or not records:
-            return
-        # What fits nobody's buffer is not made: thousands would hold the loop.
-        missed = max(0, len(records) - self.room)
-        newest = enumerate(records[missed:], first + missed + 1)
-        self.tell([record.event(n) for n, record in newest], missed)

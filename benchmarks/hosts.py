@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 
 from benchmarks import data
 from benchmarks.data import Where
-from benchmarks.subjects import PEERS, SupportsQuery, own_process, subject_class
+from benchmarks.subjects import PEERS, SupportsQuery, SupportsTidy, own_process, subject_class
 from benchmarks.workloads import Figures, Params, Place, Workload
 from benchmarks.workloads.processes import ROOT
 
@@ -81,6 +81,8 @@ class Here:
         await subject.open(folder)
         try:
             await cast(SupportsQuery, subject).load(data.blocks(lines))
+            if isinstance(subject, SupportsTidy):
+                await subject.tidy()
         finally:
             await subject.close()
 
@@ -160,9 +162,7 @@ class There:
 async def hosts(subjects: list[str], scratch: Path) -> AsyncIterator[dict[str, Host]]:
     """A host for each subject; the peers' processes end with the block."""
     found: dict[str, Host] = {
-        name: There(name, scratch / f"{name.replace(' ', '-')}.log")
-        if name in PEERS
-        else Here(name)
+        name: There(name, scratch / f"{name}.log") if name in PEERS else Here(name)
         for name in subjects
     }
     try:

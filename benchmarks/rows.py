@@ -306,6 +306,7 @@ def race(sizes: Sizes) -> Plan:
 def runs(sizes: Sizes) -> list[Plan]:
     """Runs of a controller with trivial steps."""
     commits = Bound("≤ 3 × its commits", 3.0, (OURS,), figure="commits")
+    bare = Bound("≤ 1.5 × bare tasks", 1.5, (OURS,), figure="bare")
     many = f"latest tick of a 1 ms ticker, {spaced(sizes.runs)} runs at once"
     resumed = f"resume a run of {spaced(sizes.phases)} phases"
     cases = [
@@ -314,7 +315,7 @@ def runs(sizes: Sizes) -> list[Plan]:
         ]),
         ("ManyRuns", Params(tasks=sizes.runs), [
             Spec("many-runs", f"{many}, gc.freeze()", "frozen", "s", (within(0.010),)),
-            Spec("many-runs-gc", many, "gc", "s"),
+            Spec("many-runs-gc", many, "gc", "s", (bare,)),
         ]),
         ("Resume", of(sizes.phases), [
             Spec("resume", resumed, "seconds", "s", (within(1),)),

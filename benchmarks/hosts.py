@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from benchmarks.workloads.processes import ROOT
 
 # A peer that does not answer for so long is given up; the slowest load takes about half of it.
 PATIENCE = 600.0
+FOLDERS = re.compile(r"/(?:[^/\s]+/)+")
 SILENT = {
     "ANONYMIZED_TELEMETRY": "False",
     "MEM0_TELEMETRY": "False",
@@ -45,10 +47,10 @@ class SubjectError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """An error in one short line; of a group the first."""
+    """An error in one short line, without the folders of this machine; of a group the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = " ".join(str(error).split())
+    words = " ".join(FOLDERS.sub("", str(error)).split())
     return words if isinstance(error, SubjectError) else f"{type(error).__name__}: {words}"[:120]
 
 

@@ -49,7 +49,7 @@ def bound(verdict: Verdict, unit: str) -> str:
     whose = "" if verdict.subject == OURS else f"{verdict.subject.removeprefix(OURS + ', ')} "
     if verdict.score is None:
         return f"{whose}{verdict.text}: not told"
-    scored = f"{verdict.score:.2g} ×" if verdict.is_ratio else figure(verdict.score, unit)
+    scored = f"{three_digits(verdict.score)} ×" if verdict.is_ratio else figure(verdict.score, unit)
     return f"{whose}{verdict.text}: {scored}, {MARKS[verdict.reached]}"
 
 

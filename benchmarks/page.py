@@ -50,6 +50,8 @@ def page(rows: Sequence[Row], about: dict[str, Any]) -> str:
         if subject_class(name).caveat
     ]
     missing = [f"- {sentence}" for sentence in unmeasured(rows)]
+    if missing:
+        missing = ["", "A dash is what was not measured, a dagger what failed:", "", *missing]
     return "\n".join(
         [
             setting(about),
@@ -61,9 +63,6 @@ def page(rows: Sequence[Row], about: dict[str, Any]) -> str:
             "No peer computes a chain or novelty. What else they do, and do not:",
             "",
             *caveats,
-            "",
-            "— not measured, † failed:",
-            "",
             *missing,
             "",
         ]
@@ -111,25 +110,27 @@ def best(row: Row, names: Sequence[str]) -> str | None:
 
 
 def beaten(rows: Sequence[Row]) -> str:
-    """Where a peer is ahead of all of ours, in one sentence."""
-    found = [f"{row.operation} ({', '.join(ahead)})" for row in rows if (ahead := ahead_in(row))]
-    return (
-        f"A peer is ahead in: {'; '.join(found)}." if found else "No peer is ahead in any of them."
-    )
+    """Where a peer is ahead of all of ours, and who is furthest, in one sentence."""
+    found = [f"{row.operation} ({counted(ahead)})" for row in rows if (ahead := ahead_in(row))]
+    return f"A peer is ahead in: {'; '.join(found)}." if found else "No peer is ahead."
+
+
+def counted(names: Sequence[str]) -> str:
+    """The first name, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def ahead_in(row: Row) -> list[str]:
-    """The peers with a better figure than the best of ours."""
+    """The peers with a better figure than the best of ours, the best of them first."""
     ours = best(row, [name for name in row.cells if name.startswith(OURS)])
     if ours is None:
         return []
-    mark = row.value(ours) or 0.0
-    return [
-        name
-        for name in PEERS
-        if (value := row.value(name)) is not None
-        and (value > mark if row.is_rate else value < mark)
-    ]
+    ranked = sorted(
+        (name for name in (ours, *PEERS) if row.value(name) is not None),
+        key=lambda name: row.value(name) or 0.0,
+        reverse=row.is_rate,
+    )
+    return ranked[: ranked.index(ours)]
 
 
 if __name__ == "__main__":

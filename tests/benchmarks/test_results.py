@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from benchmarks.hosts import reason
 from benchmarks.plan import Bound, Plan, Spec
 from benchmarks.results import Cell, Measured, Row, Verdict, read
 from benchmarks.rows import at_least, at_most
@@ -96,3 +97,8 @@ def test_another_of_ours_is_named_beside_its_bound() -> None:
     assert bound(Verdict("≤ 10 ms", OUR_LMDB, 0.02, False, False), "s") == (
         "LMDB ≤ 10 ms: 20 ms, no"
     )
+
+
+def test_a_failure_is_told_without_the_folders_of_a_machine() -> None:
+    failed = ExceptionGroup("", [OSError("cannot open /tmp/a-place/store.db,\n sadly")])
+    assert reason(failed) == "OSError: cannot open store.db, sadly"

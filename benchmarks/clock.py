@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
 TICK = 0.001
@@ -37,11 +37,25 @@ async def one_by_one(items: Iterable[Item], call: Call[Item], budget: float) -> 
     return taken
 
 
-async def by_tasks(tasks: int, items: Iterable[Item], call: Call[Item], budget: float) -> float:
-    """Calls a second by `tasks` tasks that take item after item, within the budget."""
+class Pace(NamedTuple):
+    """How many calls were made, in how many seconds, and of those how many of processors."""
+
+    calls: int
+    seconds: float
+    processor: float
+
+    @property
+    def rate(self) -> float:
+        """Calls a second."""
+        return self.calls / self.seconds
+
+
+async def by_tasks(tasks: int, items: Iterable[Item], call: Call[Item], budget: float) -> Pace:
+    """The pace of `tasks` tasks that take item after item, within the budget."""
     gc.collect()
     waiting = iter(items)
     done = 0
+    used = time.process_time()
     start = time.perf_counter()
 
     async def worker() -> None:
@@ -55,7 +69,7 @@ async def by_tasks(tasks: int, items: Iterable[Item], call: Call[Item], budget: 
     async with asyncio.TaskGroup() as group:
         for _ in range(tasks):
             group.create_task(worker())
-    return done / (time.perf_counter() - start)
+    return Pace(done, time.perf_counter() - start, time.process_time() - used)
 
 
 async def ticker(seconds: float) -> list[float]:

@@ -29,7 +29,7 @@ class Line:
     number: int
     text: str
     key: Vector
-    value: Vector
+    value: Vector | None
     context: dict[str, JsonScalar]
 
     @cached_property
@@ -79,8 +79,8 @@ def block_of_vectors(number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[
     return around(clusters, random), around(clusters, random)
 
 
-def line(number: int) -> Line:
-    """The line with this number."""
+def line(number: int, *, valued: bool = True) -> Line:
+    """The line with this number, with a value that is not its key unless told otherwise."""
     keys, values = block_of_vectors(number // BLOCK)
     place = number % BLOCK
     text = f"memory {number}: what the agent learned about topic {number % TOPICS} in step {number}"
@@ -89,12 +89,12 @@ def line(number: int) -> Line:
         "step": number,
         "text": text,
     }
-    return Line(number, text, keys[place], values[place], context)
+    return Line(number, text, keys[place], values[place] if valued else None, context)
 
 
-def lines(start: int, stop: int) -> list[Line]:
+def lines(start: int, stop: int, *, valued: bool = True) -> list[Line]:
     """Lines `start` to `stop`, exclusive."""
-    return [line(number) for number in range(start, stop)]
+    return [line(number, valued=valued) for number in range(start, stop)]
 
 
 def blocks(total: int) -> Iterator[list[Line]]:

@@ -29,6 +29,7 @@ class Floor:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = ""
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         """Nothing to open."""

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import AsyncIterator
@@ -20,12 +21,13 @@ from typing import Any, Protocol, cast
 
 from benchmarks import data
 from benchmarks.data import Where
-from benchmarks.subjects import PEERS, SupportsQuery, own_process, subject_class
+from benchmarks.subjects import PEERS, SupportsQuery, SupportsTidy, own_process, subject_class
 from benchmarks.workloads import Figures, Params, Place, Workload
 from benchmarks.workloads.processes import ROOT
 
 # A peer that does not answer for so long is given up; the slowest load takes about half of it.
 PATIENCE = 600.0
+FOLDERS = re.compile(r"/(?:[^/\s]+/)+")
 SILENT = {
     "ANONYMIZED_TELEMETRY": "False",
     "MEM0_TELEMETRY": "False",
@@ -45,10 +47,10 @@ class SubjectError(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """An error in one short line; of a group the first."""
+    """An error in one short line, without the folders of this machine; of a group the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = " ".join(str(error).split())
+    words = " ".join(FOLDERS.sub("", str(error)).split())
     return words if isinstance(error, SubjectError) else f"{type(error).__name__}: {words}"[:120]
 
 
@@ -81,6 +83,8 @@ class Here:
         await subject.open(folder)
         try:
             await cast(SupportsQuery, subject).load(data.blocks(lines))
+            if isinstance(subject, SupportsTidy):
+                await subject.tidy()
         finally:
             await subject.close()
 
@@ -160,9 +164,7 @@ class There:
 async def hosts(subjects: list[str], scratch: Path) -> AsyncIterator[dict[str, Host]]:
     """A host for each subject; the peers' processes end with the block."""
     found: dict[str, Host] = {
-        name: There(name, scratch / f"{name.replace(' ', '-')}.log")
-        if name in PEERS
-        else Here(name)
+        name: There(name, scratch / f"{name}.log") if name in PEERS else Here(name)
         for name in subjects
     }
     try:

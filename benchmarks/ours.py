@@ -24,6 +24,7 @@ class OurLattice:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "from pmll_async import Lattice"
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         self._folder = folder
@@ -94,6 +95,7 @@ class OurRace:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "from pmll_async import Lattice"
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         make = importlib.import_module("pmll_async.values.lines").Candidate

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.hosts import Host, SubjectError, hosts, reason, silence
-from benchmarks.lines import OK, Line, Measured, read
-from benchmarks.rows import Plan, spaced
+from benchmarks.hosts import Here, Host, SubjectError, hosts, reason, silence
+from benchmarks.plan import Plan, spaced
+from benchmarks.results import OK, Measured, Row, read
 from benchmarks.scratch import scratch
-from benchmarks.subjects import PEERS, missing, subject_class
+from benchmarks.subjects import (
+    FILLED_AS,
+    IDLE,
+    LMDB_COMMIT,
+    PEERS,
+    WRITE,
+    missing,
+    subject_class,
+)
 from benchmarks.workloads import Place
+from benchmarks.workloads.puts import remove
 
 # Floors without a store of their own have nothing to fill.
-UNFILLED = frozenset({"write+fdatasync", "idle loop"})
+UNFILLED = frozenset({WRITE, LMDB_COMMIT, IDLE})
 
 
 class Bench:
@@ -27,21 +39,26 @@ class Bench:
         self._filled: dict[tuple[str, int], Path] = {}
         self._failed: dict[tuple[str, int], str] = {}
 
-    async def run(self, plan: Plan) -> list[Line]:
-        """Measures one plan and returns its lines, ours first."""
+    async def run(self, plan: Plan) -> list[Row]:
+        """Measures one plan and returns its rows."""
         measured = {name: Measured() for name in plan.subjects if name in self._hosts}
         for name, result in measured.items():
-            tell(f"{plan.name}: {name}")
             result.status = await self._start(plan, name)
+        # What filling and copying left to be written must not be written on a round's time.
+        await asyncio.to_thread(os.sync)
         for number in range(plan.rounds):
             for name, result in measured.items():
                 if result.status == OK:
-                    tell(f"{plan.name}: round {number + 1} of {plan.rounds}: {name}")
                     await self._round(name, number, result)
         for name, result in measured.items():
             if result.status == OK:
                 await self._hosts[name].stop()
+            await asyncio.to_thread(remove, self._own(plan, name))
         return read(plan, measured)
+
+    def _own(self, plan: Plan, name: str) -> Path:
+        """The folder in which a subject may write while a plan runs."""
+        return self._folder / f"{plan.specs[0].name}-{folder_name(name)}"
 
     async def _start(self, plan: Plan, name: str) -> str:
         """Starts the workload; the answer is "measured" or the reason why it cannot be."""
@@ -51,13 +68,13 @@ class Bench:
             return f"not measured: {spaced(plan.params.lines)} lines are too many to wait for"
         try:
             base = (
-                await self._base(name, plan.params.lines)
+                await self._base(FILLED_AS.get(name, name), plan.params.lines)
                 if plan.filled and name not in UNFILLED
                 else None
             )
-            own = self._folder / f"{plan.name}-{name.replace(' ', '-')}"
-            await self._hosts[name].start(plan.workload, plan.params, Place(own, base))
-        # One subject's failure is its line in the table; the others are measured all the same.
+            place = Place(self._own(plan, name), base)
+            await self._hosts[name].start(plan.workload, plan.params, place)
+        # One subject's failure is its cell in the table; the others are measured all the same.
         except Exception as error:  # noqa: BLE001  # as said
             await self._hosts[name].abandon()
             return f"failed: {reason(error)}"
@@ -69,15 +86,15 @@ class Bench:
         if wanted in self._failed:
             raise SubjectError(self._failed[wanted])
         if wanted not in self._filled:
-            folder = self._folder / f"filled-{lines}-{name.replace(' ', '-')}"
-            start = time.perf_counter()
+            folder = self._folder / f"filled-{lines}-{folder_name(name)}"
+            host = self._hosts.get(name) or Here(name)
             try:
-                await self._hosts[name].build(lines, folder)
+                with told(f"filling {name} with {spaced(lines)} lines"):
+                    await host.build(lines, folder)
             # Told again by every plan that needs this folder.
             except Exception as error:
                 self._failed[wanted] = reason(error)
                 raise
-            tell(f"filled {name} with {lines} lines in {time.perf_counter() - start:.1f} s")
             self._filled[wanted] = folder
         return self._filled[wanted]
 
@@ -90,19 +107,32 @@ class Bench:
             result.status = f"failed: {reason(error)}"
 
 
-def tell(what: str) -> None:
-    """Progress, on standard error so that standard output is the table."""
-    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+def folder_name(subject: str) -> str:
+    """A subject's name as a folder may have it."""
+    return subject.replace(", ", "-").replace(" ", "-")
 
 
-async def run(chosen: Sequence[Plan], peers: Sequence[str]) -> list[Line]:
-    """Measures the plans with these peers; without a peer's package its lines say so."""
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Says on standard error, so that standard output is the table, what is done and how long."""
+    start = time.perf_counter()
+    print(f"{time.strftime('%H:%M:%S')} {what} …", end=" ", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+async def run(chosen: Sequence[Plan], peers: Sequence[str]) -> list[Row]:
+    """Measures the plans with these peers; without a peer's package its cells say so."""
     used = {name for plan in chosen for name in plan.subjects if name in peers or name not in PEERS}
-    lines: list[Line] = []
+    rows: list[Row] = []
     with scratch() as folder:
         silence(folder)
         async with hosts(sorted(used), folder) as found:
             bench = Bench(found, folder)
-            for plan in chosen:
-                lines += await bench.run(plan)
-    return lines
+            for number, plan in enumerate(chosen, 1):
+                names = ", ".join(spec.name for spec in plan.specs)
+                with told(f"{number} of {len(chosen)}: {names}"):
+                    rows += await bench.run(plan)
+    return rows

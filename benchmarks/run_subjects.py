@@ -40,6 +40,7 @@ class OurRuns:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "import controllers"
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         self._pmll = importlib.import_module("pmll_async")

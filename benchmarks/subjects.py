@@ -16,7 +16,8 @@ class Subject(Protocol):
 
     `requires` are the modules it cannot do without; `imports` is the statement that a user writes.
     `lists` says that it takes vectors as lists, which are then made before the clock starts.
-    `capacity` is the number of lines beyond which loading it is not worth the wait.
+    `capacity` is the number of lines beyond which filling it takes more than five minutes on two
+    cores, or one answer more than two seconds. `caveat` says what it does less than a lattice.
     """
 
     name: ClassVar[str]
@@ -24,6 +25,7 @@ class Subject(Protocol):
     capacity: ClassVar[int]
     lists: ClassVar[bool]
     imports: ClassVar[str]
+    caveat: ClassVar[str]
 
     async def open(self, folder: Path) -> None: ...
 
@@ -39,11 +41,18 @@ class SupportsPut(Protocol):
 
 @runtime_checkable
 class SupportsQuery(Protocol):
-    """`load` is the fastest bulk way in and never timed; `query` says how many lines came back."""
+    """`load` is the fastest bulk way in; `query` says how many lines came back."""
 
     async def load(self, blocks: Iterable[Sequence[Line]]) -> None: ...
 
     async def query(self, vector: Vector, k: int, where: Where | None = None) -> int: ...
+
+
+@runtime_checkable
+class SupportsTidy(Protocol):
+    """`tidy` makes the indexes that its users make once the lines are there; never timed."""
+
+    async def tidy(self) -> None: ...
 
 
 @runtime_checkable
@@ -72,34 +81,53 @@ class SupportsOwnProcess(Protocol):
 
 OURS = "pmll-async"
 OUR_LMDB = "pmll-async, LMDB"
+OUR_FAISS = "pmll-async, FaissIndex"
 OUR_RACE = "pmll-async race"
 OUR_TEXTS = "pmll-async texts"
 OUR_RUNS = "pmll-async runs"
-OUR_FAISS = "pmll-async faiss"
+LANGGRAPH = "langgraph"
+AIOSQLITE = "aiosqlite+numpy"
+NUMPY = "numpy"
 BARE_FAISS = "faiss"
+BARE_INT8 = "numkong"
 FTS5 = "sqlite fts5"
+WRITE = "write+fdatasync"
+LMDB_COMMIT = "lmdb commit"
+TASK_GROUP = "anyio task group"
+OUR_IMPORTS = "its imports"
+IDLE = "idle loop"
 CLASSES: dict[str, str] = {
     OURS: "benchmarks.ours:Ours",
     OUR_LMDB: "benchmarks.ours:OurLmdb",
+    OUR_FAISS: "benchmarks.kernels:OurFaiss",
     OUR_RACE: "benchmarks.ours:OurRace",
     OUR_TEXTS: "benchmarks.text_subjects:OurTexts",
     OUR_RUNS: "benchmarks.run_subjects:OurRuns",
-    OUR_FAISS: "benchmarks.approximate:OurFaiss",
-    BARE_FAISS: "benchmarks.approximate:BareFaiss",
-    FTS5: "benchmarks.text_subjects:Fts5",
-    "write+fdatasync": "benchmarks.floors:RawLog",
-    "lmdb commit": "benchmarks.floors:LmdbCommit",
-    "numpy": "benchmarks.floors:MatrixProduct",
-    "anyio task group": "benchmarks.floors:TaskGroup",
-    "its imports": "benchmarks.floors:Imports",
-    "idle loop": "benchmarks.floors:Idle",
-    "aiosqlite+numpy": "benchmarks.peers.aiosqlite_numpy:AiosqliteNumpy",
-    "langgraph": "benchmarks.peers.langgraph:LangGraph",
+    LANGGRAPH: "benchmarks.peers.langgraph:LangGraph",
+    AIOSQLITE: "benchmarks.peers.aiosqlite_numpy:AiosqliteNumpy",
     "chromadb": "benchmarks.peers.chroma:Chroma",
+    "lancedb": "benchmarks.peers.lance:Lance",
     "mem0": "benchmarks.peers.mem0:Mem0",
-    "json file": "benchmarks.peers.json_file:JsonFile",
+    "duckdb": "benchmarks.peers.duck:DuckDb",
+    "sqlite-vec": "benchmarks.peers.vec:SqliteVec",
+    "zvec": "benchmarks.peers.zvec:Zvec",
+    BARE_FAISS: "benchmarks.kernels:BareFaiss",
+    NUMPY: "benchmarks.floors:MatrixProduct",
+    BARE_INT8: "benchmarks.kernels:BareInt8",
+    WRITE: "benchmarks.floors:RawLog",
+    LMDB_COMMIT: "benchmarks.floors:LmdbCommit",
+    FTS5: "benchmarks.text_subjects:Fts5",
+    TASK_GROUP: "benchmarks.floors:TaskGroup",
+    OUR_IMPORTS: "benchmarks.floors:Imports",
+    IDLE: "benchmarks.floors:Idle",
 }
-PEERS = ("langgraph", "aiosqlite+numpy", "chromadb", "mem0", "json file")
+PEERS = (
+    LANGGRAPH, AIOSQLITE, "chromadb", "lancedb", "mem0", "duckdb", "sqlite-vec", "zvec"
+)  # fmt: skip
+# What stands in a column of its own; every other floor is told in one column.
+COLUMNS = (OURS, OUR_LMDB, OUR_FAISS, *PEERS, BARE_FAISS, NUMPY)
+# Who reads the folder that another has filled.
+FILLED_AS = {OUR_FAISS: OURS, BARE_FAISS: NUMPY, BARE_INT8: NUMPY}
 
 
 def subject_class(name: str) -> type[Subject]:

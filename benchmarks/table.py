@@ -1,4 +1,4 @@
-"""The lines as a table for people, with rich where it is installed, and as JSON for machines."""
+"""The rows as one table with a column a subject, for people and in Markdown, and as JSON."""
 
 from __future__ import annotations
 
@@ -8,128 +8,129 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from benchmarks.lines import OK, Line
+from benchmarks.plan import spaced
+from benchmarks.results import OK, Cell, Row, Verdict
 from benchmarks.scratch import file_system, real_disk
+from benchmarks.subjects import CLASSES, COLUMNS, OURS, missing, subject_class
 
-HEADINGS = ("operation", "subject", "median", "against", "ratio", "must reach", "reached")
-SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that fits."""
-    for scale, unit in SCALES:
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e6:.2f} µs"
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+OTHERS, BOUNDS = "floor", "must reach"
+MARKS = {True: "yes", False: "no", None: "not told"}
 
 
-def figure(value: float | None, unit: str) -> str:
+def three_digits(value: float) -> str:
+    """A figure as exactly as the noise of a machine allows."""
+    return spaced(value) if value >= 100 else f"{value:.3g}"
+
+
+def figure(value: float, unit: str) -> str:
     """A figure with its unit."""
-    if value is None:
-        return "—"
     if unit == "s":
-        return duration(value)
-    if unit == "/s":
-        return f"{value:,.0f} /s".replace(",", " ")
-    return (
-        f"{value:.{3 if value >= 1 else 2}g} {unit}".rstrip()
-        if value < 1_000
-        else f"{value:.0f} {unit}".rstrip()
-    )
+        scale, unit = next(((scale, unit) for scale, unit in UNITS if value >= scale), UNITS[-1])
+        value /= scale
+    return f"{three_digits(value)} {unit}".rstrip()
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    """One line's cells, in the order of the headings."""
-    if line.status != OK:
-        return (
-            line.operation,
-            line.subject,
-            line.status,
-            "—",
-            "—",
-            line.required or "",
-            "no" if line.required else "",
-        )
-    against = f"{line.against} {figure(line.against_value, line.unit)}" if line.against else "—"
-    ratio = figure(line.ratio, "×")
-    return (
-        line.operation,
-        line.subject,
-        figure(line.value, line.unit),
-        against,
-        ratio,
-        line.required or "",
-        verdict(line),
-    )
-
-
-def verdict(line: Line) -> str:
-    """Whether what must be reached is; empty where nothing must."""
-    if line.required is None:
+def shown(cell: Cell | None, unit: str) -> str:
+    """A cell's text; what was not measured has its reason below the table."""
+    if cell is None:
         return ""
-    return {True: "yes", False: "no", None: "not told"}[line.reached]
+    if cell.value is None:
+        return "†" if cell.status.startswith("failed") else "—"
+    return figure(cell.value, unit)
 
 
-def show(lines: Sequence[Line], plain: bool) -> None:
-    """Prints the table; the plain form is Markdown."""
+def bound(verdict: Verdict, unit: str) -> str:
+    """What must be reached, and whether it is."""
+    whose = "" if verdict.subject == OURS else f"{verdict.subject.removeprefix(OURS + ', ')} "
+    if verdict.score is None:
+        return f"{whose}{verdict.text}: not told"
+    scored = f"{three_digits(verdict.score)} ×" if verdict.is_ratio else figure(verdict.score, unit)
+    return f"{whose}{verdict.text}: {scored}, {MARKS[verdict.reached]}"
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The subjects with a column of their own, which some row has something of."""
+    return [name for name in COLUMNS if any(name in row.cells for row in rows)]
+
+
+def cells(row: Row, names: Sequence[str]) -> list[str]:
+    """One row's texts, in the order of the headings."""
+    floors = [
+        f"{figure(cell.value, row.unit)} {name}"
+        for name, cell in row.cells.items()
+        if name not in COLUMNS and cell.value is not None
+    ]
+    bounds = [bound(verdict, row.unit) for verdict in row.verdicts]
+    own = [shown(row.cells.get(name), row.unit) for name in names]
+    return [row.operation, *own, "; ".join(floors), "; ".join(bounds)]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    names = columns(rows)
+    heading = ["", *names, OTHERS, BOUNDS]
+    ruled = [heading, ["---"] * len(heading), *(cells(row, names) for row in rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)
+
+
+def show(rows: Sequence[Row], plain: bool) -> None:
+    """Prints the table, the verdicts, and why what is missing is."""
     if plain or importlib.util.find_spec("rich") is None:
-        print(markdown(lines))
+        print(markdown(rows))
     else:
-        show_rich(lines)
-    must = [line for line in lines if line.required is not None]
-    print(f"{sum(line.reached is True for line in must)} of {len(must)} requirements reached")
-    for sentence in unmeasured(lines):
+        show_rich(rows)
+    for sentence in [reached(rows), *unmeasured(rows)]:
         print(sentence)
 
 
-def unmeasured(lines: Sequence[Line]) -> list[str]:
+def show_rich(rows: Sequence[Row]) -> None:
+    """The table in colour, as wide as it is: broken cells would say nothing."""
+    names = columns(rows)
+    table = importlib.import_module("rich.table").Table("", *names, OTHERS, BOUNDS)
+    for row in rows:
+        table.add_row(*(text.replace("; ", "\n") for text in cells(row, names)), style=style(row))
+    console = importlib.import_module("rich.console").Console()
+    console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
+
+
+def style(row: Row) -> str:
+    """The colour of the verdicts."""
+    found = {verdict.reached for verdict in row.verdicts}
+    return next((name for state, name in COLOURS if state in found), "")
+
+
+COLOURS = ((False, "red"), (None, "yellow"), (True, "green"))
+
+
+def reached(rows: Sequence[Row]) -> str:
+    """How much of what must be reached is."""
+    found = [verdict.reached for row in rows for verdict in row.verdicts]
+    return f"{found.count(True)} of {len(found)} bounds reached"
+
+
+def unmeasured(rows: Sequence[Row]) -> list[str]:
     """For each subject that has no figure, and each reason: a sentence, and the rows it is of."""
-    rows: dict[str, dict[str, None]] = {}
-    for line in lines:
-        if line.status != OK:
-            rows.setdefault(f"{line.subject}: {line.status}", {})[line.row] = None
-    return [f"{reason} ({', '.join(names)})" for reason, names in rows.items()]
-
-
-def markdown(lines: Sequence[Line]) -> str:
-    """The table in Markdown."""
-    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *map(cells, lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def show_rich(lines: Sequence[Line]) -> None:
-    """The table in colour, with a rule between operations."""
-    rich_table = importlib.import_module("rich.table")
-    table = rich_table.Table(*HEADINGS)
-    operation = ""
-    for line in lines:
-        first, *rest = cells(line)
-        if first != operation and operation:
-            table.add_section()
-        table.add_row("" if first == operation else first, *rest, style=style(line))
-        operation = first
-    importlib.import_module("rich.console").Console().print(table)
-
-
-def style(line: Line) -> str:
-    """Peers in grey, ours in the colour of the verdict."""
-    if line.required is None:
-        return "dim"
-    return {True: "green", False: "red", None: "yellow"}[line.reached]
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name, cell in row.cells.items():
+            if cell.status != OK:
+                found.setdefault(f"{name}: {cell.status}", {})[row.name] = None
+    return [f"{reason} ({', '.join(names)})" for reason, names in found.items()]
 
 
 def machine() -> dict[str, object]:
-    """What the figures depend on and a reader cannot see."""
+    """What the figures depend on and a reader cannot see; no names of hosts or folders."""
     return {
         "python": platform.python_version(),
-        "numpy": np.__version__,
+        "numpy": metadata.version("numpy"),
         "system": platform.system(),
-        "processor": platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "file system": file_system(real_disk()),
         "blas threads": {
@@ -140,7 +141,42 @@ def machine() -> dict[str, object]:
     }
 
 
-def save(lines: Sequence[Line], file: Path, options: dict[str, object]) -> None:
+def processor() -> str:
+    """The family of the processor, where the system tells it."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        told = []
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """For each installed subject, the packages that it requires and their versions."""
+    providers = metadata.packages_distributions()
+    return {
+        name: {
+            package: metadata.version(package)
+            for module in subject_class(name).requires
+            for package in providers.get(module.partition(".")[0], ())
+        }
+        for name in CLASSES
+        if missing(name) is None
+    }
+
+
+def save(rows: Sequence[Row], file: Path, options: dict[str, object]) -> None:
     """Writes everything measured as JSON."""
-    content = {"machine": machine(), "options": options, "lines": [asdict(line) for line in lines]}
+    content = {
+        "machine": machine(),
+        "versions": versions(),
+        "options": options,
+        "rows": [row.to_json() for row in rows],
+    }
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(file: Path) -> tuple[list[Row], dict[str, Any]]:
+    """The rows that `save` wrote, and what it wrote beside them."""
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return [Row.from_json(row) for row in content.pop("rows")], content

@@ -30,6 +30,7 @@ class OurTexts:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "import pmll_async.text"
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         self._text = importlib.import_module("pmll_async.text")
@@ -58,6 +59,7 @@ class Fts5:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "import sqlite3"
+    caveat: ClassVar[str] = ""
 
     async def open(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

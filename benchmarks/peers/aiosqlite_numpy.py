@@ -31,6 +31,7 @@ class AiosqliteNumpy:
     capacity: ClassVar[int] = 1_000_000
     lists: ClassVar[bool] = False
     imports: ClassVar[str] = "import aiosqlite, numpy"
+    caveat: ClassVar[str] = "exact, synced"
 
     async def open(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

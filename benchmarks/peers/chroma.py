@@ -19,6 +19,7 @@ class Chroma:
     capacity: ClassVar[int] = 200_000
     lists: ClassVar[bool] = True
     imports: ClassVar[str] = "import chromadb"
+    caveat: ClassVar[str] = "approximate (HNSW), synced; default threads"
 
     async def open(self, folder: Path) -> None:
         await asyncio.to_thread(self._open, folder)

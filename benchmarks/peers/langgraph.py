@@ -23,6 +23,7 @@ class LangGraph:
     capacity: ClassVar[int] = 200_000
     lists: ClassVar[bool] = True
     imports: ClassVar[str] = "import langgraph.store.sqlite.aio"
+    caveat: ClassVar[str] = "exact, synced"
 
     def own_process(self) -> None:
         """The index is an SQLite extension; some builds of Python load none, pysqlite3 does."""

@@ -34,6 +34,7 @@ class Mem0:
     capacity: ClassVar[int] = 20_000
     lists: ClassVar[bool] = True
     imports: ClassVar[str] = "import mem0"
+    caveat: ClassVar[str] = "exact, synced; no model is asked"
 
     async def open(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

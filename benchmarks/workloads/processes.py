@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import DIM
 from benchmarks.subjects import Subject
 from benchmarks.workloads import Figures, Params, Place
+from benchmarks.workloads.puts import remove
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY_BYTES = 4 * DIM
 WAIT = 120.0
 
 
@@ -36,7 +36,7 @@ async def answer(*arguments: str) -> Any:
 
 
 class Reopen:
-    """A fresh process opens the store and answers a query: seconds, resident bytes a byte of keys.
+    """A fresh process opens the store and answers a query: seconds, and resident bytes a line.
 
     Imports are done before the clock starts, and BLAS has its buffers before memory is read.
     """
@@ -47,8 +47,10 @@ class Reopen:
 
     async def round(self, number: int) -> Figures:
         found = await answer("-m", "benchmarks.child", "reopen", self._name, str(self._base))
-        memory = found["resident"] / (self._params.lines * KEY_BYTES)
-        return {"seconds": found["seconds"], "memory": memory}
+        return {
+            "seconds": found["seconds"],
+            "memory": found["resident"] / self._params.lines,
+        }
 
     async def stop(self) -> None:
         """Nothing is held open."""
@@ -76,12 +78,25 @@ class ReopenKilled(Reopen):
         return await super().round(number)
 
 
+class ReopenUncached(Reopen):
+    """The same where nothing is there but the records, as in a copy of the log."""
+
+    async def start(self, subject: Subject, params: Params, place: Place) -> None:
+        assert place.base is not None
+        uncached = shutil.ignore_patterns("cache")
+        await asyncio.to_thread(shutil.copytree, place.base, place.scratch, ignore=uncached)
+        await super().start(subject, params, Place(place.scratch, place.scratch))
+
+    async def round(self, number: int) -> Figures:
+        remove(self._base / "cache")
+        return await super().round(number)
+
+
 class ImportTime:
     """Seconds for an import statement in a fresh interpreter, which has started before."""
 
     async def start(self, subject: Subject, params: Params, place: Place) -> None:
         self._statement = subject.imports
-        await self.round(0)
 
     async def round(self, number: int) -> Figures:
         timed = f"start = time.perf_counter(); {self._statement}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Callable, Coroutine
 from statistics import median
 from typing import cast
 
@@ -15,6 +16,8 @@ from benchmarks.workloads import Figures, Params, Place
 
 _CYCLES_AT_ONCE = 3
 _PHASES = 3
+# Seconds between two looks at all objects, each of which takes as long as the collector's.
+_LOOK = 0.05
 
 
 class Cycles:
@@ -36,41 +39,66 @@ class Cycles:
 
 
 class ManyRuns:
-    """Lateness of a 1 ms ticker while runs go on at once, with and without the garbage collector.
+    """Lateness of a 1 ms ticker while runs go on at once, as it is and after `gc.freeze()`.
 
     Where it works, the collector stops the interpreter for as long as it takes to look at every
-    object: no library's code can be interrupted by it, or keep it away.
+    object: no library's code can be interrupted by it, or keep it away. So it is measured beside
+    bare tasks that hold as many objects, too.
     """
 
     async def start(self, subject: Subject, params: Params, place: Place) -> None:
         self._subject, self._tasks = subject, params.tasks
         await subject.open(place.scratch)
         await cast(SupportsRuns, subject).run(2)
+        self._objects = await self._held()
 
     async def round(self, number: int) -> Figures:
-        collected, rate = await self._late()
+        collected = await self._late(self._run)
+        bare = await self._late(self._hold)
         gc.freeze()
-        gc.disable()
         try:
-            late, _ = await self._late()
+            late = await self._late(self._run)
         finally:
-            gc.enable()
             gc.unfreeze()
-        return {"late": max(late), "late_p99": quantile(late), "gc": max(collected), "rate": rate}
+        return {
+            "frozen": max(late),
+            "frozen_p99": quantile(late),
+            "gc": max(collected),
+            "bare": max(bare),
+        }
 
-    async def _late(self) -> tuple[list[float], float]:
-        runs = cast(SupportsRuns, self._subject)
+    async def _run(self) -> None:
+        await cast(SupportsRuns, self._subject).run(_CYCLES_AT_ONCE)
+
+    async def _hold(self) -> None:
+        """What a bare task does: it makes its objects phase by phase and keeps them."""
+        phases = _PHASES * _CYCLES_AT_ONCE
+        held: list[list[list[int]]] = []
+        for _ in range(phases):
+            held.append([[0] for _ in range(self._objects // phases)])
+            await asyncio.sleep(0)
+
+    async def _held(self) -> int:
+        """The most objects that a run has been seen to hold while all of them go on."""
+        gc.collect()
+        before = most = alive()
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(self._run()) for _ in range(self._tasks)]
+            while not all(run.done() for run in runs):
+                await asyncio.sleep(_LOOK)
+                most = max(most, alive())
+        return (most - before) // self._tasks
+
+    async def _late(self, call: Callable[[], Coroutine[None, None, None]]) -> list[float]:
         gc.collect()
         over = asyncio.Event()
         ticking = asyncio.create_task(self._tick(over))
         await asyncio.sleep(0)
-        began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._tasks):
-                group.create_task(runs.run(_CYCLES_AT_ONCE))
-        rate = self._tasks * _CYCLES_AT_ONCE / (time.perf_counter() - began)
+                group.create_task(call())
         over.set()
-        return await ticking, rate
+        return await ticking
 
     async def _tick(self, over: asyncio.Event) -> list[float]:
         late = []
@@ -121,6 +149,16 @@ class Hits:
 
     async def stop(self) -> None:
         await self._subject.close()
+
+
+def alive() -> int:
+    """How many objects the collector knows. It lists them on request, which a tuple that another
+    thread is making does not survive."""
+    gc.freeze()
+    try:
+        return gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def quantile(late: list[float]) -> float:

@@ -45,7 +45,9 @@ class Lattice(Openable, Readable):
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
     dimensions of keys and values; they may be left out when the store exists, and `value_dim` is
     `dim` unless given. `integrity_key` (1 to 64 bytes) makes every hash a keyed one. `clock` gives
-    seconds since the epoch and is called in this loop's thread and in the trace's.
+    seconds since the epoch and is called in this loop's thread and in the trace's. Of a new store
+    `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
+    where it is another. Left out, it is what the store has, and of a new one all lines.
     """
 
     def __init__(
@@ -59,11 +61,12 @@ class Lattice(Openable, Readable):
         clock: Clock = time.time,
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
+        novelty_window: int | None = None,
     ) -> None:
         self._store, self._clock, self._hub = store, clock, EventHub()
         self._concert = Concert.model_construct() if concert is None else concert
         self._limits = Limits.model_construct() if limits is None else limits
-        shape, hasher = Shape(dim, value_dim), Hasher(integrity_key)
+        shape, hasher = Shape(dim, value_dim, novelty_window), Hasher(integrity_key)
         index = ExactIndex() if index is None else index
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
             partial(loading, store, index, shape, hasher),
@@ -94,6 +97,7 @@ class Lattice(Openable, Readable):
         clock: Clock = time.time,
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
+        novelty_window: int | None = None,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -114,6 +118,7 @@ class Lattice(Openable, Readable):
             clock=clock,
             integrity_key=integrity_key,
             limits=limits,
+            novelty_window=novelty_window,
         )
 
     def __repr__(self) -> str:
@@ -316,6 +321,11 @@ class Lattice(Openable, Readable):
     def value_dim(self) -> int:
         """The dimensions of a value."""
         return self._usable().services.value_dim
+
+    @property
+    def novelty_window(self) -> int | None:
+        """Of how many of the newest live lines novelty is; None: of all."""
+        return self._snapshot().novelty_window
 
     @property
     def pins(self) -> Mapping[str, str]:

@@ -42,13 +42,14 @@ _CLEARING_SECONDS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The dimensions that a caller asked for; None where the store decides."""
+    """What a caller asked for of that which is fixed for ever; None where the store decides."""
 
     dim: int | None
     value_dim: int | None
+    novelty_window: int | None = None
 
     def __post_init__(self) -> None:
-        for what, least in (("dim", 1), ("value_dim", 0)):
+        for what, least in (("dim", 1), ("value_dim", 0), ("novelty_window", 1)):
             value = getattr(self, what)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (is_whole and value >= least):
@@ -59,14 +60,21 @@ class Shape:
         if self.dim is None:
             return None
         value_dim = self.dim if self.value_dim is None else self.value_dim
-        return StoreHeader(self.dim, value_dim, key_check=hasher.check_value())
+        return StoreHeader(
+            self.dim,
+            value_dim,
+            key_check=hasher.check_value(),
+            novelty_window=self.novelty_window,
+        )
 
     def check(self, header: StoreHeader) -> None:
-        """Refuse a store of other dimensions."""
+        """Refuse a store of other dimensions, or of another window."""
         if self.dim is not None and self.dim != header.dim:
             raise DimensionMismatchError("dim=", header.dim, self.dim)
         if self.value_dim is not None and self.value_dim != header.value_dim:
             raise DimensionMismatchError("value_dim=", header.value_dim, self.value_dim)
+        if self.novelty_window is not None:
+            header.check_window(self.novelty_window)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +97,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     try:
         shape.check(header)
         index.open(header.dim)
-        ledger = _read(store, index)
+        ledger = _read(store, index, header.novelty_window)
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
@@ -103,9 +111,9 @@ def loading(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Abandon
     return Abandonable(partial(load, store, index, shape, hasher), store.close)
 
 
-def _read(store: Store, index: Index) -> Ledger:
+def _read(store: Store, index: Index, novelty_window: int | None) -> Ledger:
     try:
-        return Ledger(index, store.load())
+        return Ledger(index, store.load(), novelty_window)
     except ValueError as exc:
         # A store has checked what it loads, but its cache without a key may be anybody's.
         raise CorruptionError(store.path, 0, str(exc)) from exc

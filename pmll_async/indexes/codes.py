@@ -101,20 +101,23 @@ class Look(NamedTuple):
     margin: float
     """How wrong a product may be, as a cosine."""
 
-    def products(self, stop: int) -> Iterator[tuple[int, Float32]]:
-        """Nearly the cosines (queries, rows) of rows below `stop`, newest first.
+    def products(self, stop: int, start: int = 0) -> Iterator[tuple[int, Float32]]:
+        """Nearly the cosines (queries, rows) of rows `start` … `stop - 1`, newest first.
 
         Each with its first row.
         """
         kong = PRODUCTS.library
         for pack in reversed(self.packs):
-            if pack.first >= stop:
+            skip = max(0, start - pack.first)
+            steps = pack.steps[skip : max(0, stop - pack.first)]
+            if not len(steps):
                 continue
-            steps = pack.steps[: stop - pack.first]
-            dots = np.asarray(kong.dots_packed(self.queries.codes, pack.rows))[:, : len(steps)]
+            # A pack is multiplied whole, because its rows are in the kernel's own layout.
+            dots = np.asarray(kong.dots_packed(self.queries.codes, pack.rows))
+            dots = dots[:, skip : skip + len(steps)]
             cosines = np.multiply(dots, steps, dtype=np.float32, casting="unsafe")
             cosines *= self.queries.steps[:, None]
-            yield pack.first, cosines
+            yield pack.first + skip, cosines
 
 
 class Codes:

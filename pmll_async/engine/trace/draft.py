@@ -73,7 +73,7 @@ class Draft:
         self._snapshot, self._hasher, self._clock = snapshot, hasher, clock
         self._new = _Overlay(snapshot.head)
         vectors = [content for content in contents if content.key]
-        self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim)
+        self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim, snapshot.novelty_window)
         self._place = 0
 
     @property

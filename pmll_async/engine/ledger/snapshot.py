@@ -144,7 +144,10 @@ class Snapshot:
 
 
 def window_start(columns: Columns, window: int | None) -> int:
-    """The index row that the newest `window` live rows of the chain begin with; 0 without one."""
+    """An index row from which on `window` rows are live and on the chain.
+
+    0 if fewer are, or without a window.
+    """
     if window is None:
         return 0
     first, missing = columns.count, window

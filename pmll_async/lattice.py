@@ -45,7 +45,9 @@ class Lattice(Openable, Readable):
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
     dimensions of keys and values; they may be left out when the store exists, and `value_dim` is
     `dim` unless given. `integrity_key` (1 to 64 bytes) makes every hash a keyed one. `clock` gives
-    seconds since the epoch and is called in this loop's thread and in the trace's.
+    seconds since the epoch and is called in this loop's thread and in the trace's. Of a new store
+    `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
+    where it is another. Left out, it is what the store has, and of a new one all lines.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class Lattice(Openable, Readable):
         clock: Clock = time.time,
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
+        novelty_window: int | None = None,
     ) -> None:
         self._store, self._clock, self._hub = store, clock, EventHub()
         self._concert, self._given_limits = concert, limits
-        shape, hasher = Shape(dim, value_dim), Hasher(integrity_key)
+        shape, hasher = Shape(dim, value_dim, novelty_window), Hasher(integrity_key)
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
             partial(_loading, store, index, shape, hasher),
             partial(_assemble, concert, limits, clock, self._hub),
@@ -86,6 +89,7 @@ class Lattice(Openable, Readable):
         clock: Clock = time.time,
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
+        novelty_window: int | None = None,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -102,6 +106,7 @@ class Lattice(Openable, Readable):
             clock=clock,
             integrity_key=integrity_key,
             limits=limits,
+            novelty_window=novelty_window,
         )
 
     def __repr__(self) -> str:
@@ -305,6 +310,11 @@ class Lattice(Openable, Readable):
     def value_dim(self) -> int:
         """The dimensions of a value."""
         return self._usable().services.value_dim
+
+    @property
+    def novelty_window(self) -> int | None:
+        """Of how many of the newest live lines novelty is; None: of all."""
+        return self._snapshot().novelty_window
 
     @property
     def pins(self) -> Mapping[str, str]:

@@ -29,7 +29,8 @@ class StoreHeader:
     """What a store is, fixed when it is made: dimensions, key check, id and creation time.
 
     `key_check` is `Hasher.check_value()`: empty in a lattice without a key. `pins` are facts that
-    are fixed later, each once.
+    are fixed later, each once. With a `novelty_window` novelty is of so many newest lines; a store
+    that cannot keep it must not drop it, or other novelties would be computed.
     """
 
     dim: int
@@ -38,6 +39,7 @@ class StoreHeader:
     store_id: str = ""
     created: float = 0.0
     pins: dict[str, str] = field(default_factory=dict)
+    novelty_window: int | None = None
 
     def with_pin(self, name: str, value: str) -> Self:
         """The header with one more pin, itself if it has it; of another value: `PinnedError`."""
@@ -47,6 +49,11 @@ class StoreHeader:
         if pinned != value:
             raise PinnedError(name, pinned, value)
         return self
+
+    def check_window(self, window: int | None) -> None:
+        """Refuse another window: `PinnedError`."""
+        if window != self.novelty_window:
+            raise PinnedError("novelty_window", str(self.novelty_window), str(window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +250,12 @@ class Index(Protocol):
         """
 
     def nearest(
-        self, columns: Columns, keys: Float32, norms: Float64
+        self, columns: Columns, keys: Float32, norms: Float64, start: int = 0
     ) -> list[tuple[float, int] | None]:
         """For each key (m, dim) the largest cosine to a live row of the chain, and that row.
 
-        Of equal cosines the first row; None where there is no such row. Exact in float64.
+        Of equal cosines the first row; None where there is no such row. Exact in float64. Rows
+        before `start` do not count, and should take no time.
         """
 
 

@@ -93,6 +93,7 @@ def _document(it: Description) -> dict[str, Any]:
         "store": header.store_id,
         "dim": header.dim,
         "value_dim": header.value_dim,
+        "novelty_window": header.novelty_window,
         "keyed": bool(header.key_check),
         "pins": header.pins,
         "lines": it.lines,
@@ -120,6 +121,7 @@ def _rows(it: Description) -> list[tuple[str, str]]:
     rows = [
         ("path", str(it.path)),
         ("dimensions", f"keys {header.dim}, values {header.value_dim}"),
+        ("novelty", _novelty(header)),
         ("lines", f"{it.lines} on the chain, of these notes {survey.notes}"),
         ("branches", str(survey.branches)),
         ("revision", str(survey.revision)),
@@ -136,6 +138,11 @@ def _rows(it: Description) -> list[tuple[str, str]]:
     rows += [("moved aside", f"{name}  {size(count)}") for name, count in it.torn]
     rows += [(f"pin {name}", value) for name, value in header.pins.items()]
     return rows
+
+
+def _novelty(header: StoreHeader) -> str:
+    window = header.novelty_window
+    return "of all lines" if window is None else f"of the newest {window} live lines"
 
 
 def _writer(it: Description) -> str:

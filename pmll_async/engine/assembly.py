@@ -55,7 +55,7 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     try:
         shape.check(header)
         index.open(header.dim)
-        ledger = _read(store, index)
+        ledger = _read(store, index, header.novelty_window)
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
@@ -74,12 +74,17 @@ def _new_header(shape: Shape, hasher: Hasher) -> StoreHeader | None:
     if shape.dim is None:
         return None
     value_dim = shape.dim if shape.value_dim is None else shape.value_dim
-    return StoreHeader(shape.dim, value_dim, key_check=hasher.check_value())
+    return StoreHeader(
+        shape.dim,
+        value_dim,
+        key_check=hasher.check_value(),
+        novelty_window=shape.novelty_window,
+    )
 
 
-def _read(store: Store, index: Index) -> Ledger:
+def _read(store: Store, index: Index, novelty_window: int | None) -> Ledger:
     try:
-        return Ledger(index, store.load())
+        return Ledger(index, store.load(), novelty_window)
     except ValueError as exc:
         # A store has checked what it loads, but its cache without a key may be anybody's.
         raise CorruptionError(store.path, 0, str(exc)) from exc

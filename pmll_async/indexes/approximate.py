@@ -79,10 +79,10 @@ class ApproximateIndex(ABC):
         self._coder.count += len(keys)
 
     def nearest(
-        self, columns: Columns, keys: Float32, norms: Float64
+        self, columns: Columns, keys: Float32, norms: Float64, start: int = 0
     ) -> list[tuple[float, int] | None]:
         """See `Index.nearest`; exact, because a line's novelty is a fact of the chain."""
-        return self._exact.nearest(columns, keys, norms)
+        return self._exact.nearest(columns, keys, norms, start)
 
     def cosines(
         self, count: int, vector: Float32, norm: float, rows: NDArray[np.int64] | None = None

@@ -106,6 +106,7 @@ class Look(NamedTuple):
         for pack in self.packs:
             start, end = max(first, pack.first), min(stop, pack.first + len(pack.steps))
             if start < end:
+                # Whole, because its rows are in the kernel's own layout.
                 dots = np.asarray(PRODUCTS.library.dots_packed(self.queries.codes, pack.rows))
                 rows = slice(start - pack.first, end - pack.first)
                 part = cosines[:, start - first : end - first]

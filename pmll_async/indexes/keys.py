@@ -82,22 +82,22 @@ class KeyMatrix:
             self._count += stop - start
 
     def nearest(
-        self, columns: Columns, keys: Float32, norms: Float64
+        self, columns: Columns, keys: Float32, norms: Float64, start: int = 0
     ) -> list[tuple[float, int] | None]:
         """See `Index.nearest`."""
-        if not columns.count:
+        if start >= columns.count:
             return [None] * len(keys)
-        eligible, units = columns.live & columns.chain, unit_rows(keys, norms)
-        look = self._look(units, columns.count)
+        eligible, units = columns.live[start:] & columns.chain[start:], unit_rows(keys, norms)
+        look = self._look(units, columns.count, start)
         # The largest may be wrong, and so may the one that is the largest indeed.
         margin = self._margin + (2 * look.margin if look else 0.0)
         if len(keys) == 1 and not self._extreme:
-            [(_, [cosines])] = self._products(columns.count, units, look)
-            return [self._nearest_one(cosines, margin, eligible, keys, norms)]
+            [(_, [cosines])] = self._products(columns.count, units, look, start)
+            return [self._nearest_one(cosines, margin, eligible, keys, norms, start)]
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
         near = [(NO_ROWS, NO_ROWS, highest[:0])]
-        for first, cosines in self._products(columns.count, units, look):
-            here = eligible[first : first + cosines.shape[1]]
+        for first, cosines in self._products(columns.count, units, look, start):
+            here = eligible[first - start : first - start + cosines.shape[1]]
             if not here.all():
                 cosines[:, ~here] = -np.inf
             np.maximum(highest, cosines.max(axis=1), out=highest)
@@ -116,7 +116,7 @@ class KeyMatrix:
         reach = selecting >= cuts[owners]
         owners, rows = owners[reach], rows[reach]
         if self._extreme:
-            forced = self._forced(eligible)
+            forced = self._forced(eligible, start)
             owners = np.append(owners, np.repeat(np.arange(len(keys)), len(forced)))
             rows = np.append(rows, np.tile(forced, len(keys)))
         exact = self._exact_cosines(rows, keys, norms, owners)
@@ -129,6 +129,7 @@ class KeyMatrix:
         eligible: NDArray[np.bool_],
         keys: Float32,
         norms: Float64,
+        start: int,
     ) -> tuple[float, int] | None:
         """What `nearest` does, for one key at half its cost: a lone put waits for this."""
         if not eligible.all():
@@ -136,7 +137,7 @@ class KeyMatrix:
         top = cosines.max()
         if top == -np.inf:
             return None
-        rows = np.flatnonzero(cosines >= top - margin)
+        rows = np.flatnonzero(cosines >= top - margin) + start
         if len(rows) > 1:
             exact = self._exact_cosines(rows, keys[0], norms[0])
             first = int(exact.argmax())
@@ -191,10 +192,14 @@ class KeyMatrix:
         places = np.flatnonzero(np.isin(every, list(self._extreme)))
         cosines[places] = self._exact_cosines(every[places], vector, np.array(norm))
 
-    def _forced(self, eligible: NDArray[np.bool_]) -> Rows:
-        """The eligible rows of extreme length: few, and always scored exactly."""
-        rows = [row for row in list(self._extreme) if row < len(eligible) and eligible[row]]
-        return np.array(rows, dtype=np.int64)
+    def _forced(self, eligible: NDArray[np.bool_], start: int = 0) -> Rows:
+        """The eligible rows of extreme length: few, and always scored exactly.
+
+        `eligible` is of the rows from `start` on.
+        """
+        rows = np.array(list(self._extreme), dtype=np.int64) - start
+        rows = rows[(rows >= 0) & (rows < len(eligible))]
+        return rows[eligible[rows]] + start
 
     def _hide_extreme(self, cosines: Float32, first: int) -> None:
         """Give rows of extreme length a cosine under every floor."""
@@ -238,10 +243,10 @@ class KeyMatrix:
 
     # --- scanning ------------------------------------------------------------------------------
 
-    def _look(self, units: Float32, count: int) -> Look | None:
-        """Ask the codes for products with unit vectors, where that is quicker."""
+    def _look(self, units: Float32, count: int, start: int = 0) -> Look | None:
+        """Ask the codes for products of rows with unit vectors, where that is quicker."""
         # The event loop asks for one small product at a time, and must not wait for codes.
-        is_small = len(units) == 1 and count * self._dim <= SMALL_PRODUCT
+        is_small = len(units) == 1 and (count - start) * self._dim <= SMALL_PRODUCT
         if is_small or PRODUCTS.library is None:
             return None
         if not self.are_coded(count) and self._coding.acquire(blocking=False):
@@ -264,14 +269,17 @@ class KeyMatrix:
             self._codes.add(block.keys, block.reciprocals)
 
     def _products(
-        self, count: int, units: Float32, look: Look | None
+        self, count: int, units: Float32, look: Look | None, start: int = 0
     ) -> Iterator[tuple[int, Float32]]:
-        """Nearly the cosines (queries, rows) from row `first` on: of one query all at once."""
-        coded = min(look.coded, count) if look else 0
-        most, stop = count if len(units) == 1 else BLOCK_ROWS, count
+        """Nearly the cosines (queries, rows) of rows `start` … `count - 1`, in pieces.
+
+        Each with its first row; of one query all at once.
+        """
+        coded = max(start, min(look.coded, count)) if look else start
+        is_one, stop = len(units) == 1, count
         # Newest first: with a weight on recency the threshold is then high from the start.
-        while stop:
-            first = (stop - 1) // most * most
+        while stop > start:
+            first = start if is_one else max(start, (stop - 1) // BLOCK_ROWS * BLOCK_ROWS)
             cosines = np.empty((len(units), stop - first), dtype=np.float32)
             edge = min(max(first, coded), stop)
             self._float_products(cosines[:, edge - first :], units, edge, alone=look is not None)

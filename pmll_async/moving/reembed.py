@@ -83,7 +83,8 @@ class _Copy:
     async def into(self, target: Store) -> AsyncIterator[None]:
         """Open the target, which must be empty, with the source's other pins, for the block."""
         old, dim = self._header, self._embedder.dim
-        shape = Shape(dim, dim if old.value_dim == old.dim else old.value_dim)
+        value_dim = dim if old.value_dim == old.dim else old.value_dim
+        shape = Shape(dim, value_dim, old.novelty_window)
         loaded = await loading(target, ExactIndex(), shape, self._hasher).run()
         # Records are committed at the times of the old ones, which `add` lays ready.
         opened = assemble(loaded, Concert(), Limits(), lambda: next(self._times))

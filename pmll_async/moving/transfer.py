@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 """Told now and then how many records are done, and how many there are."""
 
 EXPORT_FORMAT: Final = 1
+WINDOW_FORMAT: Final = 2
+"""That of a lattice with a novelty window, which an earlier release would leave behind."""
 # One sync of the disk for so many; what a batch holds is what memory an import takes.
 _BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -49,11 +51,13 @@ class ExportHeader:
         """The line, with its end."""
         store = self.store
         # In this order for ever: exports of one lattice are the same, byte for byte.
+        window = store.novelty_window
         fields = {
             "pmll": "export",
-            "format": EXPORT_FORMAT,
+            "format": EXPORT_FORMAT if window is None else WINDOW_FORMAT,
             "dim": store.dim,
             "value_dim": store.value_dim,
+            **({} if window is None else {"novelty_window": window}),
             "keyed": bool(store.key_check),
             "key_check": store.key_check,
             "pins": store.pins,
@@ -156,6 +160,7 @@ def _check_shape(stored: StoreHeader, given: StoreHeader) -> None:
     if stored.value_dim != given.value_dim:
         raise DimensionMismatchError("a value of the export", stored.value_dim, given.value_dim)
     # Before anything is written: a pin is for ever, and so is a record.
+    stored.check_window(given.novelty_window)
     for name, value in given.pins.items():
         stored.with_pin(name, value)
 
@@ -167,7 +172,7 @@ def _header(line: str | bytes) -> ExportHeader:
             raise ValueError("it does not say that it is one")
     except NOT_OURS as exc:
         raise MalformedExportError(1, f"not the header of an export: {exc}") from exc
-    if fields.get("format") != EXPORT_FORMAT:
+    if fields.get("format") not in (EXPORT_FORMAT, WINDOW_FORMAT):
         raise FormatError("the export", f"format {fields.get('format')}")
     try:
         return _typed_header(fields)
@@ -182,10 +187,12 @@ def _typed_header(fields: dict[str, Any]) -> ExportHeader:
         key_check=str(fields["key_check"]),
         pins={str(name): str(value) for name, value in fields["pins"].items()},
         created=float(fields["created"]),
+        novelty_window=int(fields["novelty_window"]) if fields["format"] == WINDOW_FORMAT else None,
     )
     header = ExportHeader(store, int(fields["records"]), str(fields["digest"]))
-    if store.dim < 1 or store.value_dim < 0 or header.records < 0:
-        raise ValueError("a dimension or the number of records is negative or zero")
+    window = 1 if store.novelty_window is None else store.novelty_window
+    if min(store.dim, window) < 1 or min(store.value_dim, header.records) < 0:
+        raise ValueError("a dimension or a number of lines or records is negative or zero")
     return header
 
 

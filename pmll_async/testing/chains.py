@@ -51,10 +51,11 @@ class ChainBuilder:
         *,
         value_dim: int | None = None,
         integrity_key: bytes | None = None,
+        novelty_window: int | None = None,
         seed: int = 0,
         start: float = 1_700_000_000.0,
     ) -> None:
-        self.hasher = Hasher(integrity_key)
+        self.hasher, self.novelty_window = Hasher(integrity_key), novelty_window
         self.dim, self.value_dim = dim, dim if value_dim is None else value_dim
         self.records: list[Record] = []
         self._digests = [ROOT_DIGEST]
@@ -65,7 +66,12 @@ class ChainBuilder:
     @property
     def header(self) -> StoreHeader:
         """What a new store for this log is made with."""
-        return StoreHeader(self.dim, self.value_dim, key_check=self.hasher.check_value())
+        return StoreHeader(
+            self.dim,
+            self.value_dim,
+            key_check=self.hasher.check_value(),
+            novelty_window=self.novelty_window,
+        )
 
     @property
     def head(self) -> str:

@@ -177,17 +177,26 @@ class IndexSuite(ABC):
         land = landscape(10 + count, count, dim)
         self.check_nearest(self.filled(land), land, 12)
 
-    def check_nearest(self, index: Index, land: Landscape, asked: int) -> None:
+    @pytest.mark.parametrize(("count", "dim"), [(1, 1), (40, 2), (700, 8), (300, 384)])
+    def test_the_nearest_of_the_newest_keys(self, count: int, dim: int) -> None:
+        land = landscape(30 + count, count, dim)
+        index = self.filled(land)
+        for start in {1, count // 5, count // 2, count - 9, count - 1, count, count + 3}:
+            if start >= 0:
+                self.check_nearest(index, land, 6, start)
+
+    def check_nearest(self, index: Index, land: Landscape, asked: int, start: int = 0) -> None:
         """The index finds the nearest rows, asked together and one by one, as brute force does."""
         keys = vectors_near(11, land.keys, asked)
         norms = oracle.norms_of(keys)
-        together = index.nearest(land.columns, keys, norms)
+        together = index.nearest(land.columns, keys, norms, start)
         alone = [
-            index.nearest(land.columns, keys[i : i + 1], norms[i : i + 1]) for i in range(asked)
+            index.nearest(land.columns, keys[i : i + 1], norms[i : i + 1], start)
+            for i in range(asked)
         ]
         assert [[found] for found in together] == alone
         if self.exact:
-            assert together == [oracle.nearest(land.keys, land.columns, key) for key in keys]
+            assert together == [oracle.nearest(land.keys, land.columns, key, start) for key in keys]
 
     # --- powers --------------------------------------------------------------------------------
 

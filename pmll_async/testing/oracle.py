@@ -48,9 +48,12 @@ def rank(keys: Float32, columns: Columns, query: RankQuery) -> list[Hit]:
     return hits[: query.k]
 
 
-def nearest(keys: Float32, columns: Columns, key: Float32) -> tuple[float, int] | None:
+def nearest(
+    keys: Float32, columns: Columns, key: Float32, start: int = 0
+) -> tuple[float, int] | None:
     """What `Index.nearest` must return for one key (dim,)."""
     rows = np.flatnonzero(columns.live & columns.chain)
+    rows = rows[rows >= start]
     if not len(rows):
         return None
     found = cosines(keys[rows], key)

@@ -229,6 +229,19 @@ class StoreSuite(ReadingSuite, ABC):
         store.close()
         assert self.pins(path) == {"embedder": "e1", "other": "e2"}
 
+    def test_a_novelty_window_stays(self, path: Path) -> None:
+        chain = ChainBuilder(integrity_key=KEY, novelty_window=65536)
+        chain.lines(3)
+        with self.opened(path, chain) as (store, _):
+            append(store, chain, 0, 2)
+            store.pin("embedder", "e1")
+        for given in (None, replace(chain.header, novelty_window=None)):
+            assert self.header_of(path, given, chain.hasher).novelty_window == 65536
+        with self.opened(path, chain, header=False) as (store, records):
+            assert records == chain.records[:2]
+            append(store, chain, 2)
+        assert self.header_of(path, None, chain.hasher).novelty_window == 65536
+
     def pins(self, path: Path) -> dict[str, str]:
         """What is pinned, after opening the store again."""
         return self.header_of(path, None).pins

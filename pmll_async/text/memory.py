@@ -157,7 +157,8 @@ class TextMemory(Openable, Recalling):
             await self._lattice
         except DimensionMismatchError:
             # Of two embedders the names say more than the dimensions.
-            async with own(dim=None, value_dim=None, read_only=True) as lattice:
+            shape = {"dim": None, "value_dim": None, "novelty_window": None}
+            async with own(**shape, read_only=True) as lattice:
                 self._check_embedder(lattice)
             raise
 

@@ -22,3 +22,4 @@ class LatticeOptions(TypedDict, total=False):
     clock: Clock
     integrity_key: bytes | None
     limits: Limits | None
+    novelty_window: int | None

@@ -82,6 +82,15 @@ def test_info_for_people(folder: Path) -> None:
     assert not any(line.endswith(" ") for line in done.stdout.splitlines())
 
 
+async def test_info_shows_a_novelty_window(tmp_path: Path) -> None:
+    for window, shown in ((None, "of all lines"), (512, "of the newest 512 live lines")):
+        path = tmp_path / str(window)
+        async with Lattice.open(path, dim=DIM, novelty_window=window):
+            pass
+        assert json.loads(pmll("info", path, "--json").stdout)["novelty_window"] == window
+        assert re.search(rf"^novelty +{shown}$", pmll("info", path).stdout, re.MULTILINE)
+
+
 async def test_info_shows_pins(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     async with Lattice.open(path, dim=DIM) as lattice:

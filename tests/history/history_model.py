@@ -139,9 +139,9 @@ class State:
 class Model:
     """States by revision, the newest last."""
 
-    def __init__(self, dim: int, concert: Concert) -> None:
+    def __init__(self, dim: int, concert: Concert, window: int | None = None) -> None:
         self.states = [State()]
-        self.dim, self.concert = dim, concert
+        self.dim, self.concert, self.window = dim, concert, window
         self._hasher = Hasher()
 
     @property
@@ -258,9 +258,9 @@ class Model:
             state.revised.add(line.number)
             state.strengths[line.number] = clamped(state.strengths[line.number] * 0.5)
 
-    @staticmethod
-    def _nearest(state: State, key: Float32) -> float:
+    def _nearest(self, state: State, key: Float32) -> float:
         live = [line for line in state.chain if state.is_live(line)]
+        live = live if self.window is None else live[-self.window :]
         return max((cosine(line.key, key) for line in live), default=0.0)
 
     # --- reading -------------------------------------------------------------------------------

@@ -45,12 +45,14 @@ places = st.integers(0, 99)
 class History(RuleBasedStateMachine):
     """Runs every call on a lattice and on the model; both must say the same, errors included."""
 
+    window: int | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp())
         self.clock = ManualClock()
-        self.model = Model(DIM, CONCERT)
+        self.model = Model(DIM, CONCERT, self.window)
         self.store: Store = self.make_store()
         self.lattice = self.opened()
 
@@ -64,8 +66,15 @@ class History(RuleBasedStateMachine):
         async def opening() -> Lattice:
             # Two cached lines, so that most are read from the store.
             limits = Limits(cached_lines=2)
+            # What is fixed when the store is made is not said again.
+            window = self.window if self.model.revision == 0 else None
             return await Lattice(
-                self.store, dim=DIM, clock=self.clock, concert=CONCERT, limits=limits
+                self.store,
+                dim=DIM,
+                clock=self.clock,
+                concert=CONCERT,
+                limits=limits,
+                novelty_window=window,
             )
 
         return self.runner.run(opening())
@@ -268,6 +277,16 @@ class JsonlHistory(History):
         return self.make_store()
 
 
+class WindowHistory(History):
+    """Novelty is of three lines, so that most of what is forgotten or rolled back moves them."""
+
+    window = 3
+
+
+class WindowJsonlHistory(JsonlHistory):
+    window = 2
+
+
 def told(result: Any) -> Any:
     """Errors by their class: their words are not the model's affair."""
     if isinstance(result, ConflictError):
@@ -308,8 +327,9 @@ TestHistory.settings = settings(
 
 
 @pytest.mark.slow
-def test_history_in_files() -> None:
+@pytest.mark.parametrize("machine", [JsonlHistory, WindowHistory, WindowJsonlHistory])
+def test_history_in_files_and_with_windows(machine: type[History]) -> None:
     limits = settings(
         max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=quiet
     )
-    run_state_machine_as_test(JsonlHistory, settings=limits)
+    run_state_machine_as_test(machine, settings=limits)

@@ -166,10 +166,10 @@ class GuardedIndex(ExactIndex):
         return super().rank(columns, queries)
 
     def nearest(
-        self, columns: Columns, keys: Float32, norms: Float64
+        self, columns: Columns, keys: Float32, norms: Float64, start: int = 0
     ) -> list[tuple[float, int] | None]:
         must_be_off_loop("Index.nearest")
-        return super().nearest(columns, keys, norms)
+        return super().nearest(columns, keys, norms, start)
 
 
 async def chain_of(lattice: Lattice) -> list[MemoryLine]:

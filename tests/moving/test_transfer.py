@@ -266,7 +266,7 @@ def test_a_header_with_impossible_facts_is_refused(
 
 
 def test_a_later_format_or_operation_is_refused_as_such(lines: list[str]) -> None:
-    for changed in (edited(lines, 1, format=2), edited(lines, 2, op="merge")):
+    for changed in (edited(lines, 1, format=3), edited(lines, 2, op="merge")):
         with pytest.raises(FormatError):
             import_records(changed, MemoryStore(), PLAIN)
 

@@ -296,6 +296,20 @@ def test_a_store_of_a_later_version(path: Path, chain: Chain, change: dict[str, 
         verify(path)
 
 
+@pytest.mark.parametrize(("window", "features"), [(None, []), (9, ["novelty-window"])])
+async def test_a_novelty_window_is_a_feature(
+    path: Path, window: int | None, features: list[str]
+) -> None:
+    from pmll_async.stores.jsonl.frames import decode_object
+
+    async with Lattice.open(path, dim=2, novelty_window=window):
+        pass
+    with table(path, b"meta") as meta:
+        fields = decode_object(meta.get(b"store"))
+    assert (fields["requires"], fields.get("novelty_window")) == (features, window)
+    assert verify(path).status == "clean"
+
+
 @pytest.mark.parametrize("key", [None, b"a key"])
 def test_moving_keeps_every_anchor_and_the_digest(path: Path, key: bytes | None) -> None:
     chain, hasher = Chain(key=key), Hasher(key)

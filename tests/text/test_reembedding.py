@@ -93,6 +93,16 @@ async def test_there_and_back_gives_the_same_anchors(tmp_path: Path) -> None:
         assert (back.head, back.digest) == (old.head, old.digest)
 
 
+async def test_a_novelty_window_goes_along(tmp_path: Path) -> None:
+    async with TextMemory.open(tmp_path / "old", NARROW, novelty_window=2) as memory:
+        await memory.remember_many(["tea", "rain", "dogs", "tea"])
+        assert (await anext(memory.lattice.rewind(limit=1))).novelty > 0
+    await reembed(JsonlStore(tmp_path / "old", read_only=True), JsonlStore(tmp_path / "new"), WIDE)
+    async with Lattice.open(tmp_path / "new") as lattice:
+        assert lattice.novelty_window == 2
+        assert (await anext(lattice.rewind(limit=1))).novelty > 0
+
+
 async def test_what_has_no_text_is_refused_by_its_anchor(tmp_path: Path) -> None:
     async with Lattice.open(tmp_path / "old", dim=2) as lattice:
         anchor = await lattice.put([1, 0], None, {"topic": "x"})

@@ -106,8 +106,10 @@ class Ledger:
     them would be terabytes of log.
     """
 
-    def __init__(self, index: Index, blocks: Iterable[Block] = ()) -> None:
-        self._index = index
+    def __init__(
+        self, index: Index, blocks: Iterable[Block] = (), novelty_window: int | None = None
+    ) -> None:
+        self._index, self._novelty_window = index, novelty_window
         self._marks: list[Mark] = []
         self._key_uses: list[KeyUse] = []
         digest, parts = ROOT_DIGEST, [[np.empty(0, dtype) for dtype in _COLUMNS.values()]]
@@ -265,6 +267,7 @@ class Ledger:
                 anchors=row_anchors,
             ),
             keys=state.keys,
+            novelty_window=self._novelty_window,
         )
 
 

@@ -24,6 +24,8 @@ Point = str | int | datetime
 """Names a state: an anchor (just after its record), a revision, or a moment."""
 
 DORMANT_BELOW: Final = 0.05
+_STEP: Final = 4096
+"""Rows looked at once, in some µs, where forgotten lines and branches lie within a window."""
 _KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
 
 
@@ -36,7 +38,8 @@ class Snapshot:
     uint8; `ranked` int32, its row in the index or -1; `strengths` float64; `present` bool, False
     for what a rollback took off; `alive` bool, False for what was forgotten, too; `revised` bool,
     True for what a newer line replaced. `chain` int32: line numbers by position. `columns` are by
-    index row, and `ranked_lines` int32 gives each row's line.
+    index row, and `ranked_lines` int32 gives each row's line. With a `novelty_window` novelty is of
+    so many lines.
     """
 
     revision: int
@@ -56,6 +59,7 @@ class Snapshot:
     columns: Columns
     ranked_lines: Ints
     keys: Mapping[str, KeyUse]
+    novelty_window: int | None = None
 
     @property
     def committed_at(self) -> float:
@@ -137,6 +141,25 @@ class Snapshot:
         # go back, so that the times are in no order.
         by_then = np.flatnonzero(self.times[1:] <= moment.timestamp() + 5e-7)
         return int(by_then[-1]) + 1 if len(by_then) else 0
+
+
+def window_start(columns: Columns, window: int | None) -> int:
+    """An index row from which on `window` rows are live and on the chain.
+
+    0 if fewer are, or without a window.
+    """
+    if window is None:
+        return 0
+    first, missing = columns.count, window
+    while first and missing:
+        # From the newest on, so that it takes no longer with more rows before them.
+        stop, first = first, max(0, first - max(missing, _STEP))
+        eligible = columns.live[first:stop] & columns.chain[first:stop]
+        found = int(np.count_nonzero(eligible))
+        if found > missing:
+            return first + int(np.flatnonzero(eligible)[-missing])
+        missing -= found
+    return first
 
 
 def record_of(line_starts: Ints, line: int) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.snapshot import Ints, Snapshot
+from pmll_async.engine.ledger.snapshot import Ints, Snapshot, window_start
 from pmll_async.engine.queries.context_index import ContextIndex
 from pmll_async.errors import CorruptionError, LineNotFoundError
 from pmll_async.loop.batcher import tried
@@ -190,9 +190,10 @@ class Reader:
         self._contexts.cover(snapshot, where)
 
     def novelties(self, snapshot: Snapshot, keys: Sequence[Float32]) -> list[float]:
-        """The largest cosine of each key to the live lines of the chain, 0 where there is none."""
+        """The largest cosine of each key to the lines that novelty is of, 0 where there is none."""
         norms = np.array([exact_norm(key) for key in keys])
-        nearest = self._index.nearest(snapshot.columns, np.stack(keys), norms)
+        start = window_start(snapshot.columns, snapshot.novelty_window)
+        nearest = self._index.nearest(snapshot.columns, np.stack(keys), norms, start)
         return [found[0] if found else 0.0 for found in nearest]
 
     # --- lines ---------------------------------------------------------------------------------

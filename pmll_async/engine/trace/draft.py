@@ -74,7 +74,7 @@ class Draft:
         self._revision = snapshot.revision
         self._new = _Overlay(snapshot.head)
         vectors = [content for content in contents if content.key]
-        self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim)
+        self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim, snapshot.novelty_window)
         self._place = 0
 
     @property

@@ -21,6 +21,8 @@ from pmll_async.values.anchors import ROOT_DIGEST
 FORMAT: Final = 1
 PACKED_KEYS: Final = "packed-keys"
 """The feature that new stores are made with; those without it keep to what they were made with."""
+NOVELTY_WINDOW: Final = "novelty-window"
+"""The feature of a store whose `novelty_window` says of how many lines novelty is."""
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
@@ -90,15 +92,30 @@ def read_store(folder: Directory) -> FolderHeader:
             store_id=uuid.UUID(hex=fields["store"]).hex,
             created=_seconds(fields, "created"),
             pins={name: _of_kind(pins, name, str) for name in pins},
+            novelty_window=read_window(fields),
             packed=PACKED_KEYS in fields.get("requires", ()),
         )
+
+
+def read_window(fields: dict[str, Any]) -> int | None:
+    """The novelty window of a header; None if it requires none."""
+    has_one = NOVELTY_WINDOW in fields.get("requires", ())
+    return _whole(fields, "novelty_window", 1) if has_one else None
+
+
+def window_fields(header: StoreHeader, features: list[str]) -> dict[str, Any]:
+    """What a header says of its features, and of its novelty window if it has one."""
+    if header.novelty_window is None:
+        return {"requires": features}
+    features = [*features, NOVELTY_WINDOW]
+    return {"requires": features, "novelty_window": header.novelty_window}
 
 
 def write_store(folder: Directory, header: FolderHeader) -> None:
     """Make `store.json`, which makes the folder a store."""
     fields = {
         "format": FORMAT,
-        "requires": [PACKED_KEYS] if header.packed else [],
+        **window_fields(header, [PACKED_KEYS] if header.packed else []),
         "store": header.store_id,
         "dim": header.dim,
         "value_dim": header.value_dim,
@@ -154,7 +171,7 @@ def _read_object(folder: Directory, name: str) -> dict[str, Any]:
         version, features = fields["format"], list(fields.get("requires", ()))
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(str(folder.path), f"format {version}")
-    unknown = [feature for feature in features if feature != PACKED_KEYS]
+    unknown = [each for each in features if each not in (PACKED_KEYS, NOVELTY_WINDOW)]
     if unknown:
         raise FormatError(str(folder.path), f"the feature {unknown[0]!r}")
     return fields

@@ -304,6 +304,7 @@ def _create(folder: Directory, header: StoreHeader, hasher: Hasher) -> FolderHea
         store_id=header.store_id or uuid.uuid4().hex,
         created=header.created or time.time(),
         pins=header.pins,
+        novelty_window=header.novelty_window,
         packed=PACKS,
     )
     name = segment_name(1)

@@ -17,6 +17,7 @@ from pmll_async.errors import (
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory
+from pmll_async.stores.jsonl.folder import NOVELTY_WINDOW, read_window, window_fields
 from pmll_async.stores.jsonl.frames import BadFrameError, decode_object, encode_object
 from pmll_async.stores.lmdb.environment import DATA, Environment
 from pmll_async.values.anchors import Hasher
@@ -59,8 +60,9 @@ def read_header(folder: Directory, environment: Environment) -> StoreHeader:
         raise _damaged(folder, f"its header is not what it should be: {exc}") from exc
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(str(folder.path), f"format {version}")
-    if features:
-        raise FormatError(str(folder.path), f"the feature {features[0]!r}")
+    unknown = [each for each in features if each != NOVELTY_WINDOW]
+    if unknown:
+        raise FormatError(str(folder.path), f"the feature {unknown[0]!r}")
     try:
         return _header(fields)
     except NOT_OURS as exc:
@@ -105,7 +107,7 @@ def _create(
     )
     fields = {
         "format": FORMAT,
-        "requires": [],
+        **window_fields(made, []),
         "store": made.store_id,
         "dim": made.dim,
         "value_dim": made.value_dim,
@@ -141,7 +143,8 @@ def _header(fields: dict[str, Any]) -> StoreHeader:
     if not all(isinstance(text, str) for text in dict(pins).values()):
         raise TypeError(f"pins {pins!r}")
     store_id = uuid.UUID(hex=fields["store"]).hex
-    return StoreHeader(dim, value_dim, key_check, store_id, float(created), dict(pins))
+    window = read_window(fields)
+    return StoreHeader(dim, value_dim, key_check, store_id, float(created), dict(pins), window)
 
 
 def _damaged(folder: Directory, reason: str) -> CorruptionError:

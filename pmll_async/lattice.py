@@ -13,7 +13,15 @@ from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
 
-from pmll_async.engine.assembly import Loaded, Opened, Shape, assemble, follow, loading
+from pmll_async.engine.assembly import (
+    Loaded,
+    Opened,
+    Shape,
+    assemble,
+    check_keys,
+    follow,
+    loading,
+)
 from pmll_async.engine.events.events import BUFFERED_EVENTS, BatchObserver, EventHub, EventStream
 from pmll_async.engine.events.stats import LatticeStats
 from pmll_async.engine.ledger.snapshot import Point, Snapshot
@@ -65,6 +73,7 @@ class Lattice(Openable, Readable):
         self._limits = Limits.model_construct() if limits is None else limits
         shape, hasher = Shape(dim, value_dim), Hasher(integrity_key)
         index = ExactIndex() if index is None else index
+        check_keys(store, index)
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
             partial(loading, store, index, shape, hasher),
             partial(

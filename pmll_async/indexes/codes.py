@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import CALLS
 from pmll_async.values.concert import Float32
+from pmll_async.values.room import fresh_bytes
 
 CHUNK_ROWS: Final = 128
 """Rows that are coded at once, in 0.2 ms; those behind them are few enough for float32 products."""
@@ -58,6 +59,17 @@ class ProductLibrary:
         # A wheel for another machine, say: nothing depends on it but speed.
         except (ImportError, OSError) as exc:
             logger("pmll.index").warning("index.codes_unavailable", error=repr(exc))
+
+    def need(self) -> None:
+        """`load`, and `ImportError` where that is not possible."""
+        if self._library is None:
+            self.load()
+        if self._library is None:
+            raise ImportError(
+                "numkong, which makes products of codes, cannot be imported here; keep keys in "
+                'memory instead: resident="memory"',
+                name="numkong",
+            )
 
 
 PRODUCTS: Final = ProductLibrary()
@@ -121,11 +133,19 @@ class Codes:
     """The codes of an index's rows, appended chunk by chunk in one thread, looked at in any."""
 
     def __init__(self, dim: int) -> None:
-        # What the largest pack will be made of.
-        self._recent: NDArray[np.int8] = np.empty((_PACK_ROWS[0], dim), np.int8)
-        self._steps: Float32 = np.empty(_PACK_ROWS[0], np.float32)
+        self._dim = dim
+        self._begin_pack()
         self._state: tuple[tuple[_Pack, ...], int, float] = ((), 0, 0.0)
         """Packs, how many rows they have, and the largest error; one value, so that it is whole."""
+
+    def _begin_pack(self) -> None:
+        """Make room for what the next largest pack will be made of; it is filled little by little.
+
+        New room each time: what nobody has written into takes no memory.
+        """
+        room = fresh_bytes(_PACK_ROWS[0] * self._dim).view(np.int8)
+        self._recent: NDArray[np.int8] = room.reshape(_PACK_ROWS[0], self._dim)
+        self._steps: Float32 = np.empty(_PACK_ROWS[0], np.float32)
 
     @property
     def count(self) -> int:
@@ -136,6 +156,8 @@ class Codes:
         """Append CHUNK_ROWS vectors; `reciprocals` are one over their lengths."""
         packs, count, error = self._state
         coded, place = encode(vectors, reciprocals), count % _PACK_ROWS[0]
+        if not place:
+            self._begin_pack()
         stop = place + CHUNK_ROWS
         self._recent[place:stop], self._steps[place:stop] = coded.codes, coded.steps
         place = stop - next(rows for rows in _PACK_ROWS if stop % rows == 0)

@@ -24,6 +24,7 @@ from pmll_async.protocols import (
     Hit,
     Index,
     RankQuery,
+    ReadsKeys,
     Sidecar,
     Store,
     SupportsCosines,
@@ -110,6 +111,8 @@ class Reader:
 
     def __init__(self, store: Store, index: Index, concert: Concert, limits: Limits) -> None:
         self.concert = concert
+        self.may_block = isinstance(index, ReadsKeys) and index.resident != "memory"
+        """Whether ranking reads from the store."""
         self._store, self._index = store, index
         self._cache = LineCache(limits)
         self._contexts = ContextIndex(store.contexts)

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
-import numpy as np
-
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import NOT_OURS
@@ -42,6 +40,7 @@ from pmll_async.stores.jsonl.pieces import (
     join,
 )
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
+from pmll_async.values.room import RoomPool
 
 # Of a store of plain keys, and of one whose keys are packed and whose blocks are compressed.
 _MAGICS: Final = (b"PMLLBLK3", b"PMLLBLK4")
@@ -134,13 +133,17 @@ class BlockFile:
             root=self._hasher.section(before + raw),
         )
 
-    def block(self, header: CachedBlock) -> tuple[Block, array[int]] | None:
+    def block(
+        self, header: CachedBlock, room: RoomPool | None = None
+    ) -> tuple[Block, array[int]] | None:
         """The block of a header and where its records end; None when its bytes do not hold."""
-        found = self._decoded(header)
+        found = self._decoded(header, RoomPool() if room is None else room)
         return None if found is None else found[:2]
 
-    def _decoded(self, header: CachedBlock) -> tuple[Block, array[int], PackedKeys] | None:
-        section = np.empty(header.lengths[1], dtype=np.uint8)
+    def _decoded(
+        self, header: CachedBlock, room: RoomPool
+    ) -> tuple[Block, array[int], PackedKeys] | None:
+        section = room.bytes(header.lengths[1])
         columns = self.section(header, 0)
         if columns is None or not self._files.read_into(CACHE, section, header.section(1)):
             return None
@@ -168,10 +171,11 @@ class BlockFile:
         if len(headers) < _AHEAD:
             yield from map(self.block, headers)
             return
+        room = RoomPool()
         with ThreadPoolExecutor(2, "pmll-load") as threads:
             ahead: deque[Future[tuple[Block, array[int]] | None]] = deque()
             for header in headers:
-                ahead.append(threads.submit(self.block, header))
+                ahead.append(threads.submit(self.block, header, room))
                 if len(ahead) == _AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -188,7 +192,7 @@ class BlockFile:
 
     def whole(self, header: CachedBlock) -> Piece | None:
         """All of a cached block; None when its bytes do not hold."""
-        found = self._decoded(header)
+        found = self._decoded(header, RoomPool())
         contexts = self.contexts(header, header.first, header.stop)
         if found is None or contexts is None:
             return None

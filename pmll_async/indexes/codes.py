@@ -88,7 +88,7 @@ def encode(vectors: Float32, reciprocals: Float32) -> CodedVectors:
     tops = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
     # A vector of zeros, which stands for one that float32 cannot carry, has the code 0.
     steps = np.where(tops > 0.0, tops, np.float32(1.0)) * np.float32(1.0 / _LARGEST)
-    scaled = vectors / steps[:, None]
+    scaled = vectors * (np.float32(1.0) / steps)[:, None]
     rounded = np.rint(scaled)
     scaled -= rounded
     errors = np.sqrt(np.vecdot(scaled, scaled)) * steps * reciprocals
@@ -153,15 +153,26 @@ class Codes:
         return self._state[1]
 
     def add(self, vectors: Float32, reciprocals: Float32) -> None:
-        """Append CHUNK_ROWS vectors; `reciprocals` are one over their lengths."""
+        """Append vectors, some times CHUNK_ROWS; `reciprocals` are one over their lengths.
+
+        Many at once take half the time that they take in chunks.
+        """
+        done, many = 0, _PACK_ROWS[1]
+        while done < len(vectors):
+            is_whole = self.count % many == 0 and len(vectors) - done >= many
+            span = slice(done, done + (many if is_whole else CHUNK_ROWS))
+            self._append(vectors[span], reciprocals[span])
+            done = span.stop
+
+    def _append(self, vectors: Float32, reciprocals: Float32) -> None:
         packs, count, error = self._state
         coded, place = encode(vectors, reciprocals), count % _PACK_ROWS[0]
         if not place:
             self._begin_pack()
-        stop = place + CHUNK_ROWS
+        stop = place + len(vectors)
         self._recent[place:stop], self._steps[place:stop] = coded.codes, coded.steps
         place = stop - next(rows for rows in _PACK_ROWS if stop % rows == 0)
-        first = count + CHUNK_ROWS - (stop - place)
+        first = count + len(vectors) - (stop - place)
         rows, steps = (
             PRODUCTS.library.dots_pack(self._recent[place:stop]),
             self._steps[place:stop].copy(),
@@ -169,7 +180,7 @@ class Codes:
         kept = [pack for pack in packs if pack.first < first]
         self._state = (
             (*kept, _Pack(first, rows, steps)),
-            count + CHUNK_ROWS,
+            count + len(vectors),
             max(error, coded.error),
         )
 

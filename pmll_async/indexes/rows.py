@@ -149,23 +149,31 @@ class StoredRows:
 
     def add(self, keys: Float32, norms: Float64) -> None:
         """See `KeyRows.add`."""
-        newest, done = self._newest, 0
+        if not are_safe(norms):
+            keys = keys.copy()
+            keys[extremes(norms)] = 0.0
+        done = 0
         while done < len(keys):
-            start = self._count - newest.first
-            stop = min(CHUNK_ROWS, start + len(keys) - done)
-            span, step = slice(start, stop), slice(done, done + stop - start)
-            newest.keys[span], newest.norms[span] = keys[step], norms[step]
-            reciprocals_of(norms[step], newest.keys[span])
-            self._count, done = self._count + stop - start, step.stop
-            if stop == CHUNK_ROWS:
-                newest = self._code(newest)
+            start, left = self._count - self._newest.first, len(keys) - done
+            size = min(left, CHUNK_ROWS - start) if start else left // CHUNK_ROWS * CHUNK_ROWS
+            span = slice(done, done + (size or left))
+            self._count, done = self._count + span.stop - done, span.stop
+            if start or not size:
+                self._keep(start, keys[span], norms[span])
+            else:
+                self._code(keys[span], norms[span])
 
-    def _code(self, full: _Newest) -> _Newest:
+    def _keep(self, start: int, keys: Float32, norms: Float64) -> None:
+        newest, stop = self._newest, start + len(keys)
+        newest.keys[start:stop], newest.norms[start:stop] = keys, norms
+        if stop == CHUNK_ROWS:
+            self._code(newest.keys, newest.norms)
+
+    def _code(self, keys: Float32, norms: Float64) -> None:
         # In this order: whoever looks meanwhile finds every row here or there.
-        self._codes.add(full.keys, reciprocals_of(full.norms))
-        self._lengths.extend(_rounded(full.norms))
+        self._codes.add(keys, reciprocals_of(norms))
+        self._lengths.extend(_rounded(norms))
         self._newest = _Newest.empty(self._count, self._dim)
-        return self._newest
 
     def part(self, start: int, stop: int) -> KeyBlock:
         """See `KeyRows.part`."""

@@ -150,7 +150,7 @@ class Terms:
         self._latest = self._epoch = float(columns.timestamps.max(initial=-math.inf))
         room = columns.count + columns.count // 8 + _ROOM
         self._slope, self._faded, self._fixed = (np.empty(room, np.float32) for _ in range(3))
-        self._fill(0)
+        self._fill(slice(0, columns.count))
 
     def of(self, columns: Columns, concert: Concert, *, branches: bool) -> Terms:
         """Those of another state, made of these where that has the same rows and more."""
@@ -178,13 +178,13 @@ class Terms:
     def _grow(self, columns: Columns, latest: float) -> Terms:
         first = self._columns.count
         self._columns, self._latest = columns, latest
-        self._fill(first)
+        self._fill(slice(first, columns.count))
         return self
 
-    def _fill(self, first: int) -> None:
-        """The rows from the first on, some at a time, so that what is in between stays small."""
-        for start in range(first, self._columns.count, _FILLED):
-            self._fill_some(slice(start, min(start + _FILLED, self._columns.count)))
+    def _fill(self, rows: slice) -> None:
+        """Some at a time, so that what is needed in between stays small."""
+        for start in range(rows.start, rows.stop, _FILLED):
+            self._fill_some(slice(start, min(start + _FILLED, rows.stop)))
 
     def _fill_some(self, rows: slice) -> None:
         columns, concert = self._columns, self._concert

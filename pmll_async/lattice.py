@@ -63,12 +63,14 @@ class Lattice(Openable, Readable):
         limits: Limits | None = None,
         novelty_window: int | None = None,
     ) -> None:
-        self._store, self._clock, self._hub = store, clock, EventHub()
+        self._store, self._clock = store, clock
+        hub = self._hub = EventHub()
         self._concert, self._given_limits = concert, limits
         shape, hasher = Shape(dim, value_dim, novelty_window), Hasher(integrity_key)
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
-            partial(_loading, store, index, shape, hasher),
-            partial(_assemble, concert, limits, clock, self._hub),
+            # Neither knows the lattice, which is given back when nobody else does.
+            lambda: Abandonable(partial(_load, store, index, shape, hasher), store.close),
+            lambda loaded: engine.assemble(loaded, concert, limits, clock, hub),
         )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -387,21 +389,8 @@ class Lattice(Openable, Readable):
         return checks.time_by(self._clock)
 
 
-def _loading(
-    store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Hasher
-) -> Abandonable[Loaded]:
-    """`_load` in a worker thread; given up, the store is closed again."""
-    return Abandonable(partial(_load, store, index, shape, hasher), store.close)
-
-
 def _load(store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Hasher) -> Loaded:
     """Open the store; blocks, and first loads what an open lattice is made of."""
     engine.load_parts()
     store = store.made() if isinstance(store, StoreAt) else store
     return engine.load(store, engine.ExactIndex() if index is None else index, shape, hasher)
-
-
-def _assemble(
-    concert: Concert | None, limits: Limits | None, clock: Clock, hub: EventHub, loaded: Loaded
-) -> Opened:
-    return engine.assemble(loaded, concert, limits, clock, hub)

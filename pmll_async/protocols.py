@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Literal, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +156,18 @@ class SupportsUpkeep(Protocol):
         """
 
 
+@runtime_checkable
+class SupportsKeys(Protocol):
+    """A store that reads keys of lines quickly, so that an index need not keep them in memory."""
+
+    def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
+        """Keys (m, dim): of record `records[i]`, from 0 on, that of its `places[i]`-th line.
+
+        `records` ascend, and may repeat. What fails its check is never returned: `CorruptionError`.
+        As `read` it is called from any thread.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """A file that goes with a store: its absolute path, and whether it may only be read.
@@ -281,6 +293,36 @@ class SupportsCosines(Protocol):
 
         With `rows`, each of them below `count`, (len(rows),) of those. As near as float32 comes,
         within [-1, 1]; the same bits for a row whoever asks with whom.
+        """
+
+
+class KeyReader(Protocol):
+    """Reads the keys of index rows from where they are stored."""
+
+    def __call__(self, rows: NDArray[np.int64]) -> Float32:
+        """The keys (m, dim) of rows, which ascend, each once."""
+
+    def refuse(self, row: int) -> NoReturn:
+        """Raise the error for a key that is not the one which was added as this row."""
+
+
+Resident = Literal["memory", "mmap"]
+"""Where an index has its keys: in memory, or in the store, of whose file the system keeps in memory
+what it has room for."""
+
+
+@runtime_checkable
+class ReadsKeys(Protocol):
+    """An index that may leave its keys to the store; `resident` says whether it does."""
+
+    @property
+    def resident(self) -> Resident:
+        """With "mmap" it asks for keys again."""
+
+    def read_keys(self, reader: KeyReader) -> None:
+        """Ask this for keys: after `open`, and before anything but `add`.
+
+        A row is asked for once its `add` has returned and the lattice shows it.
         """
 
 

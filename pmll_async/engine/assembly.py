@@ -14,6 +14,7 @@ from typing import Final
 
 from pmll_async.engine.events.hub import EventHub
 from pmll_async.engine.holdings import Holding, end_orphans, place_of
+from pmll_async.engine.ledger.keys import LedgerKeys
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.queries.batcher import QueryBatcher
 from pmll_async.engine.queries.matches import FilterBatcher
@@ -21,15 +22,29 @@ from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.shape import Shape
 from pmll_async.engine.trace.trace import Trace
-from pmll_async.errors import CorruptionError, LatticeClosedError, WrongEventLoopError
+from pmll_async.errors import (
+    CorruptionError,
+    InvalidInputError,
+    LatticeClosedError,
+    WrongEventLoopError,
+)
 from pmll_async.loop.jobs import Jobs
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import are_clearing
-from pmll_async.protocols import Clock, Index, Store, StoreHeader, SupportsFollow
+from pmll_async.protocols import (
+    Clock,
+    Index,
+    ReadsKeys,
+    Store,
+    StoreHeader,
+    SupportsFollow,
+    SupportsKeys,
+)
 from pmll_async.records.proposals import Encoder
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits, build_models
+from pmll_async.values.room import give_back_freed
 
 _CLEARING_SECONDS: Final = 0.2
 """So long the last to close waits for the shared threads to end."""
@@ -50,6 +65,7 @@ class Loaded:
 def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
     """Open the store and read what it holds; blocks. On any error the store is closed again."""
     build_models()
+    _check_keys(store, index)
     end_orphans(store)
     header = store.open(_new_header(shape, hasher), hasher)
     try:
@@ -84,10 +100,26 @@ def _new_header(shape: Shape, hasher: Hasher) -> StoreHeader | None:
 
 def _read(store: Store, index: Index, novelty_window: int | None) -> Ledger:
     try:
-        return Ledger(index, store.load(), novelty_window)
+        ledger = Ledger(index, store.load(), novelty_window)
     except ValueError as exc:
         # A store has checked what it loads, but its cache without a key may be anybody's.
         raise CorruptionError(store.path, 0, str(exc)) from exc
+    if isinstance(index, ReadsKeys) and isinstance(store, SupportsKeys):
+        index.read_keys(LedgerKeys(store, store.path, ledger))
+        if index.resident == "mmap":
+            give_back_freed()
+    return ledger
+
+
+def _check_keys(store: Store, index: Index) -> None:
+    """Refuse an index that leaves its keys to a store which cannot read them."""
+    if not isinstance(index, ReadsKeys) or isinstance(store, SupportsKeys):
+        return
+    if index.resident != "memory":
+        raise InvalidInputError(
+            f"{type(index).__name__}(resident={index.resident!r}) reads keys from the store, and "
+            f"{type(store).__name__} has no `keys` (SupportsKeys); keep them in memory instead"
+        )
 
 
 class Pins:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import CALLS
 from pmll_async.values.concert import Float32
+from pmll_async.values.room import fresh_bytes
 
 CHUNK_ROWS: Final = 128
 """Rows that are coded at once, in 0.2 ms; those behind them are few enough for float32 products."""
@@ -58,6 +59,17 @@ class ProductLibrary:
         except (ImportError, OSError) as exc:
             logger("pmll.index").warning("index.codes_unavailable", error=repr(exc))
 
+    def need(self) -> None:
+        """`load`, and `ImportError` where that is not possible."""
+        if self._library is None:
+            self.load()
+        if self._library is None:
+            raise ImportError(
+                "numkong, which makes products of codes, cannot be imported here; keep keys in "
+                'memory instead: resident="memory"',
+                name="numkong",
+            )
+
 
 PRODUCTS: Final = ProductLibrary()
 
@@ -75,7 +87,7 @@ def encode(vectors: Float32, reciprocals: Float32) -> CodedVectors:
     tops = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
     # A vector of zeros, which stands for one that float32 cannot carry, has the code 0.
     steps = np.where(tops > 0.0, tops, np.float32(1.0)) * np.float32(1.0 / _LARGEST)
-    scaled = vectors / steps[:, None]
+    scaled = vectors * (np.float32(1.0) / steps)[:, None]
     rounded = np.rint(scaled)
     scaled -= rounded
     errors = np.sqrt(np.vecdot(scaled, scaled)) * steps * reciprocals
@@ -120,11 +132,19 @@ class Codes:
     """The codes of an index's rows, appended chunk by chunk in one thread, looked at in any."""
 
     def __init__(self, dim: int) -> None:
-        # What the largest pack will be made of.
-        self._recent: NDArray[np.int8] = np.empty((_PACK_ROWS[0], dim), np.int8)
-        self._steps: Float32 = np.empty(_PACK_ROWS[0], np.float32)
+        self._dim = dim
+        self._begin_pack()
         self._state: tuple[tuple[_Pack, ...], int, float] = ((), 0, 0.0)
         """Packs, how many rows they have, and the largest error; one value, so that it is whole."""
+
+    def _begin_pack(self) -> None:
+        """Make room for what the next largest pack will be made of; it is filled little by little.
+
+        New room each time: what nobody has written into takes no memory.
+        """
+        room = fresh_bytes(_PACK_ROWS[0] * self._dim).view(np.int8)
+        self._recent: NDArray[np.int8] = room.reshape(_PACK_ROWS[0], self._dim)
+        self._steps: Float32 = np.empty(_PACK_ROWS[0], np.float32)
 
     @property
     def count(self) -> int:
@@ -132,13 +152,26 @@ class Codes:
         return self._state[1]
 
     def add(self, vectors: Float32, reciprocals: Float32) -> None:
-        """Append CHUNK_ROWS vectors; `reciprocals` are one over their lengths."""
+        """Append vectors, some times CHUNK_ROWS; `reciprocals` are one over their lengths.
+
+        Many at once take half the time that they take in chunks.
+        """
+        done, many = 0, _PACK_ROWS[1]
+        while done < len(vectors):
+            is_whole = self.count % many == 0 and len(vectors) - done >= many
+            span = slice(done, done + (many if is_whole else CHUNK_ROWS))
+            self._append(vectors[span], reciprocals[span])
+            done = span.stop
+
+    def _append(self, vectors: Float32, reciprocals: Float32) -> None:
         packs, count, error = self._state
         coded, place = encode(vectors, reciprocals), count % _PACK_ROWS[0]
-        stop = place + CHUNK_ROWS
+        if not place:
+            self._begin_pack()
+        stop = place + len(vectors)
         self._recent[place:stop], self._steps[place:stop] = coded.codes, coded.steps
         place = stop - next(rows for rows in _PACK_ROWS if stop % rows == 0)
-        first = count + CHUNK_ROWS - (stop - place)
+        first = count + len(vectors) - (stop - place)
         rows, steps = (
             PRODUCTS.library.dots_pack(self._recent[place:stop]),
             self._steps[place:stop].copy(),
@@ -146,7 +179,7 @@ class Codes:
         kept = [pack for pack in packs if pack.first < first]
         self._state = (
             (*kept, _Pack(first, rows, steps)),
-            count + CHUNK_ROWS,
+            count + len(vectors),
             max(error, coded.error),
         )
 

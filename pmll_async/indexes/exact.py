@@ -14,22 +14,26 @@ from pmll_async.indexes.keys import (
     NO_ROWS,
     NOT_A_COSINE,
     KeyMatrix,
-    Rows,
     unit_rows,
 )
+from pmll_async.indexes.rows import Rows
 from pmll_async.indexes.selection import Best, Terms, best_hits
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import SMALL_PRODUCT, Columns, Hit, RankQuery
+from pmll_async.values.concert import Float64
 
 _FEW_ROWS: Final = 64
 """Rows that float64 decides at once; of more, float32 chooses first."""
+_READ_SHARE: Final = 512
+"""To read a key again takes as long as to look at the codes of so many."""
 
 
 class ExactIndex(KeyMatrix):
     """Ranks by the full weight over all keys; the oracle's order at the speed of one product.
 
     With the extra `fast` it looks at keys of 8 bits a number first, which reads a quarter of the
-    bytes and gives the same answers.
+    bytes and gives the same answers. `resident="mmap"`, which needs it, has nothing but codes in
+    memory, `dim + 16` bytes a line: the keys that matter to an answer are read from the store.
     """
 
     def open(self, dim: int) -> None:
@@ -40,7 +44,7 @@ class ExactIndex(KeyMatrix):
     def quick(self, count: int) -> bool:
         """See `QuickIndex.quick`."""
         # Codes of four times as many rows are looked at in the time of a small product.
-        is_small = count * self._dim <= 4 * SMALL_PRODUCT
+        is_small = count * self._dim <= 4 * SMALL_PRODUCT and self._rows.in_memory
         return is_small and PRODUCTS.library is not None and self.are_coded(count)
 
     def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
@@ -48,8 +52,9 @@ class ExactIndex(KeyMatrix):
         if not queries:
             return []
         chosen, wide = [NO_ROWS] * len(queries), []
+        share = GATHER_SHARE if self._rows.in_memory else _READ_SHARE
         for i, query in enumerate(queries):
-            if query.rows is not None and len(query.rows) * GATHER_SHARE < columns.count:
+            if query.rows is not None and len(query.rows) * share < columns.count:
                 chosen[i] = self._gather(columns, query, query.rows)
             elif columns.count:
                 wide.append(i)
@@ -100,14 +105,29 @@ class ExactIndex(KeyMatrix):
             for query, best, mask in zip(queries, found, masks, strict=True):
                 eligible = columns.live if query.branches else columns.live & columns.chain
                 best.forced = self._forced(eligible if mask is None else eligible & mask)
+        if not self._rows.in_memory:
+            self._sharpen(queries, found, terms)
         chosen = [best.chosen() for best in found]
         if look is None:
             return chosen
         return [self._narrowed(columns, *each) for each in zip(queries, chosen, strict=True)]
 
+    def _sharpen(
+        self, queries: Sequence[RankQuery], found: Sequence[Best], terms: Sequence[Terms]
+    ) -> None:
+        """Read the likely best of each query: what they weigh leaves fewer to be read."""
+        leads = [best.leading() for best in found]
+        for query, best, own, rows, cosines in zip(
+            queries, found, terms, leads, self._cosines_to(queries, leads), strict=True
+        ):
+            weights = own.slope[rows] * cosines + own.base(query, rows)
+            weights[cosines < query.floor] = -np.inf
+            best.sharpen(weights, self._margin * query.concert.margin)
+
     def _narrowed(self, columns: Columns, query: RankQuery, rows: Rows) -> Rows:
         """Those that float32 leaves of the rows that codes have left."""
-        if len(rows) <= _FEW_ROWS:
+        # What is read again is read once, and then float64 may as well decide.
+        if len(rows) <= _FEW_ROWS or not self._rows.in_memory:
             return rows
         if len(rows) * GATHER_SHARE >= columns.count:
             return self._scan(columns, [query], in_codes=False)[0]
@@ -120,7 +140,7 @@ class ExactIndex(KeyMatrix):
         rows = rows[live if query.branches else live & columns.chain[rows]]
         if not len(rows):
             return rows
-        taken = self._take(rows)
+        taken = self._rows.take(rows)
         [unit] = unit_rows(query.vector[None], np.array([query.norm]))
         cosines = taken.keys @ unit
         cosines *= taken.reciprocals
@@ -144,25 +164,29 @@ class ExactIndex(KeyMatrix):
         self, columns: Columns, queries: Sequence[RankQuery], chosen: list[Rows]
     ) -> list[list[Hit]]:
         """The hits of each query, from the exact scores of all rows that may be among its best."""
+        hits, breathe = [], Breather()
+        for query, rows, cosines in zip(
+            queries, chosen, self._cosines_to(queries, chosen), strict=True
+        ):
+            if len(queries) > 1:
+                breathe()
+            hits.append(best_hits(columns, query, rows, cosines))
+        return hits
+
+    def _cosines_to(self, queries: Sequence[RankQuery], chosen: Sequence[Rows]) -> list[Float64]:
+        """The exact cosines of rows to their query."""
         if len(queries) == 1:
             [query], [rows] = queries, chosen
-            cosines = self._exact_cosines(rows, query.vector, np.array(query.norm))
-            return [best_hits(columns, query, rows, cosines)]
+            return [self._exact_cosines(rows, query.vector, np.array(query.norm))]
         # All at once: the few rows of one query take longer to make arrays of than to compute.
-        owners = np.repeat(np.arange(len(queries)), [len(rows) for rows in chosen])
+        counts = [len(rows) for rows in chosen]
         cosines = self._exact_cosines(
             np.concatenate(chosen),
             np.array([query.vector for query in queries]),
             np.array([query.norm for query in queries]),
-            owners,
+            np.repeat(np.arange(len(queries)), counts),
         )
-        hits, start = [], 0
-        breathe = Breather()
-        for query, rows in zip(queries, chosen, strict=True):
-            breathe()
-            hits.append(best_hits(columns, query, rows, cosines[start : start + len(rows)]))
-            start += len(rows)
-        return hits
+        return np.split(cosines, np.cumsum(counts)[:-1])
 
 
 def _within(rows: Rows, count: int) -> Rows:

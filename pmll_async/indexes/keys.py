@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.errors import InvalidInputError
 from pmll_async.indexes.codes import CHUNK_ROWS, PRODUCTS, Codes, Look
-from pmll_async.protocols import SMALL_PRODUCT, Columns
+from pmll_async.indexes.rows import (
+    BLOCK_ROWS,
+    HeldRows,
+    KeyRows,
+    Rows,
+    StoredRows,
+    are_safe,
+    extremes,
+    upto,
+)
+from pmll_async.protocols import SMALL_PRODUCT, Columns, KeyReader, Resident
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
+from pmll_async.values.extras import require
 from pmll_async.values.vectors import own_product
 
-Rows = NDArray[np.int64]
-
-BLOCK_ROWS: Final = 8192
-"""So many keys are allocated at once: at 384 dimensions 12 MiB, of which the last block has some
-that nobody has filled yet."""
 GATHER_SHARE: Final = 8
 """Fewer than 1/8 of the rows are gathered; beyond that a product over all of them is quicker."""
 NOT_A_COSINE: Final = np.float32(-2.0)
@@ -33,19 +39,8 @@ _EXACT_ROWS: Final = 2048
 """Rows in float64 at once: 6 MiB at 384 dimensions."""
 _CHUNKS_A_CALL: Final = 64
 """Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
-_SAFE_NORM: Final = 2.0**40
-"""Beyond this length, or below its reciprocal, a key is not left to float32 products."""
 _OUT_OF_CACHE: Final = 1 << 23
 """Multiplications whose keys, 32 MiB, come from memory: one thread then takes in all it gives."""
-
-
-@dataclass(slots=True, eq=False)
-class _Block:
-    """Up to BLOCK_ROWS keys (n, dim), their lengths and float32 reciprocals of those."""
-
-    keys: Float32
-    norms: Float64
-    reciprocals: Float32
 
 
 class KeyMatrix:
@@ -55,31 +50,42 @@ class KeyMatrix:
     would overflow or vanish, are zeros in their blocks: they are kept apart and scored exactly.
     """
 
-    def __init__(self) -> None:
-        self.open(0)
+    def __init__(self, *, resident: Resident = "memory") -> None:
+        if resident not in ("memory", "mmap"):
+            raise InvalidInputError(f'resident is "memory" or "mmap", not {resident!r}')
+        self.resident: Resident = resident
+        if self._reads_keys:
+            require("fast", "numkong")
         self._coding = threading.Lock()
+        self.open(0)
+
+    @property
+    def _reads_keys(self) -> bool:
+        return self.resident == "mmap"
 
     def open(self, dim: int) -> None:
         """See `Index.open`."""
+        if dim and self._reads_keys:
+            PRODUCTS.need()
         self._dim, self._count = dim, 0
-        self._blocks: list[_Block] = []
-        self._extreme: dict[int, Float32] = {}
         self._codes = Codes(dim)
+        self._rows: KeyRows = StoredRows(dim, self._codes) if self._reads_keys else HeldRows(dim)
+        self._extreme: dict[int, Float32] = {}
         # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
         self._margin = 1e-5 * max(1.0, dim / 1024)
 
+    def read_keys(self, reader: KeyReader) -> None:
+        """See `ReadsKeys.read_keys`."""
+        if isinstance(self._rows, StoredRows):
+            self._rows.reader = reader
+
     def add(self, keys: Float32, norms: Float64) -> None:
         """See `Index.add`."""
-        done = 0
-        while done < len(keys):
-            start = self._count % BLOCK_ROWS
-            if start == 0:
-                self._blocks.append(self._new_block())
-            stop = min(BLOCK_ROWS, start + len(keys) - done)
-            step = slice(done, done + stop - start)
-            self._fill(slice(start, stop), keys[step], norms[step])
-            done += stop - start
-            self._count += stop - start
+        if not are_safe(norms):
+            for place in np.flatnonzero(extremes(norms)).tolist():
+                self._extreme[self._count + place] = keys[place].copy()
+        self._rows.add(keys, norms)
+        self._count += len(keys)
 
     def nearest(
         self, columns: Columns, keys: Float32, norms: Float64, start: int = 0
@@ -91,7 +97,7 @@ class KeyMatrix:
         look = self._look(units, columns.count, start)
         # The largest may be wrong, and so may the one that is the largest indeed.
         margin = self._margin + (2 * look.margin if look else 0.0)
-        if len(keys) == 1 and not self._extreme:
+        if len(keys) == 1 and self._rows.in_memory and not self._extreme:
             [(_, [cosines])] = self._products(columns.count, units, look, start)
             return [self._nearest_one(cosines, margin, eligible, keys, norms, start)]
         highest = np.full(len(keys), -np.inf, dtype=np.float32)
@@ -109,7 +115,7 @@ class KeyMatrix:
         owners, rows, selecting = map(np.concatenate, zip(*near, strict=True))
         cuts = highest - margin
         if look:
-            # How near the likely nearest are indeed leaves a third of what codes cannot tell apart.
+            # How near the likely nearest are leaves a third of what codes cannot tell apart.
             leads = np.flatnonzero(selecting == highest[owners])
             known = self._exact_cosines(rows[leads], keys, norms, owners[leads])
             np.maximum.at(cuts, owners[leads], known - (self._margin + look.margin))
@@ -144,9 +150,9 @@ class KeyMatrix:
             return float(exact[first]), int(rows[first])
         # One row, as nearly always: its numbers are taken without arrays of them being made.
         row = int(rows[0])
-        block, place = self._blocks[row // BLOCK_ROWS], row % BLOCK_ROWS
-        dot = float(exact_dots(block.keys[place], keys[0]))
-        return min(max(dot / (float(block.norms[place]) * float(norms[0])), -1.0), 1.0), row
+        one = self._rows.part(row, row + 1)
+        dot = float(exact_dots(one.keys[0], keys[0]))
+        return min(max(dot / (float(one.norms[0]) * float(norms[0])), -1.0), 1.0), row
 
     def cosines(
         self, count: int, vector: Float32, norm: float, rows: Rows | None = None
@@ -158,16 +164,16 @@ class KeyMatrix:
         [unit] = unit_rows(np.ascontiguousarray(vector)[None], np.array([norm]))
         cosines = np.empty(count if rows is None else len(rows), dtype=np.float32)
         if rows is None:
-            for first, block in self._upto(count):
+            for first, block in upto(self._rows, count):
                 part = cosines[first : first + len(block.norms)]
                 np.vecdot(block.keys, unit, out=part)
                 part *= block.reciprocals
-        elif len(rows) * GATHER_SHARE >= count:
+        elif self._rows.in_memory and len(rows) * GATHER_SHARE >= count:
             return self.cosines(count, vector, norm)[rows]
         else:
             for start in range(0, len(rows), _EXACT_ROWS):
                 part = cosines[start : start + _EXACT_ROWS]
-                taken = self._take(rows[start : start + _EXACT_ROWS])
+                taken = self._rows.take(rows[start : start + _EXACT_ROWS])
                 np.vecdot(taken.keys, unit, out=part)
                 part *= taken.reciprocals
         np.clip(cosines, -1.0, 1.0, out=cosines)
@@ -177,7 +183,7 @@ class KeyMatrix:
 
     def units(self, rows: Rows) -> Float32:
         """The keys of rows at length 1 (m, dim), for an index that codes them."""
-        taken = self._take(rows)
+        taken = self._rows.take(rows)
         for place, row in enumerate(rows.tolist()) if self._extreme else ():
             taken.keys[place] = self._extreme.get(row, taken.keys[place])
         return unit_rows(taken.keys, taken.norms)
@@ -207,44 +213,12 @@ class KeyMatrix:
             if first <= row < first + cosines.shape[-1]:
                 cosines[..., row - first] = NOT_A_COSINE
 
-    # --- blocks --------------------------------------------------------------------------------
-
-    def _new_block(self) -> _Block:
-        return _Block(
-            keys=np.empty((BLOCK_ROWS, self._dim), dtype=np.float32),
-            norms=np.empty(BLOCK_ROWS, dtype=np.float64),
-            reciprocals=np.empty(BLOCK_ROWS, dtype=np.float32),
-        )
-
-    def _fill(self, span: slice, keys: Float32, norms: Float64) -> None:
-        """Rows of the newest block."""
-        block = self._blocks[-1]
-        block.keys[span], block.norms[span] = keys, norms
-        if not _are_safe(norms):
-            extreme = (norms > _SAFE_NORM) | (norms < 1 / _SAFE_NORM)
-            for place in np.flatnonzero(extreme).tolist():
-                self._extreme[self._count + place] = keys[place].copy()
-            block.keys[span][extreme] = 0.0
-            norms = np.where(extreme, 1.0, norms)
-        block.reciprocals[span] = 1.0 / norms
-
-    def _upto(self, count: int, start: int = 0) -> Iterator[tuple[int, _Block]]:
-        """Rows `start` … `count - 1` block by block, newest first, with their first rows."""
-        while count > start:
-            first = max(start, (count - 1) // BLOCK_ROWS * BLOCK_ROWS)
-            yield first, self._part(first, count)
-            count = first
-
-    def _part(self, start: int, stop: int) -> _Block:
-        """Rows `start` … `stop - 1`, which lie within one block."""
-        number, place = divmod(start, BLOCK_ROWS)
-        block, span = self._blocks[number], slice(place, place + stop - start)
-        return _Block(block.keys[span], block.norms[span], block.reciprocals[span])
-
     # --- scanning ------------------------------------------------------------------------------
 
     def _look(self, units: Float32, count: int, start: int = 0) -> Look | None:
         """Ask the codes for products of rows with unit vectors, where that is quicker."""
+        if not self._rows.in_memory:
+            return self._codes.look(units)
         # The event loop asks for one small product at a time, and must not wait for codes.
         is_small = len(units) == 1 and (count - start) * self._dim <= SMALL_PRODUCT
         if is_small or PRODUCTS.library is None:
@@ -265,7 +239,7 @@ class KeyMatrix:
             first = self._codes.count
             if first + CHUNK_ROWS > count:
                 return
-            block = self._part(first, first + CHUNK_ROWS)
+            block = self._rows.part(first, first + CHUNK_ROWS)
             self._codes.add(block.keys, block.reciprocals)
 
     def _products(
@@ -273,10 +247,10 @@ class KeyMatrix:
     ) -> Iterator[tuple[int, Float32]]:
         """Nearly the cosines (queries, rows) of rows `start` … `count - 1`, in pieces.
 
-        Each with its first row; of one query all at once.
+        Each with its first row; of one query all at once, where no memory is to be saved.
         """
         coded = max(start, min(look.coded, count)) if look else start
-        is_one, stop = len(units) == 1, count
+        is_one, stop = len(units) == 1 and self._rows.in_memory, count
         # Newest first: with a weight on recency the threshold is then high from the start.
         while stop > start:
             first = start if is_one else max(start, (stop - 1) // BLOCK_ROWS * BLOCK_ROWS)
@@ -293,7 +267,7 @@ class KeyMatrix:
     def _float_products(self, cosines: Float32, units: Float32, first: int, *, alone: bool) -> None:
         """Fill in cosines (queries, rows) by float32; `alone` in no other thread, for few rows."""
         whole = cosines.shape[1] * self._dim
-        for start, block in self._upto(first + cosines.shape[1], first):
+        for start, block in upto(self._rows, first + cosines.shape[1], first):
             part = cosines[:, start - first : start - first + len(block.norms)]
             if len(units) == 1:
                 _product(block.keys, units[0], out=part[0], whole=whole)
@@ -314,7 +288,7 @@ class KeyMatrix:
         parts = []
         for start in range(0, len(rows), _EXACT_ROWS):
             span = slice(start, start + _EXACT_ROWS)
-            taken, extreme = self._take(rows[span]), self._extreme
+            taken, extreme = self._rows.take(rows[span]), self._extreme
             if extreme:
                 for place, row in enumerate(rows[span].tolist()):
                     taken.keys[place] = extreme.get(row, taken.keys[place])
@@ -327,39 +301,12 @@ class KeyMatrix:
                 )
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _take(self, rows: Rows) -> _Block:
-        """Copies of the rows, in their order."""
-        if not len(rows) or rows.max() < BLOCK_ROWS:
-            block = self._blocks[0] if self._blocks else self._new_block()
-            return _Block(block.keys[rows], block.norms[rows], block.reciprocals[rows])
-        taken = _Block(
-            keys=np.empty((len(rows), self._dim), dtype=np.float32),
-            norms=np.empty(len(rows), dtype=np.float64),
-            reciprocals=np.empty(len(rows), dtype=np.float32),
-        )
-        numbers, places = np.divmod(rows, BLOCK_ROWS)
-        for number in set(numbers.tolist()):
-            here = numbers == number
-            block, at = self._blocks[number], places[here]
-            taken.keys[here] = block.keys[at]
-            taken.norms[here] = block.norms[at]
-            taken.reciprocals[here] = block.reciprocals[at]
-        return taken
-
 
 def unit_rows(vectors: Float32, norms: Float64) -> Float32:
     """Vectors (m, dim) at length 1; lengths that float32 cannot carry are divided in float64."""
-    if _are_safe(norms):
+    if are_safe(norms):
         return vectors * (1.0 / norms).astype(np.float32)[:, None]
     return (vectors / norms[:, None]).astype(np.float32)
-
-
-def _are_safe(norms: Float64) -> bool:
-    """Whether keys of these lengths can be left to float32 products."""
-    # One number is a lone put's or query's: its extremes would take 6 µs, twice a put.
-    if len(norms) == 1:
-        return bool(1 / _SAFE_NORM <= norms[0] <= _SAFE_NORM)
-    return bool(norms.max(initial=1.0) <= _SAFE_NORM and norms.min(initial=1.0) >= 1 / _SAFE_NORM)
 
 
 def _product(keys: Float32, unit: Float32, out: Float32, whole: int) -> None:

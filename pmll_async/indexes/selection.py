@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.indexes.keys import NO_ROWS, Rows
+from pmll_async.indexes.keys import NO_ROWS
+from pmll_async.indexes.rows import Rows
 from pmll_async.protocols import Columns, Hit, RankQuery
 from pmll_async.values.concert import Concert, Float32, Float64
 
@@ -21,6 +22,7 @@ _EPOCH: Final = 40.0
 _MANY_TIES: Final = 256
 _MORE: Final = 16
 """So many rows more than are wanted are sooner scored one by one than looked at together."""
+_FILLED: Final = 16384
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +72,22 @@ class Best:
                 return rows
         cut = max(self.threshold, _lower_bound(weights, self.k)) - self.slack
         return np.flatnonzero(weights >= cut if cut > -np.inf else weights > -np.inf)
+
+    def leading(self) -> Rows:
+        """The `k` rows that are the best as far as is known, or all there are."""
+        if not self.rows or not self.k:
+            return NO_ROWS
+        rows, weights = np.concatenate(self.rows), np.concatenate(self.weights)
+        place = max(0, len(rows) - self.k)
+        best: Rows = rows[np.argpartition(weights, place)[place:]]
+        return best
+
+    def sharpen(self, weights: Float64, wrong: float) -> None:
+        """Take note of what `k` rows weigh; those weights may be wrong by `wrong` alone."""
+        if len(weights) == self.k > 0:
+            # Of what is offered only half of the slack is in question then.
+            known = float(weights.min()) - wrong + self.slack / 2
+            self.threshold = max(self.threshold, known)
 
     def chosen(self) -> Rows:
         """The rows that may be among the best, each once."""
@@ -166,6 +184,11 @@ class Terms:
         return self
 
     def _fill(self, rows: slice) -> None:
+        """Some at a time, so that what is needed in between stays small."""
+        for start in range(rows.start, rows.stop, _FILLED):
+            self._fill_some(slice(start, min(start + _FILLED, rows.stop)))
+
+    def _fill_some(self, rows: slice) -> None:
         columns, concert = self._columns, self._concert
         strengths = columns.strengths[rows].astype(np.float32)
         live = columns.live[rows] if self._branches else columns.live[rows] & columns.chain[rows]
@@ -188,21 +211,22 @@ class Terms:
         """The bases of rows, a slice or an index array."""
         count = self._columns.count
         if query.now < self._latest:
-            bases: Float32 = self._from_the_future(query)[rows]
-            return bases
+            return self._from_the_future(query, rows)
         scale = np.float32(math.exp((self._epoch - query.now) / self._concert.tau))
-        bases = self._faded[:count][rows] * scale
+        bases: Float32 = self._faded[:count][rows] * scale
         bases += self._fixed[:count][rows]
         return bases
 
-    def _from_the_future(self, query: RankQuery) -> Float32:
+    def _from_the_future(self, query: RankQuery, rows: Any) -> Float32:
         """The bases where some lines are later than the query's `now`: their recency is 1."""
         columns, concert = self._columns, self._concert
         with np.errstate(over="ignore"):
-            ages = np.maximum(query.now - columns.timestamps, 0.0)
+            ages = np.maximum(query.now - columns.timestamps[rows], 0.0)
             recencies = np.exp((ages * (-1.0 / concert.tau)).astype(np.float32))
-        strengths = columns.strengths.astype(np.float32)
-        return self._fixed[: columns.count] + strengths * np.float32(concert.alpha) * recencies
+        bases: Float32 = columns.strengths[rows].astype(np.float32) * np.float32(concert.alpha)
+        bases *= recencies
+        bases += self._fixed[: columns.count][rows]
+        return bases
 
 
 def _goes_on(before: NDArray[Any], after: NDArray[Any]) -> bool:

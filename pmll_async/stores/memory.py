@@ -6,11 +6,15 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pmll_async.errors import DimensionMismatchError, StoreLockedError, WrongKeyError
 from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
+from pmll_async.values.concert import Float32
 
 
 class MemoryStore:
@@ -37,10 +41,14 @@ class MemoryStore:
         self._open = True
         return self._header
 
+    @property
+    def _dim(self) -> int:
+        return self._header.dim if self._header else 0
+
     def load(self) -> Iterator[Block]:
         self.recovery = Recovery(records=len(self._records))
-        if self._header and self._records:
-            yield Block.of(self._records, 0, ROOT_DIGEST, self._header.dim)
+        if self._records:
+            yield Block.of(self._records, 0, ROOT_DIGEST, self._dim)
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         self._records.extend(records)
@@ -51,6 +59,11 @@ class MemoryStore:
 
     def read(self, n: int) -> Record:
         return self._records[n]
+
+    def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
+        chosen = zip(records.tolist(), places.tolist(), strict=True)
+        keys = [self._records[n].lines[place].content.key for n, place in chosen]
+        return np.frombuffer(b"".join(keys), dtype="<f4").reshape(len(keys), self._dim)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         for n in range(first, stop):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
 
 from pmll_async.errors import (
@@ -23,7 +24,7 @@ from pmll_async.errors import (
     WrongKeyError,
 )
 from pmll_async.lattice import Lattice
-from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsSync
+from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsKeys, SupportsSync
 from pmll_async.records.record import Record
 from pmll_async.testing.chains import ChainBuilder
 from pmll_async.testing.faults import FailingStore
@@ -36,6 +37,23 @@ KEY = b"0123456789abcdef"
 def append(store: Store, chain: ChainBuilder, first: int = 0, stop: int | None = None) -> None:
     """Append these records of the chain as one batch."""
     store.append(chain.records[first:stop], chain.block(first, stop))
+
+
+def check_keys(store: SupportsKeys, chain: ChainBuilder, records: int) -> None:
+    """The store has the keys of these records, asked for in one piece, one by one and in part."""
+    lines = [
+        (n, place, line.content.key)
+        for n, record in enumerate(chain.records[:records])
+        for place, line in enumerate(record.lines)
+        if line.content.key
+    ]
+    for asked in (lines, *[[line] for line in lines], lines[::2], [*lines[:1] * 3, *lines[4:]], []):
+        numbers = np.array([n for n, _, _ in asked], dtype=np.int64)
+        places = np.array([place for _, place, _ in asked], dtype=np.int64)
+        keys = store.keys(numbers, places)
+        assert keys.shape == (len(asked), chain.dim)
+        assert keys.dtype == np.float32
+        assert keys.tobytes() == b"".join([key for _, _, key in asked])
 
 
 class StoreSuite(ReadingSuite, ABC):
@@ -310,6 +328,22 @@ class StoreSuite(ReadingSuite, ABC):
             append(store, chain)
             store.sync()
             store.sync()
+
+    def test_the_keys_of_lines(self, path: Path) -> None:
+        chain = ChainBuilder(dim=9)
+        chain.put(key=[0, 3, 0, 0, -4, 0, 0, 0, 0])
+        chain.one_of_each()
+        chain.put(key=[1e-40, 0, 0, 0, 0, 0, 0, 0, 3e38])
+        with self.opened(path, chain) as (store, _):
+            if not isinstance(store, SupportsKeys):
+                _lacks("keys of lines read quickly")
+            append(store, chain, 0, 7)
+            check_keys(store, chain, 7)
+            append(store, chain, 7)
+            check_keys(store, chain, len(chain.records))
+        with self.opened(path, chain) as (store, _):
+            assert isinstance(store, SupportsKeys)
+            check_keys(store, chain, len(chain.records))
 
     def test_a_reader_needs_a_store(self, path: Path) -> None:
         with pytest.raises(StoreError):

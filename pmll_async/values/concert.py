@@ -13,6 +13,7 @@ from pmll_async.values.exact import (
     clamp_cosine,
     exact_dots,
     exact_norm,
+    exact_norms,
     weighted_bias,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "clamp_cosine",
     "exact_dots",
     "exact_norm",
+    "exact_norms",
     "novelty_of",
     "weighted_bias",
 ]

@@ -27,6 +27,11 @@ def exact_norm(vector: Float32) -> float:
     return math.sqrt(np.add.reduce(np.multiply(vector, vector, dtype=np.float64)))
 
 
+def exact_norms(rows: Float32) -> Float64:
+    """The lengths (m,) of rows (m, dim), each with the bits of `exact_norm`."""
+    return np.sqrt(exact_dots(rows, rows))
+
+
 def clamp_cosine(dots: Float64, norms: Float64, norm: float | Float64) -> Float64:
     """Cosines from dot products and lengths, within [-1, 1]."""
     return np.minimum(np.maximum(dots / (norms * norm), -1.0), 1.0)

@@ -28,6 +28,7 @@ from pmll_async import Candidate, Concert, InvalidInputError, Lattice, PinnedErr
 from pmll_async.engine.ledger.snapshot import window_start
 from pmll_async.indexes import codes
 from pmll_async.indexes import keys as key_blocks
+from pmll_async.indexes import rows as key_rows
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.moving.transfer import export_records, import_records
 from pmll_async.protocols import Columns, Store
@@ -358,13 +359,17 @@ def test_finding_it_looks_at_few_rows_more() -> None:
 
 @pytest.mark.parametrize("asked", [1, 5])
 def test_only_its_rows_are_multiplied(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_blocks, "BLOCK_ROWS", 128)
+    for module in (key_blocks, key_rows):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 128)
+    monkeypatch.setattr(key_rows.HeldRows, "step", 128)
     land = landscape(5, 1000, DIM)
     index = ExactIndex()
     index.open(DIM)
     index.add(land.keys, land.norms)
     expected = index.nearest(land.columns, land.keys[:asked], norms_of(land.keys[:asked]), 900)
     # What is not there cannot be looked at.
-    index._blocks[: 900 // 128] = [None] * (900 // 128)  # type: ignore[list-item]
+    rows = index._rows
+    assert isinstance(rows, key_rows.HeldRows)
+    rows._blocks[: 900 // 128] = [None] * (900 // 128)  # type: ignore[list-item]
     found = index.nearest(land.columns, land.keys[:asked], norms_of(land.keys[:asked]), 900)
     assert found == expected

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.indexes.keys import BLOCK_ROWS, GATHER_SHARE
+from pmll_async.indexes.keys import GATHER_SHARE
+from pmll_async.indexes.rows import BLOCK_ROWS
 from pmll_async.testing.oracle import cosines, norms_of
 from pmll_async.values.concert import Float32, exact_norm
 

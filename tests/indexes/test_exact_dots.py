@@ -15,6 +15,7 @@ from pmll_async.values.concert import (
     clamp_cosine,
     exact_dots,
     exact_norm,
+    exact_norms,
     novelty_of,
     weighted_bias,
 )
@@ -117,3 +118,10 @@ def test_the_bias() -> None:
     assert weighted_bias([0.0, 0.0], values, 2).tolist() == [0.0, 0.0]
     assert weighted_bias([1.0, -2.0], values, 2).tolist() == [0.0, 0.0]
     assert weighted_bias([1.0], [np.empty(0, np.float32)], 0).shape == (0,)
+
+
+def test_the_length_of_a_row_alone_and_within_a_matrix() -> None:
+    for dim in DIMS:
+        keys = matrix(dim, 33, dim)
+        assert exact_norms(keys).tolist() == [exact_norm(key) for key in keys], dim
+        assert exact_norms(keys[:1]).tolist() == [exact_norm(keys[0])], dim

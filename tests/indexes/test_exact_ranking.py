@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pmll_async import Concert
 from pmll_async.indexes import codes, exact, keys
 from pmll_async.indexes.exact import ExactIndex
-from pmll_async.indexes.keys import BLOCK_ROWS
+from pmll_async.indexes.rows import BLOCK_ROWS
 from pmll_async.indexes.selection import Terms
 from pmll_async.protocols import Columns, Hit, RankQuery
 from pmll_async.testing import oracle

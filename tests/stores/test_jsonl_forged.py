@@ -11,7 +11,7 @@ from jsonl_tools import LOG, copy_as_killed
 from pmll_async import CorruptionError, Lattice, Limits
 from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
-from pmll_async.stores.jsonl.cache import HEADER_BYTES
+from pmll_async.stores.jsonl.blockfile import HEADER_BYTES
 from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.stores.jsonl.frames import close_line, crc32c, decode_object, encode_object
 from pmll_async.stores.jsonl.verify import verify
@@ -142,7 +142,7 @@ def with_right_checksums(cache: bytes, old: bytes, new: bytes) -> bytes:
 
     Whoever has no integrity key writes what an unkeyed lattice would have.
     """
-    from pmll_async.stores.jsonl import cache as module
+    from pmll_async.stores.jsonl import blockfile as module
 
     header, rest = cache[: module.HEADER_BYTES], cache[module.HEADER_BYTES :]
     fields = list(module._HEADER.unpack(header))

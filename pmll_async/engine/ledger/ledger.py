@@ -127,7 +127,7 @@ class Ledger:
         # By line what snapshots show, and last the strength at birth; by index row the line, and
         # what an index ranks by.
         self._lines, self._rows = GrowingColumns(*lines), GrowingColumns(*rows)
-        self._by_anchor = AnchorMap(columns["anchors"])
+        self._by_anchor = AnchorMap(self._lines.view()[0])
         revision = len(self._revisions) - 1
         self._state = self._rebuild(revision)
         self.snapshot = self._show(self._state, revision, digest)

@@ -76,6 +76,7 @@ class QueryBatcher:
             and question.k <= _FEW_HITS
             and question.where is None
             and question.rows is None
+            and not self._reader.may_block
             and self._batches.is_idle
             and self._budget.take(_QUICK_COST)
         )

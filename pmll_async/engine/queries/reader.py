@@ -25,6 +25,7 @@ from pmll_async.protocols import (
     Index,
     QuickIndex,
     RankQuery,
+    ReadsKeys,
     Sidecar,
     Store,
     SupportsCosines,
@@ -111,6 +112,8 @@ class Reader:
 
     def __init__(self, store: Store, index: Index, concert: Concert, limits: Limits) -> None:
         self.concert = concert
+        self.may_block = isinstance(index, ReadsKeys) and index.resident != "memory"
+        """Whether ranking reads from the store."""
         self._store, self._index = store, index
         # Asked at every query, and telling takes longer than answering.
         self._quick = index if isinstance(index, QuickIndex) else None

@@ -26,7 +26,7 @@ from pmll_async.values.packing import split, unpack_rows
 
 _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")
-_MARK: Final = PACKED.encode()
+PACKED_MARK: Final = PACKED.encode()
 _LITTLE: Final = np.dtype("<f4")
 
 
@@ -44,10 +44,10 @@ class PackedKeys(NamedTuple):
         which, rows = bytearray(), []
         for record, line in zip(records, lines, strict=True):
             for text in filter(None, _key_texts(record, line)):
-                packed = text.startswith(_MARK)
+                packed = text.startswith(PACKED_MARK)
                 which.append(packed)
                 if packed:
-                    rows.append(split(binascii.a2b_base64(text[len(_MARK) :])))
+                    rows.append(split(binascii.a2b_base64(text[len(PACKED_MARK) :])))
         if not rows:
             return cls(which=bytes(which))
         return cls(

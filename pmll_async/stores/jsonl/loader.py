@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pmll_async.errors import CorruptionError
 from pmll_async.records.blocks import Block
-from pmll_async.stores.jsonl.cache import Cache, CachedBlock
+from pmll_async.stores.jsonl.blockfile import CachedBlock
+from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import MANIFEST, Manifest, read_manifest
 from pmll_async.stores.jsonl.frames import CHECKSUM, BadFrameError, FrameHead, check_frame

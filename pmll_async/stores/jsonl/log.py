@@ -112,7 +112,7 @@ class Log:
         if not 0 <= n < self.records:
             raise StoreError(f"{self._folder.path} has no record {n}; it has {self.records}")
         place = self._places[n]
-        with self._blaming(place, n):
+        with self._blaming(n):
             return decode_frame(self.bytes_at(place, self._places[n + 1]), n, self._hasher)
 
     def parse(self, first: int, stop: int, most: int) -> Iterator[Piece]:
@@ -126,7 +126,7 @@ class Log:
             lines = self._lines(first, end)
             records = []
             for n, line in enumerate(lines, first):
-                with self._blaming(self._places[n], n):
+                with self._blaming(n):
                     records.append(self._checked(line, n))
                 self.chain.add(records[-1])
             block = Block.of(records, first, self.digest, self._header.dim)
@@ -201,14 +201,18 @@ class Log:
         except FileNotFoundError:
             return b""
 
+    def blamed(self, n: int, error: BadFrameError) -> CorruptionError:
+        """The error of record `n`, whose bytes turned out to be wrong."""
+        segment = self.table.at(self._places[n])
+        file, offset = self._folder.named(segment.file), self._places[n] - segment.base
+        return CorruptionError(file, offset, str(error), n)
+
     @contextmanager
-    def _blaming(self, place: int, n: int) -> Iterator[None]:
+    def _blaming(self, n: int) -> Iterator[None]:
         try:
             yield
         except BadFrameError as exc:
-            segment = self.table.at(place)
-            file = self._folder.named(segment.file)
-            raise CorruptionError(file, place - segment.base, str(exc), n) from exc
+            raise self.blamed(n, exc) from exc
         except UnknownOperationError as exc:
             raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pmll_async.errors import (
     CorruptionError,
     DimensionMismatchError,
@@ -23,7 +26,8 @@ from pmll_async.errors import (
 from pmll_async.protocols import Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.cache import BlockFile, Cache
+from pmll_async.stores.jsonl.blockfile import BlockFile
+from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import (
     Directory,
     make_durable_folder,
@@ -42,12 +46,14 @@ from pmll_async.stores.jsonl.folder import (
     write_manifest,
     write_store,
 )
+from pmll_async.stores.jsonl.gather import read_keys
 from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.log import Log, Sync, Writer
 from pmll_async.stores.jsonl.recovery import mend
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_name
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
+from pmll_async.values.concert import Float32
 
 PACKS: Final = True
 """New stores pack their keys; the tests also make them as earlier releases did."""
@@ -188,6 +194,11 @@ class JsonlStore:
         session = self._opened()
         with translated(self.path):
             return session.log.read(n)
+
+    def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
+        session = self._opened()
+        with translated(self.path):
+            return read_keys(session.log, session.files, records, places, session.header.dim)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         session = self._opened()

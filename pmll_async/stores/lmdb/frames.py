@@ -153,6 +153,15 @@ def context_of(frame: Bytes) -> bytes:
     return bytes(frame[start : start + context])
 
 
+def keys_of(frame: bytes, n: int, hasher: Hasher) -> list[bytes]:
+    """The keys of the lines of record `n`, of its frame, which is checked but for its anchors."""
+    head = check_frame(frame, n)
+    if head.kind != _PUT_KIND:
+        return [entry.content.key for entry in _decode(frame, head, hasher).lines]
+    size, *_ = _LENGTHS.unpack_from(frame, KEY_START - _LENGTHS.size)
+    return [frame[KEY_START : KEY_START + size]]
+
+
 def _decode(frame: bytes, head: Head, hasher: Hasher) -> Record:
     payload = frame[_HEAD.size : head.stop]
     try:

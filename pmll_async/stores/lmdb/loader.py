@@ -9,6 +9,9 @@ from contextlib import closing, contextmanager
 from itertools import takewhile
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pmll_async.errors import CorruptionError, FormatError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
@@ -19,7 +22,7 @@ from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.lmdb.environment import DATA, Environment, key_of
-from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, is_put
+from pmll_async.stores.lmdb.frames import decode_exactly, decode_frame, is_put, keys_of
 from pmll_async.stores.lmdb.rows import (
     ROW_RECORDS,
     Decoded,
@@ -29,6 +32,7 @@ from pmll_async.stores.lmdb.rows import (
     records_in,
 )
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
+from pmll_async.values.concert import Float32
 
 _AHEAD: Final = 6
 """Rows read before the first of them is taken, half a megabyte each."""
@@ -88,6 +92,25 @@ class LmdbLoader:
             raise self._blame(n, "the record is missing")
         with self._blaming(n):
             return decode_frame(frame, n, self._hasher)
+
+    def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
+        """See `SupportsKeys.keys`."""
+        dim, known, keys, found = self._header.dim, -1, list[bytes](), list[bytes]()
+        with self._environment.viewing() as transaction:
+            for n, place in zip(records.tolist(), places.tolist(), strict=True):
+                if n != known:
+                    frame = transaction.get(key_of(n), db=self._environment.records)
+                    known, keys = n, self._keys_of(frame, n)
+                if place >= len(keys) or len(keys[place]) != dim * 4:
+                    raise self._blame(n, f"it has no key {place} of {dim} dimensions")
+                found.append(keys[place])
+        return np.frombuffer(b"".join(found), dtype="<f4").reshape(len(found), dim)
+
+    def _keys_of(self, frame: memoryview | None, n: int) -> list[bytes]:
+        if frame is None:
+            raise self._blame(n, "the record is missing")
+        with self._blaming(n):
+            return keys_of(bytes(frame), n, self._hasher)
 
     def contexts(self, first: int, stop: int) -> tuple[list[bytes], int]:
         """Contexts of the lines of records from `first` on, and the record that is next."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pmll_async.errors import (
     DimensionMismatchError,
     ReadOnlyStoreError,
@@ -27,6 +30,7 @@ from pmll_async.stores.lmdb.loader import LmdbLoader
 from pmll_async.stores.lmdb.rows import GatheredRows, RowForm
 from pmll_async.stores.lmdb.writer import LmdbWriter
 from pmll_async.values.anchors import Hasher
+from pmll_async.values.concert import Float32
 
 MAP_BYTES: Final = 1 << 38
 """A hundred million lines of 384 dimensions. Address space alone: 128 TiB of it hold 500 such."""
@@ -152,6 +156,11 @@ class LmdbStore:
         session = self._opened()
         with translated(self._path):
             return session.loader.read(n)
+
+    def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
+        session = self._opened()
+        with translated(self._path):
+            return session.loader.keys(records, places)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         session = self._opened()

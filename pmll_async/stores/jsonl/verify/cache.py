@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.cache import HEADER_BYTES, BlockFile, CachedBlock
+from pmll_async.stores.jsonl.blockfile import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, FolderHeader

@@ -1,0 +1,153 @@
+"""Keys read out of a log again, a few or very many, without parsing the lines of puts."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.errors import StoreError
+from pmll_async.records.chain import NOT_OURS
+from pmll_async.records.parser import parse_object
+from pmll_async.stores.jsonl.files import Files
+from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, checked_body
+from pmll_async.stores.jsonl.keys import PACKED_MARK
+from pmll_async.stores.jsonl.log import Log
+from pmll_async.stores.jsonl.segments import Segment
+from pmll_async.values.concert import Float32
+from pmll_async.values.packing import PackedRow, split, unpack_rows
+
+_PUT: Final = re.compile(
+    rb'\{"n":([0-9]+),"d":[0-9]+,(?:"g":[0-9]+,)?"op":"put","t":[0-9.e+-]+,"key":"'
+)
+"""How a put begins, up to its key's text: no text of a caller stands before it."""
+
+
+def read_keys(
+    log: Log, files: Files, records: NDArray[np.int64], places: NDArray[np.int64], dim: int
+) -> Float32:
+    """See `SupportsKeys.keys`."""
+    gathered = _Gathered(dim)
+    known, texts, numbers = -1, list[bytes](), records.tolist()
+    lines = _lines(log, files, numbers)
+    for n, place in zip(numbers, places.tolist(), strict=True):
+        try:
+            if n != known:
+                known, texts = n, _key_texts(next(lines), n)
+            gathered.add(texts, place)
+        except BadFrameError as exc:
+            raise log.blamed(n, exc) from exc
+    return gathered.keys()
+
+
+def _lines(log: Log, files: Files, numbers: Sequence[int]) -> Iterator[bytes]:
+    """The lines of these records, each once, in order."""
+    if numbers and not 0 <= numbers[0] <= numbers[-1] < log.records:
+        raise StoreError(f"there is no record {numbers[-1]}; there are {log.records}")
+    for segment, runs in _by_segment(log, numbers):
+        bounds = [(log.place_of(first), log.place_of(stop)) for first, stop in runs]
+        spans = [(start - segment.base, stop - start) for start, stop in bounds]
+        pieces = _read(files, segment.file, spans)
+        for (first, stop), (start, end), data in zip(runs, bounds, pieces, strict=True):
+            # Short where a writer that opened after a crash has moved them into a new segment.
+            piece = data if len(data) == end - start else log.bytes_at(start, end)
+            places = [log.place_of(n) - start for n in range(first, stop + 1)]
+            yield from [piece[begin:end] for begin, end in pairwise(places)]
+
+
+def _by_segment(
+    log: Log, numbers: Sequence[int]
+) -> Iterator[tuple[Segment, list[tuple[int, int]]]]:
+    """The segments of records and, in each, runs of records that follow each other."""
+    table = log.table
+    segment, runs = None, list[tuple[int, int]]()
+    for n in numbers:
+        here = table.at(log.place_of(n))
+        if segment is not None and here is not segment:
+            yield segment, runs
+            runs = []
+        segment = here
+        if runs and n <= runs[-1][1]:
+            runs[-1] = runs[-1][0], n + 1
+        else:
+            runs.append((n, n + 1))
+    if segment is not None:
+        yield segment, runs
+
+
+def _read(files: Files, name: str, spans: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+    try:
+        return files.read_many(name, spans)
+    except FileNotFoundError:
+        return [b""] * len(spans)
+
+
+def _key_texts(line: bytes, n: int) -> list[bytes]:
+    """The texts of the keys of record `n`, whose line this is."""
+    put = _PUT.match(line)
+    if put is None:
+        return _key_texts_of_any(line, n)
+    checked_body(line)
+    if int(put[1]) != n:
+        raise BadFrameError(f"record {put[1].decode()} is in its place")
+    return [line[put.end() : line.index(b'"', put.end())]]
+
+
+def _key_texts_of_any(line: bytes, n: int) -> list[bytes]:
+    head = check_frame(line)
+    if head.n != n:
+        raise BadFrameError(f"record {head.n} is in its place")
+    try:
+        return [entry["key"].encode() for entry in parse_object(line)["lines"]]
+    except NOT_OURS as exc:
+        raise BadFrameError(f"not a record with keys: {type(exc).__name__}: {exc}") from exc
+
+
+class _Gathered:
+    """Keys as their texts come; those that are packed are unpacked together."""
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+        self._raw = list[bytes]()
+        self._packed = list[PackedRow]()
+        self._is_packed = bytearray()
+
+    def add(self, texts: Sequence[bytes], place: int) -> None:
+        if place >= len(texts):
+            raise BadFrameError(f"it has {len(texts)} keys, and not {place + 1}")
+        text = texts[place]
+        is_packed = text.startswith(PACKED_MARK)
+        try:
+            content = binascii.a2b_base64(text[len(PACKED_MARK) :] if is_packed else text)
+            row = split(content) if is_packed else None
+        except ValueError as exc:
+            raise BadFrameError(f"its key is no vector: {exc}") from exc
+        if (row.dim if row else len(content) / 4) != self._dim:
+            raise BadFrameError("its key has other dimensions than the store")
+        self._is_packed.append(is_packed)
+        if row is None:
+            self._raw.append(content)
+        else:
+            self._packed.append(row)
+
+    def keys(self) -> Float32:
+        raw = np.frombuffer(b"".join(self._raw), "<f4").reshape(-1, self._dim)
+        if not self._packed:
+            return raw
+        unpacked = unpack_rows(
+            b"".join([row.bitmap for row in self._packed]),
+            b"".join([row.first for row in self._packed]),
+            b"".join([row.second for row in self._packed]),
+            self._dim,
+        )
+        if not self._raw:
+            return unpacked
+        keys = np.empty((len(self._is_packed), self._dim), "<f4")
+        is_packed = np.frombuffer(self._is_packed, np.bool_)
+        keys[is_packed], keys[~is_packed] = unpacked, raw
+        return keys

@@ -60,7 +60,9 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         for module in (key_blocks, codes):
             monkeypatch.setattr(module, "PRODUCTS", without)
     # Several blocks of keys within a test.
-    monkeypatch.setattr(key_blocks, "BLOCK_ROWS", 32)
+    for module in (key_blocks, key_rows):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 32)
+    monkeypatch.setattr(key_rows.HeldRows, "step", 32)
 
 
 def similarity(before: Float32, key: Float32) -> float:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -97,11 +96,19 @@ class ApproximateIndex(ABC):
 
     def rank(self, columns: Columns, queries: Sequence[RankQuery]) -> list[list[Hit]]:
         """See `Index.rank`."""
-        return self._exact.rank(columns, self._narrowed(columns, queries))
+        found = self._found(columns, queries)
+        if not found:
+            return self._exact.rank(columns, queries)
+        others = [place for place in range(len(queries)) if place not in found]
+        hits = [
+            *self._exact.rescore(columns, [queries[i] for i in found], list(found.values())),
+            *self._exact.rank(columns, [queries[i] for i in others]),
+        ]
+        return [each for _, each in sorted(zip([*found, *others], hits, strict=True))]
 
-    def _narrowed(self, columns: Columns, queries: Sequence[RankQuery]) -> list[RankQuery]:
-        """The queries; those that codes can answer with the rows that may be among their best."""
-        narrowed = list(queries)
+    def _found(self, columns: Columns, queries: Sequence[RankQuery]) -> dict[int, Rows]:
+        """What may be among the best of each query that codes can answer, by its place."""
+        settled: dict[int, Rows] = {}
         lengths: dict[int, list[int]] = {}
         for place, query in enumerate(queries):
             length = max(self._shortlist, _PER_HIT * query.k)
@@ -122,8 +129,9 @@ class ApproximateIndex(ABC):
                     breathe()
                 first = (coded, products[i], proposed[i])
                 rows = self._candidates(columns, queries[place], units[i : i + 1], first)
-                narrowed[place] = replace(queries[place], rows=rows)
-        return narrowed
+                if rows is not None:
+                    settled[place] = rows
+        return settled
 
     def _suits(self, columns: Columns, query: RankQuery) -> bool:
         """Whether codes may answer this query, and sooner than an exact scan."""
@@ -145,7 +153,7 @@ class ApproximateIndex(ABC):
         unit: Float32,
         found: tuple[int, Float32, Rows] | None,
     ) -> Rows | None:
-        """The rows that may be among the best; the query's own where only a scan can tell."""
+        """The rows that may be among the best; None where only a scan can tell."""
         standing = self._standing_of(columns, query)
         while found is not None:
             coded, products, proposed = found
@@ -157,30 +165,41 @@ class ApproximateIndex(ABC):
                 break
             wider = self._coder.search(columns.count, unit, length)
             found = wider and (wider[0], wider[1][0], wider[2][0])
-        return query.rows
+        return None
 
     def _standing_of(self, columns: Columns, query: RankQuery) -> Standing:
         """Kept from query to query while the state is the same."""
         standing = self._standing
-        if standing is None or not standing.terms.are_of(columns, query):
-            self._standing = standing = Standing(columns, query)
+        if standing is None:
+            standing = Standing(Terms(columns, query.concert, branches=query.branches))
+        self._standing = standing = standing.of(columns, query)
         return standing
 
 
 class Standing:
     """What every row's weight has beside the similarity, and the most that it ever is."""
 
-    def __init__(self, columns: Columns, query: RankQuery) -> None:
-        self.terms = Terms(columns, query.concert, branches=query.branches)
-        self._latest = float(columns.timestamps.max(initial=-math.inf))
-        self._steepest = float(self.terms.slope.max(initial=0.0))
-        # Recencies only fall: bases were largest when the latest line was new.
-        self._peaks = self.terms.base(replace(query, now=self._latest), slice(None))
+    def __init__(self, terms: Terms, peaks: Float32 | None = None, steepest: float = 0.0) -> None:
+        """Of these terms; `peaks` and `steepest` are known of their first rows."""
+        self.terms = terms
+        known = 0 if peaks is None else len(peaks)
+        self._steepest = float(terms.slope[known:].max(initial=steepest))
+        more = terms.peaks(known)
+        self._peaks = more if peaks is None else np.concatenate([peaks, more])
+
+    def of(self, columns: Columns, query: RankQuery) -> Standing:
+        """That of another state, made of this one where it has the same rows and more."""
+        terms = self.terms.of(columns, query.concert, branches=query.branches)
+        if terms is self.terms:
+            return self
+        if terms.goes_on(self.terms):
+            return Standing(terms, self._peaks, self._steepest)
+        return Standing(terms)
 
     def reaching(self, query: RankQuery, similarity: float, weight: float) -> tuple[Rows, Float32]:
         """The rows that would weigh so much if they were so similar, and what they would weigh."""
         bases = self._peaks
-        if query.now < self._latest:
+        if query.now < self.terms.latest:
             bases = self.terms.base(query, slice(None))
         rows = np.flatnonzero(bases >= weight - self._steepest * max(similarity, 0.0))
         most = self.terms.base(query, rows) + self.terms.slope[rows] * np.float32(similarity)
@@ -249,7 +268,7 @@ class Pick:
             is_enough = len(rows) <= _SEARCH * len(products)
             # The best of many raise the threshold: those that are new where most are old, say.
             rows = rows if is_enough else rows[_largest(most, _FIRST)]
-            self.look(np.concatenate([likely, rows]))
+            self.look(np.sort(np.concatenate([likely, rows])))
             if is_enough:
                 return True
             self._seen[rows], likely = True, rows[:0]
@@ -264,7 +283,8 @@ class Pick:
         terms = self._standing.terms
         slopes = terms.slope[rows]
         weights = terms.base(self._query, rows) + slopes * products
-        first = _largest(weights, max(_FIRST, _PER_HIT * self._query.k))
+        # Ascending, because rows of one block are gathered together.
+        first = np.sort(_largest(weights, max(_FIRST, _PER_HIT * self._query.k)))
         is_open, cosines = self.look(np.concatenate([rows[first], uncoded]))
         coded = is_open[: len(first)]
         errors = cosines[: int(coded.sum())] - products[first][coded]

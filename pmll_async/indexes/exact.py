@@ -62,7 +62,7 @@ class ExactIndex(KeyMatrix):
             found = self._scan(columns, [queries[i] for i in wide])
             for i, rows in zip(wide, found, strict=True):
                 chosen[i] = rows
-        return self._rescore(columns, queries, chosen)
+        return self.rescore(columns, queries, chosen)
 
     def _best(self, query: RankQuery, count: int, code_margin: float = 0.0) -> Best:
         concert = query.concert
@@ -160,8 +160,8 @@ class ExactIndex(KeyMatrix):
         self._terms = terms = terms.of(columns, concert, branches=branches)
         return terms
 
-    def _rescore(
-        self, columns: Columns, queries: Sequence[RankQuery], chosen: list[Rows]
+    def rescore(
+        self, columns: Columns, queries: Sequence[RankQuery], chosen: Sequence[Rows]
     ) -> list[list[Hit]]:
         """The hits of each query, from the exact scores of all rows that may be among its best."""
         hits, breathe = [], Breather()

@@ -170,9 +170,9 @@ class Terms:
             return copy(self)._grow(columns, latest)  # noqa: SLF001  # one of its own
         return Terms(columns, concert, branches=branches)
 
-    def are_of(self, columns: Columns, query: RankQuery) -> bool:
-        """Whether they serve this query on these columns."""
-        return self._columns is columns and self._is_of(query.concert, query.branches)
+    def goes_on(self, before: Terms) -> bool:
+        """Whether these are the others and those of more rows."""
+        return self._slope is before._slope
 
     def _is_of(self, concert: Concert, branches: bool) -> bool:
         return self._concert is concert and self._branches == branches
@@ -203,16 +203,29 @@ class Terms:
         self._fixed[rows] = np.where(live, fixed, np.float32(-np.inf))
 
     @property
+    def latest(self) -> float:
+        """When the latest line happened."""
+        return self._latest
+
+    @property
     def slope(self) -> Float32:
         """What a cosine is multiplied with, by row."""
         return self._slope[: self._columns.count]
 
     def base(self, query: RankQuery, rows: Any) -> Float32:
         """The bases of rows, a slice or an index array."""
-        count = self._columns.count
         if query.now < self._latest:
             return self._from_the_future(query, rows)
-        scale = np.float32(math.exp((self._epoch - query.now) / self._concert.tau))
+        return self._base_at(query.now, rows)
+
+    def peaks(self, first: int) -> Float32:
+        """The most that bases from row `first` on are for a query after the latest line."""
+        # Recencies only fall: they were largest when that line was new.
+        return self._base_at(self._latest, slice(first, None))
+
+    def _base_at(self, now: float, rows: Any) -> Float32:
+        count = self._columns.count
+        scale = np.float32(math.exp((self._epoch - now) / self._concert.tau))
         bases: Float32 = self._faded[:count][rows] * scale
         bases += self._fixed[:count][rows]
         return bases

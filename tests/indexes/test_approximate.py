@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 
 from pmll_async import Concert
 from pmll_async.indexes import approximate, coder
-from pmll_async.indexes.approximate import ApproximateIndex
+from pmll_async.indexes.approximate import ApproximateIndex, Standing
 from pmll_async.indexes.exact import ExactIndex
+from pmll_async.indexes.selection import Terms
 from pmll_async.protocols import Index, SupportsCosines
 from pmll_async.testing import IndexSuite, oracle
+from pmll_async.testing.indexes import first_rows
 from pmll_async.testing.oracle import Landscape, landscape, vectors_near
 
 
@@ -150,7 +152,7 @@ def test_weights_without_a_bound_are_scanned(indexes: dict[int, ApproximateIndex
     land = LANDS[0]
     concerts = [Concert(alpha=-0.3), Concert(beta=-0.5, floor=-1.0), Concert(gamma=-0.3)]
     queries = [land.query(land.keys[0], 10, concert=concert) for concert in concerts]
-    assert indexes[0]._narrowed(land.columns, queries) == queries
+    assert indexes[0]._found(land.columns, queries) == {}
     found = indexes[0].rank(land.columns, queries)
     assert found == [oracle.rank(land.keys, land.columns, query) for query in queries]
 
@@ -174,8 +176,7 @@ def test_recall_of_the_best_ten(make: Make) -> None:
     exact.add(land.keys, land.norms)
     for concert in (Concert(), Concert.cosine()):
         queries = [land.query(vector, concert=concert) for vector in keys[count:]]
-        narrowed = index._narrowed(columns, queries)
-        assert sum(query.rows is None for query in narrowed) <= 5
+        assert len(queries) - len(index._found(columns, queries)) <= 5
         expected = exact.rank(columns, queries)
         found = index.rank(columns, queries)
         same = sum(len(set(a) & set(b)) for a, b in zip(found, expected, strict=True))
@@ -192,6 +193,50 @@ def test_a_batch_changes_no_bit(make: Make) -> None:
     alone = [index.rank(land.columns, [query])[0] for query in queries]
     assert index.rank(land.columns, queries) == alone
     assert index.rank(land.columns, queries[::-1]) == alone[::-1]
+
+
+def test_queries_of_every_kind_share_a_batch(indexes: dict[int, ApproximateIndex]) -> None:
+    """Those that codes answer, and those that are scanned, each in its own place."""
+    land, index = LANDS[0], indexes[0]
+    scanned = Concert(alpha=-0.1, beta=1.0, gamma=0.0)
+    every = np.arange(COUNT, dtype=np.int64)
+    queries = [
+        query
+        for vector in vectors_near(8, land.keys, 5)
+        for query in (
+            land.query(vector, 10),
+            land.query(vector, 3, concert=scanned),
+            land.query(vector, 0),
+            land.query(vector, 10, rows=every[::50]),
+            land.query(vector, 10, rows=every[::2]),
+        )
+    ]
+    alone = [index.rank(land.columns, [query])[0] for query in queries]
+    assert index.rank(land.columns, queries) == alone
+    assert index.rank(land.columns, queries[::-1]) == alone[::-1]
+    assert [len(hits) for hits in alone[:3]] == [10, 3, 0]
+
+
+def test_what_is_known_of_a_state_goes_on_in_the_next() -> None:
+    """Some rows more, later ones than all before, and the same rows reach as if made anew."""
+    land = LANDS[1]
+    query = land.query(land.keys[0])
+    # As a ledger has them: a longer view of the same column.
+    timestamps = np.sort(land.columns.timestamps)
+    columns = replace(land.columns, timestamps=timestamps)
+    standing = None
+    for count in (4000, 4001, 7000, COUNT):
+        state = first_rows(columns, count)
+        fresh = Standing(Terms(state, query.concert, branches=True))
+        standing = fresh if standing is None else standing.of(state, query)
+        assert standing.of(state, query) is standing
+        for now in (land.now, land.now + 1e5, float(timestamps[count // 2])):
+            asked = replace(query, now=now)
+            for similarity, weight in ((0.3, 0.2), (0.9, 0.3), (0.0, 0.05)):
+                found = standing.reaching(asked, similarity, weight)
+                expected = fresh.reaching(asked, similarity, weight)
+                assert found[0].tolist() == expected[0].tolist()
+                np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
 
 
 def test_the_forgotten_are_gone_at_once(make: Make) -> None:
@@ -231,6 +276,6 @@ def test_an_odd_dimension(make: Make) -> None:
     land = LANDS[0]
     odd = Landscape(np.ascontiguousarray(land.keys[:, :129]), land.columns, land.now)
     index = built(make, odd)
-    [query] = index._narrowed(odd.columns, [odd.query(odd.keys[0], 5)])
-    assert query.rows is not None
+    query = odd.query(odd.keys[0], 5)
+    assert list(index._found(odd.columns, [query])) == [0]
     assert index.rank(odd.columns, [query]) == [oracle.rank(odd.keys, odd.columns, query)]

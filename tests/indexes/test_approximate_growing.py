@@ -56,12 +56,11 @@ def test_it_is_exact_until_codes_are_there_and_they_come_by_themselves(
 
     monkeypatch.setattr(index._coder, "advance", advanced)
     query = land.query(land.keys[0], 10)
-    assert index._narrowed(land.columns, [query]) == [query]
+    assert index._found(land.columns, [query]) == {}
     assert index.rank(land.columns, [query]) == [oracle.rank(land.keys, land.columns, query)]
     trained.set()
     assert done.wait(30)
-    [narrowed] = index._narrowed(land.columns, [query])
-    assert narrowed.rows is not None
+    assert list(index._found(land.columns, [query])) == [0]
 
 
 def test_rows_behind_the_codes_are_found_however_they_came(make: Make) -> None:
@@ -92,7 +91,7 @@ def test_an_older_state_is_answered_as_it_was(make: Make) -> None:
     columns = first_rows(land.columns, older)
     index = built(make, land)
     queries = [land.query(vector, 10) for vector in land.keys[:5]]
-    assert index._narrowed(columns, queries) == queries
+    assert index._found(columns, queries) == {}
     expected = [oracle.rank(land.keys[:older], columns, query) for query in queries]
     assert index.rank(columns, queries) == expected
 

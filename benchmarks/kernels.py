@@ -22,6 +22,7 @@ class OurFaiss(Ours):
     """A reader of the lattice with an approximate index, whose codes are there beforehand."""
 
     name: ClassVar[str] = "pmll-async, FaissIndex"
+    capacity: ClassVar[int] = 1_000_000
     requires: ClassVar[tuple[str, ...]] = ("pmll_async", "faiss")
 
     async def open(self, folder: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import table
+from benchmarks.growth import growth
 from benchmarks.plan import QUICK, Plan, Sizes
 from benchmarks.rows import plans
 from benchmarks.run import run
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not selected:
         command.error(f"no row begins with {' or '.join(options.only)}")
     rows = asyncio.run(run(selected, peers))
+    rows += growth(rows)
     if options.json:
         asked = {"quick": options.quick, "rounds": options.rounds, "peers": peers}
         table.save(rows, options.json, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,21 +19,45 @@ SHORTLIST = 1_024
 RESCORED = 64
 
 
-class OurFaiss(Ours):
-    """A reader of the lattice with an approximate index, whose codes are there beforehand."""
-
-    name: ClassVar[str] = "pmll-async, FaissIndex"
-    requires: ClassVar[tuple[str, ...]] = ("pmll_async", "faiss")
+class OurReader(Ours):
+    """A reader, because the writer with the usual index is measured on the same folder."""
 
     async def open(self, folder: Path) -> None:
         self._folder = folder
         self._package = importlib.import_module("pmll_async")
-        index = importlib.import_module("pmll_async.indexes.faiss").FaissIndex()
-        # A reader, because the writer with the exact index is measured on the same folder.
+        self._index = self.index()
         self._lattice: Any = await self._package.Lattice.open(
-            folder, dim=DIM, index=index, read_only=True
+            folder, dim=DIM, index=self._index, read_only=True
         )
-        index.build()
+
+    @abstractmethod
+    def index(self) -> Any:
+        """The index that it reads with."""
+
+
+class OurMapped(OurReader):
+    """A lattice that leaves its keys to the store."""
+
+    name: ClassVar[str] = "pmll-async, mmap"
+    requires: ClassVar[tuple[str, ...]] = ("pmll_async", "numkong")
+
+    def index(self) -> Any:
+        return importlib.import_module("pmll_async.indexes.exact").ExactIndex(resident="mmap")
+
+
+class OurFaiss(OurReader):
+    """A lattice with an approximate index, whose codes are there before anything is timed."""
+
+    name: ClassVar[str] = "pmll-async, FaissIndex"
+    capacity: ClassVar[int] = 1_000_000
+    requires: ClassVar[tuple[str, ...]] = ("pmll_async", "faiss")
+
+    def index(self) -> Any:
+        return importlib.import_module("pmll_async.indexes.faiss").FaissIndex()
+
+    async def open(self, folder: Path) -> None:
+        await super().open(folder)
+        self._index.build()
 
 
 class BareFaiss(MatrixProduct):

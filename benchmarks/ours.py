@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 from benchmarks import data
 from benchmarks.data import DIM, Line, Vector, Where
 
+# The newest lines that novelty is of, where it is not of all.
+WINDOW = 65_536
+
 
 class OurLattice:
     """A lattice with its defaults: group commit, novelty and chain included.
@@ -57,6 +60,9 @@ class OurLattice:
 class Ours(OurLattice):
     """A lattice on the JSONL store."""
 
+    # Novelty of a million lines beside each other would take half an hour.
+    capacity: ClassVar[int] = 200_000
+
     def log_lines(self) -> list[bytes]:
         """Every line of the log, in order."""
         return [
@@ -74,6 +80,7 @@ class OurLmdb(OurLattice):
     """A lattice on the LMDB store."""
 
     name: ClassVar[str] = "pmll-async, LMDB"
+    capacity: ClassVar[int] = 200_000
     requires: ClassVar[tuple[str, ...]] = ("pmll_async", "lmdb")
 
     async def open(self, folder: Path) -> None:
@@ -85,6 +92,20 @@ def condition(where: Where | None) -> dict[str, object] | None:
     if where is None:
         return None
     return {where.field: where.operand if where.operator == "eq" else {"$gte": where.operand}}
+
+
+class OurWindow(Ours):
+    """A lattice whose lines are new beside the newest alone, which filling a million needs."""
+
+    name: ClassVar[str] = "pmll-async, window"
+    capacity: ClassVar[int] = 1_000_000
+
+    async def open(self, folder: Path) -> None:
+        self._folder = folder
+        self._package = importlib.import_module("pmll_async")
+        self._lattice: Any = await self._package.Lattice.open(
+            folder, dim=DIM, novelty_window=WINDOW
+        )
 
 
 class OurRace:

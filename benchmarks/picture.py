@@ -24,6 +24,8 @@ MOVES = range(-48, 52, 4)
 COLOURS = {
     OURS: ("#1a7f37", "#3fb950"),
     f"{OURS}, LMDB": ("#4a9a5f", "#7ee787"),
+    f"{OURS}, window": ("#4a9a5f", "#7ee787"),
+    f"{OURS}, mmap": ("#4a9a5f", "#7ee787"),
     f"{OURS}, FaissIndex": ("#4a9a5f", "#7ee787"),
     "langgraph": ("#cf222e", "#ff7b72"),
     "aiosqlite+numpy": ("#0969da", "#58a6ff"),

@@ -82,6 +82,8 @@ class SupportsOwnProcess(Protocol):
 OURS = "pmll-async"
 OUR_LMDB = "pmll-async, LMDB"
 OUR_FAISS = "pmll-async, FaissIndex"
+OUR_WINDOW = "pmll-async, window"
+OUR_MAPPED = "pmll-async, mmap"
 OUR_RACE = "pmll-async race"
 OUR_TEXTS = "pmll-async texts"
 OUR_RUNS = "pmll-async runs"
@@ -99,6 +101,8 @@ IDLE = "idle loop"
 CLASSES: dict[str, str] = {
     OURS: "benchmarks.ours:Ours",
     OUR_LMDB: "benchmarks.ours:OurLmdb",
+    OUR_WINDOW: "benchmarks.ours:OurWindow",
+    OUR_MAPPED: "benchmarks.kernels:OurMapped",
     OUR_FAISS: "benchmarks.kernels:OurFaiss",
     OUR_RACE: "benchmarks.ours:OurRace",
     OUR_TEXTS: "benchmarks.text_subjects:OurTexts",
@@ -125,9 +129,9 @@ PEERS = (
     LANGGRAPH, AIOSQLITE, "chromadb", "lancedb", "mem0", "duckdb", "sqlite-vec", "zvec"
 )  # fmt: skip
 # What stands in a column of its own; every other floor is told in one column.
-COLUMNS = (OURS, OUR_LMDB, OUR_FAISS, *PEERS, BARE_FAISS, NUMPY)
+COLUMNS = (OURS, OUR_LMDB, OUR_WINDOW, OUR_MAPPED, OUR_FAISS, *PEERS, BARE_FAISS, NUMPY)
 # Who reads the folder that another has filled.
-FILLED_AS = {OUR_FAISS: OURS, BARE_FAISS: NUMPY, BARE_INT8: NUMPY}
+FILLED_AS = {OUR_MAPPED: OURS, OUR_FAISS: OUR_WINDOW, BARE_FAISS: NUMPY, BARE_INT8: NUMPY}
 
 
 def subject_class(name: str) -> type[Subject]:

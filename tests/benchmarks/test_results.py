@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from benchmarks.growth import growth
 from benchmarks.hosts import reason
 from benchmarks.plan import Bound, Plan, Spec
 from benchmarks.results import Cell, Measured, Row, Verdict, read
 from benchmarks.rows import at_least, at_most
-from benchmarks.subjects import LANGGRAPH, NUMPY, OUR_LMDB, OURS
+from benchmarks.subjects import LANGGRAPH, NUMPY, OUR_LMDB, OUR_WINDOW, OURS
 from benchmarks.table import bound, figure, markdown, reached, unmeasured
 from benchmarks.workloads import Params
 
@@ -97,6 +98,19 @@ def test_another_of_ours_is_named_beside_its_bound() -> None:
     assert bound(Verdict("≤ 10 ms", OUR_LMDB, 0.02, False, False), "s") == (
         "LMDB ≤ 10 ms: 20 ms, no"
     )
+
+
+def test_growth_is_told_where_both_sizes_were_measured() -> None:
+    few, many = (
+        Row(name, "", "s", lines, {OURS: Cell(value=value), OUR_WINDOW: Cell(value=value)}, [])
+        for name, lines, value in (("put-10k", 10_000, 0.5), ("put-1m", 1_000_000, 0.75))
+    )
+    grown = growth([few, many])
+    assert [(row.name, row.operation, row.value(OURS)) for row in grown] == [
+        ("put-growth", "durable put: 1 000 000 lines over 10 000", 1.5)
+    ]
+    assert grown[0].verdicts == [Verdict("≤ 2 ×", OUR_WINDOW, 1.5, False, True)]
+    assert growth([few]) == []
 
 
 def test_a_failure_is_told_without_the_folders_of_a_machine() -> None:

@@ -380,7 +380,8 @@ class Lattice(Openable, Readable):
         if self._store.read_only and isinstance(opened.store, engine.SupportsFollow):
             ledger = opened.services.ledger
             await opened.services.jobs.run(engine.follow, self._following, opened.store, ledger)
-        return self._snapshot()
+            opened = self._usable()
+        return opened.services.ledger.snapshot
 
     def _pinned(self, _: Snapshot) -> Snapshot | None:
         return None

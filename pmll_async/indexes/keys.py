@@ -143,7 +143,7 @@ class KeyMatrix:
         top = cosines.max()
         if top == -np.inf:
             return None
-        rows = np.flatnonzero(cosines >= top - margin) + start
+        rows = (cosines >= top - margin).nonzero()[0] + start
         if len(rows) > 1:
             exact = self._exact_cosines(rows, keys[0], norms[0])
             first = int(exact.argmax())
@@ -305,6 +305,9 @@ class KeyMatrix:
 def unit_rows(vectors: Float32, norms: Float64) -> Float32:
     """Vectors (m, dim) at length 1; lengths that float32 cannot carry are divided in float64."""
     if are_safe(norms):
+        # A lone put or query needs no arrays of its one length.
+        if len(norms) == 1:
+            return vectors * np.float32(1.0 / norms[0])
         return vectors * (1.0 / norms).astype(np.float32)[:, None]
     return (vectors / norms[:, None]).astype(np.float32)
 

@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from benchmarks import data
-from benchmarks.subjects import SupportsPut, SupportsQuery, own_process, subject_class
+from benchmarks.subjects import FILLED_AS, SupportsPut, SupportsQuery, own_process, subject_class
 
 WRITERS = 8
 # Far beyond every stored line, so that what a killed writer leaves is new.
@@ -43,7 +43,8 @@ async def reopen(name: str, folder: Path) -> None:
     exec(subject.imports, {})
     # What a library imports when it first opens something is an import, too.
     with TemporaryDirectory() as other:
-        first = subject_class(name)()
+        # A reader has nothing to open there.
+        first = subject_class(FILLED_AS.get(name, name))()
         await first.open(Path(other))
         await first.close()
     vector = data.queries(1)[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.values.extras import require
 
 if TYPE_CHECKING:
     from pmll_async.protocols import Store
@@ -34,6 +35,8 @@ class StoreAt:
         read_only: bool = False,
         lock_timeout: float = 0.0,
     ) -> None:
+        if is_lmdb(path):
+            require("lmdb", "lmdb")
         if is_lmdb(path) and sync != "group":
             raise InvalidInputError(
                 f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"

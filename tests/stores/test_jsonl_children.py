@@ -156,8 +156,9 @@ def test_without_file_locks(tmp_path: Path) -> None:
         "import sys, importlib.util as u; real = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'fcntl' else real(name, *a)\n"
         "sys.modules['fcntl'] = None\n"
-        "import pmll_async\n"
-        "try: pmll_async.Lattice.open(sys.argv[1], dim=2)\n"
+        "import asyncio, pmll_async\n"
+        "async def opened(): await pmll_async.Lattice.open(sys.argv[1], dim=2)\n"
+        "try: asyncio.run(opened())\n"
         "except pmll_async.StoreError as exc: print(exc)\n"
     )
     done = subprocess.run(

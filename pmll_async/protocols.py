@@ -283,6 +283,24 @@ class QuickIndex(Index, Protocol):
 
 
 @runtime_checkable
+class SidecarIndex(Index, Protocol):
+    """An index that leaves with the store what the next opening need not make again."""
+
+    @property
+    def sidecar(self) -> str:
+        """The name of its file."""
+
+    def restore(self, path: Path, anchors: NDArray[np.uint64]) -> None:
+        """Take from the file what it has for the rows with these anchors; blocks.
+
+        Called once every key was added. A file that is missing or does not hold is as good as none.
+        """
+
+    def keep(self, path: Path, anchors: NDArray[np.uint64]) -> None:
+        """Write the file, unless it is as it should be; blocks. Called before the store closes."""
+
+
+@runtime_checkable
 class SupportsCosines(Protocol):
     """An index that can tell the cosine of every row at once."""
 

@@ -30,15 +30,19 @@ from pmll_async.errors import (
 )
 from pmll_async.loop.jobs import Jobs
 from pmll_async.loop.lifecycle import Abandonable
+from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import are_clearing
 from pmll_async.protocols import (
     Clock,
     Index,
     ReadsKeys,
+    Sidecar,
+    SidecarIndex,
     Store,
     StoreHeader,
     SupportsFollow,
     SupportsKeys,
+    SupportsSidecar,
 )
 from pmll_async.records.proposals import Encoder
 from pmll_async.values.anchors import Hasher
@@ -108,7 +112,31 @@ def _read(store: Store, index: Index, novelty_window: int | None) -> Ledger:
         index.read_keys(LedgerKeys(store, store.path, ledger))
         if index.resident == "mmap":
             give_back_freed()
+    found = _sidecar(store, index)
+    if found is not None:
+        found[0].restore(found[1].path, ledger.snapshot.columns.anchors)
     return ledger
+
+
+def _sidecar(store: Store, index: Index) -> tuple[SidecarIndex, Sidecar] | None:
+    """An index that leaves something with the store, and its file there; None without either."""
+    if not (isinstance(index, SidecarIndex) and isinstance(store, SupportsSidecar)):
+        return None
+    place = store.sidecar(index.sidecar)
+    return None if place is None else (index, place)
+
+
+def _close(store: Store, index: Index, ledger: Ledger) -> None:
+    """Close the store, once the index has left there what the next opening need not make again."""
+    try:
+        found = _sidecar(store, index)
+        if found is not None and not found[1].read_only:
+            found[0].keep(found[1].path, ledger.snapshot.columns.anchors)
+    # It only saves time, and the store is to be closed.
+    except Exception as exc:  # noqa: BLE001
+        logger("pmll.index").warning("index.not_kept", path=store.path, error=repr(exc))
+    finally:
+        store.close()
 
 
 def _check_keys(store: Store, index: Index) -> None:
@@ -236,6 +264,7 @@ def assemble(
         limits=limits,
         dim=header.dim,
         committed=hub.committed,
+        close=partial(_close, loaded.store, loaded.index, ledger),
     )
     holding = Holding(loaded.store, loaded.place, trace)
     return Opened(

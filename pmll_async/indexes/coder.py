@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 from weakref import ReferenceType, ref
@@ -11,6 +11,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.indexes.codefile import SavedCodes
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import CALLS, Job
 from pmll_async.values.concert import Float32
@@ -70,6 +71,7 @@ class Coder:
         self.count = 0
         self._ready: _Codes | None = None
         self._draft: _Codes | None = None
+        self._restored = 0, 0
         self._making = threading.Lock()
         self._is_scheduled = self._has_failed = False
 
@@ -91,6 +93,20 @@ class Coder:
                 return None
             self._extend(codes, wanted)
             return wanted, *codes.kernel.search(units, m)
+
+    def restore(self, kernel: Kernel, level: int, count: int) -> None:
+        """Begin with a kernel that holds so many rows, trained for `level` of them."""
+        codes = _Codes(kernel, level)
+        codes.count = count
+        self._ready, self._restored = codes, (level, count)
+
+    def made(self, dump: Callable[[Kernel], Sequence[bytes]]) -> SavedCodes | None:
+        """What is there, if it is more than was restored."""
+        codes = self._ready
+        if codes is None or (codes.level, codes.count) == self._restored:
+            return None
+        with codes.lock:
+            return SavedCodes(codes.level, codes.count, dump(codes.kernel))
 
     def build(self) -> None:
         """Make what is missing now, in this thread."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pmll_async.indexes.approximate import ApproximateIndex
+from pmll_async.indexes.codefile import read_codes, write_codes
 from pmll_async.indexes.coder import Kernel, Rows
 from pmll_async.values.concert import Float32
 
@@ -28,6 +31,28 @@ class FaissIndex(ApproximateIndex):
     FAISS computes in the calling thread alone: its threads and numpy's would wait for each other,
     which can take 50 times as long. What other threads use of FAISS is left as it is.
     """
+
+    sidecar = "codes.faiss"
+
+    def restore(self, path: Path, anchors: NDArray[np.uint64]) -> None:
+        """See `SidecarIndex.restore`."""
+        saved = None if self._is_exact else read_codes(path, self._kind, anchors)
+        kernel = _FastScan(self._dim)
+        if saved is not None and kernel.load(saved.arrays, saved.rows):
+            self._coder.restore(kernel, saved.level, saved.rows)
+
+    def keep(self, path: Path, anchors: NDArray[np.uint64]) -> None:
+        """See `SidecarIndex.keep`."""
+        made = self._coder.made(
+            lambda kernel: kernel.dump() if isinstance(kernel, _FastScan) else ()
+        )
+        if made is not None:
+            write_codes(path, self._kind, made, anchors)
+
+    @property
+    def _kind(self) -> str:
+        # Another release may lay codes out in another way.
+        return f"faiss {faiss.__version__}, {self._dim} dimensions"
 
     def _kernel(self, dim: int) -> Kernel:
         return _FastScan(dim)
@@ -55,8 +80,31 @@ class _FastScan:
             products, rows = self._index.search(self._padded(units), m)
         return products, rows
 
+    def dump(self) -> list[bytes]:
+        """The centres and the codes, as they lie in memory."""
+        centres = faiss.vector_to_array(self._index.pq.centroids)
+        codes = faiss.AlignedTable_to_array(self._index.codes)
+        return [centres.tobytes(), codes.tobytes()]
+
+    def load(self, arrays: Sequence[bytes], count: int) -> bool:
+        """Take what `dump` gave for so many rows; False for anything else."""
+        index = self._index
+        room = -(-count // index.bbs) * index.bbs
+        centres, codes = (*arrays, b"", b"")[:2]
+        sizes = index.pq.M * index.pq.ksub * index.pq.dsub * 4, room * index.M2 // 2
+        if (len(centres), len(codes)) != sizes:
+            return False
+        faiss.copy_array_to_vector(np.frombuffer(centres, np.float32), index.pq.centroids)
+        faiss.copy_array_to_AlignedTable(np.frombuffer(codes, np.uint8), index.codes)
+        index.ntotal, index.ntotal2, index.is_trained = count, room, True
+        return True
+
     def _padded(self, units: Float32) -> Float32:
         return np.pad(units, ((0, 0), (0, self._missing))) if self._missing else units
+
+
+def _dump(kernel: Kernel) -> list[bytes]:
+    return kernel.dump() if isinstance(kernel, _FastScan) else []
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 It is a strand on the shared commit threads: one batch a turn, one turn at a time, and between two
 turns other lattices have theirs. Callers hand over a ticket and await a future of their own loop.
-No cancel scope, shield or task can cut a commit, because none of them reaches those threads. A
-caller cancelled before its ticket is taken leaves nothing behind; afterwards its record is written
-whole.
+No cancel scope, shield or task can cut a commit, because none of them reaches those threads: who is
+cancelled before its ticket is taken leaves nothing behind, and afterwards its whole record.
 """
 
 from __future__ import annotations
@@ -66,10 +65,11 @@ class Trace:
         limits: Limits,
         dim: int,
         committed: Committed,
+        close: Callable[[], None],
     ) -> None:
         self._store, self._ledger, self._index = store, ledger, index
         self._hasher, self._clock, self._limits, self._dim = hasher, clock, limits, dim
-        self._committed = WeakMethod(committed)
+        self._committed, self._close = WeakMethod(committed), close
         self.loop = running_loop()
         self._queue: SimpleQueue[Ticket[Any]] = SimpleQueue()
         self._held: Ticket[Any] | None = None
@@ -128,7 +128,7 @@ class Trace:
     def _begin_closing(self) -> asyncio.Future[None]:
         if self._closing is None:
             closing = self.loop.create_future()
-            self._submit(CloseTicket(self._store.close, closing))
+            self._submit(CloseTicket(self._close, closing))
             self._closing = closing
         return self._closing
 

@@ -27,7 +27,8 @@ async def main(folder: str) -> None:
     """Fill an LMDB store, then ask with codes and without."""
     random = np.random.default_rng(7)
     path = f"{folder}/memory.lmdb"  # the suffix chooses the store
-    async with Lattice.open(path, dim=DIM, value_dim=0) as lattice:
+    # New lines are compared with the newest so many, or putting would take longer and longer.
+    async with Lattice.open(path, dim=DIM, value_dim=0, novelty_window=2_000) as lattice:
         print(f"Stored {await lattice.put_many(candidates(random))} lines.")
         [line] = [line async for line in lattice.rewind(where={"number": 4321})]
 

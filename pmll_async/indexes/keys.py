@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Final
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,8 @@ from pmll_async.indexes.rows import (
     extremes,
     upto,
 )
+from pmll_async.loop.breathing import Breather
+from pmll_async.loop.workers import CALLS, Job
 from pmll_async.protocols import SMALL_PRODUCT, Columns, KeyReader, Resident
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 from pmll_async.values.extras import require
@@ -39,6 +44,8 @@ _EXACT_ROWS: Final = 2048
 """Rows in float64 at once: 6 MiB at 384 dimensions."""
 _CHUNKS_A_CALL: Final = 64
 """Chunks that one call codes, in 10 ms, while some are missing: after opening a large lattice."""
+_MANY_ROWS: Final = 1 << 16
+"""If so many have no codes, a worker makes them, too: calls alone would take a hundred to do so."""
 _OUT_OF_CACHE: Final = 1 << 23
 """Multiplications whose keys, 32 MiB, come from memory: one thread then takes in all it gives."""
 
@@ -57,6 +64,7 @@ class KeyMatrix:
         if self._reads_keys:
             require("fast", "numkong")
         self._coding = threading.Lock()
+        self._is_scheduled = False
         self.open(0)
 
     @property
@@ -67,12 +75,16 @@ class KeyMatrix:
         """See `Index.open`."""
         if dim and self._reads_keys:
             PRODUCTS.need()
-        self._dim, self._count = dim, 0
-        self._codes = Codes(dim)
-        self._rows: KeyRows = StoredRows(dim, self._codes) if self._reads_keys else HeldRows(dim)
-        self._extreme: dict[int, Float32] = {}
-        # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
-        self._margin = 1e-5 * max(1.0, dim / 1024)
+        # A worker may still be coding the rows of before.
+        with self._coding:
+            self._dim, self._count = dim, 0
+            self._codes = Codes(dim)
+            self._rows: KeyRows = (
+                StoredRows(dim, self._codes) if self._reads_keys else HeldRows(dim)
+            )
+            self._extreme: dict[int, Float32] = {}
+            # The error of a float32 dot product grows with its length; 1e-5 is ample up to 1024.
+            self._margin = 1e-5 * max(1.0, dim / 1024)
 
     def read_keys(self, reader: KeyReader) -> None:
         """See `ReadsKeys.read_keys`."""
@@ -228,14 +240,28 @@ class KeyMatrix:
                 self._code_some(count)
             finally:
                 self._coding.release()
+            if not self.are_coded(count - _MANY_ROWS) and not self._is_scheduled:
+                self._is_scheduled = True
+                # Where no thread can be started, calls go on alone.
+                with suppress(RuntimeError):
+                    CALLS.submit(partial(_code_on, ref(self)))
         return self._codes.look(units)
+
+    def code_more(self) -> bool:
+        """Code some of the rows that have no codes; whether there are more."""
+        with self._coding:
+            self._code_some(self._count)
+            self._is_scheduled = not self.are_coded(self._count)
+            return self._is_scheduled
 
     def are_coded(self, count: int) -> bool:
         """Whether all of so many rows are, but for the newest few."""
         return self._codes.count + CHUNK_ROWS > count
 
     def _code_some(self, count: int) -> None:
+        breathe = Breather()
         for _ in range(_CHUNKS_A_CALL):
+            breathe()
             first = self._codes.count
             if first + CHUNK_ROWS > count:
                 return
@@ -300,6 +326,12 @@ class KeyMatrix:
                     clamp_cosine(exact_dots(taken.keys, vectors[mine]), taken.norms, norms[mine])
                 )
         return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _code_on(index: ReferenceType[KeyMatrix]) -> Job | None:
+    """A job that keeps no index alive between its pieces."""
+    alive = index()
+    return partial(_code_on, index) if alive is not None and alive.code_more() else None
 
 
 def unit_rows(vectors: Float32, norms: Float64) -> Float32:

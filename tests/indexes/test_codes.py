@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pmll_async.indexes import codes, exact, keys
 from pmll_async.indexes.codes import Codes, encode
 from pmll_async.indexes.exact import ExactIndex
+from pmll_async.indexes.keys import KeyMatrix
 from pmll_async.protocols import Index, RankQuery
 from pmll_async.testing import IndexSuite, oracle
 from pmll_async.testing.oracle import landscape
@@ -76,6 +77,35 @@ def test_no_product_is_further_off_than_the_margin(
     look.fill(cosines, 0)
     true = queries.astype(np.float64) @ rows.astype(np.float64).T / np.outer(lengths, norms)
     assert np.abs(cosines - true[:, :100]).max() <= look.margin
+
+
+@pytest.mark.usefixtures("coded_early")
+def test_many_rows_without_codes_are_coded_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys, "_MANY_ROWS", 1000)
+    monkeypatch.setattr(keys, "_CHUNKS_A_CALL", 2)
+    done, more = threading.Event(), KeyMatrix.code_more
+
+    def noting(index: KeyMatrix) -> bool:
+        is_more = more(index)
+        if not is_more:
+            done.set()
+        return is_more
+
+    monkeypatch.setattr(KeyMatrix, "code_more", noting)
+    land = landscape(3, 2004, 5)
+    index = ExactIndex()
+    index.open(5)
+    index.add(land.keys, land.norms)
+    query = land.query(land.keys[7], 5)
+    expected = [oracle.rank(land.keys, land.columns, query)]
+    assert index.rank(land.columns, [query]) == expected
+    assert done.wait(30)
+    assert index._codes.count == 2000
+    assert index.rank(land.columns, [query]) == expected
+    index.open(5)
+    assert index._codes.count == 0
 
 
 def test_the_margin_is_worth_looking_at_codes_for() -> None:

@@ -74,8 +74,7 @@ class Bench:
             )
             place = Place(self._own(plan, name), base)
             await self._hosts[name].start(plan.workload, plan.params, place)
-        # One subject's failure is its cell in the table; the others are measured all the same.
-        except Exception as error:  # noqa: BLE001  # as said
+        except Exception as error:  # noqa: BLE001  # its cell in the table; the others go on
             await self._hosts[name].abandon()
             return f"failed: {reason(error)}"
         return OK
@@ -101,8 +100,7 @@ class Bench:
     async def _round(self, name: str, number: int, result: Measured) -> None:
         try:
             result.rounds.append(await self._hosts[name].round(number))
-        # As in _start.
-        except Exception as error:  # noqa: BLE001  # as said
+        except Exception as error:  # noqa: BLE001  # its cell in the table; the others go on
             await self._hosts[name].abandon()
             result.status = f"failed: {reason(error)}"
 

@@ -332,7 +332,9 @@ class Lattice(Openable, Readable):
 
     @property
     def _limits(self) -> Limits:
-        return self._given_limits or engine.Limits.model_construct()
+        if self._given_limits is None:
+            self._given_limits = engine.Limits.model_construct()
+        return self._given_limits
 
     @property
     def working(self) -> WorkingMemory:

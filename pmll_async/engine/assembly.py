@@ -132,8 +132,7 @@ def _close(store: Store, index: Index, ledger: Ledger) -> None:
         found = _sidecar(store, index)
         if found is not None and not found[1].read_only:
             found[0].keep(found[1].path, ledger.snapshot.columns.anchors)
-    # It only saves time, and the store is to be closed.
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:  # noqa: BLE001  # it only saves time, and the store is to be closed
         logger("pmll.index").warning("index.not_kept", path=store.path, error=repr(exc))
     finally:
         store.close()
@@ -200,8 +199,7 @@ class Opened:
 
     def check_caller(self) -> None:
         """Refuse another event loop and a forked child."""
-        if self.holding.pid != os.getpid():
-            self.check_process()
+        self.check_process()
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

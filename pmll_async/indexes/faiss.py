@@ -37,15 +37,15 @@ class FaissIndex(ApproximateIndex):
     def restore(self, path: Path, anchors: NDArray[np.uint64]) -> None:
         """See `SidecarIndex.restore`."""
         saved = None if self._is_exact else read_codes(path, self._kind, anchors)
+        if saved is None:
+            return
         kernel = _FastScan(self._dim)
-        if saved is not None and kernel.load(saved.arrays, saved.rows):
+        if kernel.load(saved.arrays, saved.rows):
             self._coder.restore(kernel, saved.level, saved.rows)
 
     def keep(self, path: Path, anchors: NDArray[np.uint64]) -> None:
         """See `SidecarIndex.keep`."""
-        made = self._coder.made(
-            lambda kernel: kernel.dump() if isinstance(kernel, _FastScan) else ()
-        )
+        made = self._coder.made(_dump)
         if made is not None:
             write_codes(path, self._kind, made, anchors)
 

@@ -93,9 +93,7 @@ class Block:
             digest = fold(digest, leaf(record))
             if isinstance(record, RollbackRecord):
                 marks.append(Mark(n, "rollback", revision=record.revision))
-            effects = record.effects
-            if effects:
-                marks += [Mark(n, each.kind, each.anchor, each.factor) for each in effects]
+            marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
             if record.idempotency_key is not None:
                 key_uses.append(_key_use(record, record.idempotency_key, n))
         return RecordBlock(records, first, digest, dim, tuple(marks), tuple(key_uses))

@@ -192,16 +192,14 @@ class Encoder:
         vector, norm = to_key(key, "key", self.dim)
         key_bytes = vector.tobytes()
         value_bytes = self._value(value, key_bytes)
-        encoded = encode_at_once(context, self._most)
-        if encoded is None:
-            encoded = await encode_in_turns(context, self._most)
+        most = self._most
+        encoded = encode_at_once(context, most) or await encode_in_turns(context, most)
         return LineContent.of(self._hasher, key_bytes, value_bytes, encoded, norm)
 
     async def note(self, context: Mapping[str, JsonValue] | None) -> LineContent:
         """The content of a note; waits only if the context is large."""
-        encoded = encode_at_once(context, self._most)
-        if encoded is None:
-            encoded = await encode_in_turns(context, self._most)
+        most = self._most
+        encoded = encode_at_once(context, most) or await encode_in_turns(context, most)
         return LineContent.of(self._hasher, b"", b"", encoded, 0.0)
 
     async def put(self, candidate: Candidate) -> PutProposal:

@@ -37,10 +37,10 @@ class StoreAt:
     ) -> None:
         if is_lmdb(path):
             require("lmdb", "lmdb")
-        if is_lmdb(path) and sync != "group":
-            raise InvalidInputError(
-                f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"
-            )
+            if sync != "group":
+                raise InvalidInputError(
+                    f"an LMDB store makes every batch durable: sync={sync!r} is for other stores"
+                )
         self.path, self.read_only = str(Path(path)), read_only
         self._sync, self._lock_timeout = sync, lock_timeout
         self._made: Store | None = None

@@ -372,6 +372,6 @@ def test_only_its_rows_are_multiplied(asked: int, monkeypatch: pytest.MonkeyPatc
     # What is not there cannot be looked at.
     rows = index._rows
     assert isinstance(rows, key_rows.HeldRows)
-    rows._blocks[: 900 // 128] = [None] * (900 // 128)  # type: ignore[list-item]
+    rows._blocks[: 900 // 128] = [None] * (900 // 128)  # type: ignore[list-item]  # unreadable
     found = index.nearest(land.columns, land.keys[:asked], norms_of(land.keys[:asked]), 900)
     assert found == expected

@@ -176,7 +176,7 @@ def test_another_key_is_refused() -> None:
 
 def test_only_two_places() -> None:
     with pytest.raises(InvalidInputError, match='"memory" or "mmap"'):
-        ExactIndex(resident="disk")  # type: ignore[arg-type]
+        ExactIndex(resident="disk")  # type: ignore[arg-type]  # refused
 
 
 def test_the_extra_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ async def test_a_store_that_cannot_read_keys_is_refused_before_it_is_opened() ->
             return getattr(MemoryStore(), name)
 
     with pytest.raises(InvalidInputError, match="Foreign has no `keys`"):
-        await Lattice(Foreign(), dim=3, index=ExactIndex(resident="mmap"))  # type: ignore[arg-type]
-    async with Lattice(Foreign(), dim=3, index=ExactIndex()):  # type: ignore[arg-type]
+        await Lattice(Foreign(), dim=3, index=ExactIndex(resident="mmap"))  # type: ignore[arg-type]  # no `Store`
+    async with Lattice(Foreign(), dim=3, index=ExactIndex()):  # type: ignore[arg-type]  # no `Store`
         pass
     assert isinstance(ExactIndex(), ReadsKeys)

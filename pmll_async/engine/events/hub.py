@@ -42,8 +42,8 @@ class EventHub(Fanout[Told]):
         for observer in self._observers:
             try:
                 observer(batch)
-            # It is the user's code, and must not come between a commit and those who wait for it.
-            except Exception as exc:  # noqa: BLE001
+            # It must not come between a commit and those who wait for it.
+            except Exception as exc:  # noqa: BLE001  # the user's code
                 logger("pmll.events").error("lattice.observer_failed", error=repr(exc))
 
     def committed(self, first: int, records: list[Record], batch: CommitBatch) -> None:

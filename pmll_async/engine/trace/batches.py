@@ -48,8 +48,7 @@ class _Batches:
         try:
             if self._progress is not None:
                 self._progress(self.stored)
-        # It is the user's code: what it raises ends the call, as if it had been made there.
-        except BaseException as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001  # the user's code: what it raises ends the call
             self._error = exc
 
     def withdraw(self) -> None:
@@ -105,8 +104,7 @@ async def _settled_after(batches: _Batches, error: Exception) -> None:
     """Count the batch that was under way when the error came."""
     try:
         await batches.settled()
-    except Exception as exc:  # noqa: BLE001
-        # The first error is told; that another followed must not be lost.
+    except Exception as exc:  # noqa: BLE001  # told with the first error, which is raised
         error.add_note(f"put_many: the batch under way failed, too: {exc!r}")
 
 

@@ -71,7 +71,6 @@ class Draft:
         dim: int,
     ) -> None:
         self._snapshot, self._hasher, self._clock = snapshot, hasher, clock
-        self._revision = snapshot.revision
         self._new = _Overlay(snapshot.head)
         vectors = [content for content in contents if content.key]
         self._novelty = BatchNovelty(index, snapshot.columns, vectors, dim, snapshot.novelty_window)
@@ -211,7 +210,7 @@ class Draft:
     def _append(self, record: Record) -> int:
         """The record's number."""
         new = self._new
-        key, number = record.idempotency_key, self._revision + len(new.records)
+        key, number = record.idempotency_key, self._snapshot.revision + len(new.records)
         if key is not None:
             line, is_race = record.lines[0], isinstance(record, RaceRecord)
             new.keys[key] = KeyUse(number, key, line.anchor, line.content.digests, is_race)

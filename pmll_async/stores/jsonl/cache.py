@@ -102,10 +102,9 @@ class Cache:
         block must hold nothing that is moved.
         """
         try:
-            if self._loose >= _TOGETHER or (
-                self._loose and len(self._pending[-1].ends) >= _TOGETHER
-            ):
-                joined = self._joined(self._pending[-self._loose :])
+            loose = self._pending[-self._loose :] if self._loose else []
+            if loose and loose[-1].block.stop - loose[0].block.first >= _TOGETHER:
+                joined = self._joined(loose)
                 self._pending, self._loose = [*self._pending[: -self._loose], joined], 0
         # What it would have held is in the log.
         except Exception as exc:  # noqa: BLE001

@@ -131,7 +131,7 @@ PEERS = (
 # What stands in a column of its own; every other floor is told in one column.
 COLUMNS = (OURS, OUR_LMDB, OUR_WINDOW, OUR_MAPPED, OUR_FAISS, *PEERS, BARE_FAISS, NUMPY)
 # Who reads the folder that another has filled.
-FILLED_AS = {OUR_MAPPED: OURS, OUR_FAISS: OUR_WINDOW, BARE_FAISS: NUMPY, BARE_INT8: NUMPY}
+FILLED_AS = {OUR_MAPPED: OUR_WINDOW, OUR_FAISS: OUR_WINDOW, BARE_FAISS: NUMPY, BARE_INT8: NUMPY}
 
 
 def subject_class(name: str) -> type[Subject]:

@@ -26,6 +26,7 @@ from pmll_async.errors import PinnedError as PinnedError
 from pmll_async.errors import PmllError as PmllError
 from pmll_async.errors import ReadOnlyStoreError as ReadOnlyStoreError
 from pmll_async.errors import ReentrantError as ReentrantError
+from pmll_async.errors import SealError as SealError
 from pmll_async.errors import StaleAnchorError as StaleAnchorError
 from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
@@ -162,6 +163,7 @@ __all__ = [
     "Recovery",
     "ReentrantError",
     "RolledBack",
+    "SealError",
     "StaleAnchorError",
     "StampedContext",
     "StoreError",

@@ -16,6 +16,7 @@
     ├── NotNovelError
     ├── PinnedError (ValueError)
     ├── NoWinnerError
+    ├── SealError
     ├── LatticeClosedError (RuntimeError)
     ├── WrongEventLoopError (RuntimeError)
     ├── ReentrantError (RuntimeError)
@@ -182,6 +183,17 @@ class NoWinnerError(PmllError):
             f"no candidate produced a line: {len(self.failures)} failed"
             f"{f' ({told})' if told else ''}, {len(self.unfinished)} unfinished"
         )
+
+
+class SealError(PmllError):
+    """A seal, or what is remembered of one, cannot be made, read or written.
+
+    `path` is the file, or names what it was to be; nothing was changed.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
 
 
 class LatticeClosedError(PmllError, RuntimeError):

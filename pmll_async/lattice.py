@@ -18,6 +18,7 @@ from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
 from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
 from pmll_async.loop.lifecycle import Abandonable, Lifecycle, Openable
+from pmll_async.proofs import Provable
 from pmll_async.stores.choice import StoreAt
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
     from pmll_async.engine.ledger.snapshot import Point, Snapshot
     from pmll_async.engine.queries.services import Services
     from pmll_async.engine.race.race import CandidateFunction, Judge
-    from pmll_async.protocols import Clock, Index, Recovery, Store
+    from pmll_async.integrity.sealing import Sealing
+    from pmll_async.protocols import Clock, Index, Store
     from pmll_async.values.concert import Concert
     from pmll_async.values.lines import Candidate, Limits, RaceOutcome
 
 
-class Lattice(Openable, Readable):
+class Lattice(Openable, Provable, Readable):
     """A persistent memory of hash-chained lines, for one event loop.
 
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
@@ -47,7 +49,9 @@ class Lattice(Openable, Readable):
     `dim` unless given. `integrity_key` (1 to 64 bytes) makes every hash a keyed one. `clock` gives
     seconds since the epoch and is called in this loop's thread and in the trace's. Of a new store
     `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
-    where it is another. Left out, it is what the store has, and of a new one all lines.
+    where it is another. Left out, it is what the store has, and of a new one all lines. With
+    `seal_on_close` closing makes a seal, in that file or as `Sealing` says; `aclose` raises what
+    kept it from being made, once all is closed.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Lattice(Openable, Readable):
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
         novelty_window: int | None = None,
+        seal_on_close: str | os.PathLike[str] | Sealing | None = None,
     ) -> None:
         self._store, self._clock = store, clock
         hub = self._hub = EventHub()
@@ -70,7 +75,7 @@ class Lattice(Openable, Readable):
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
             # Neither knows the lattice, which is given back when nobody else does.
             lambda: Abandonable(partial(_load, store, index, shape, hasher), store.close),
-            lambda loaded: engine.assemble(loaded, concert, limits, clock, hub),
+            lambda loaded: engine.assemble(loaded, concert, limits, clock, hub, seal_on_close),
         )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -92,6 +97,7 @@ class Lattice(Openable, Readable):
         integrity_key: bytes | None = None,
         limits: Limits | None = None,
         novelty_window: int | None = None,
+        seal_on_close: str | os.PathLike[str] | Sealing | None = None,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -109,6 +115,7 @@ class Lattice(Openable, Readable):
             integrity_key=integrity_key,
             limits=limits,
             novelty_window=novelty_window,
+            seal_on_close=seal_on_close,
         )
 
     def __repr__(self) -> str:
@@ -292,16 +299,6 @@ class Lattice(Openable, Readable):
             await self._writable().trace.run(partial(opened.pins.add, name, value))
 
     # --- the rest of the front door ------------------------------------------------------------
-
-    @property
-    def digest(self) -> str:
-        """The digest of the whole log, 64 hex digits: h of design section 4."""
-        return self._snapshot().digest.hex()
-
-    @property
-    def recovery(self) -> Recovery:
-        """What opening found."""
-        return self._usable().store.recovery
 
     @property
     def dim(self) -> int:

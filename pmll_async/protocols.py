@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pmll_async.errors import PinnedError
 from pmll_async.records.blocks import Block
+from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert, Float32, Float64
@@ -143,6 +144,22 @@ class SupportsSync(Protocol):
 
     def sync(self) -> None:
         """Make everything appended so far durable; nothing to do is fine."""
+
+
+@runtime_checkable
+class SupportsVerify(Protocol):
+    """A store that can check every byte of its own while it is open, and changes none."""
+
+    def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
+        """What is wrong with what is durable now; called in any thread."""
+
+
+@runtime_checkable
+class SupportsLogSize(Protocol):
+    """A store whose records are one log of bytes."""
+
+    def log_size(self, records: int) -> int:
+        """How long the log is up to the end of the first `records` records."""
 
 
 @runtime_checkable

@@ -42,6 +42,13 @@ At [0-9a-f]{16}: Ada drinks tea
 After the rollback: Ada drinks tea
 Off the chain: Ada drinks coffee now, position None
 """,
+    "sealed_memory": r"""
+Seal 1 of 1 record, ed25519
+Seal 2: that Ada may not is proven to who has it: True
+Every byte is what was written: clean
+It is what was sealed: False
+  the log has 1 records where 2 were sealed: it was cut off or replaced by an older one
+""",
     "chat_memory": r"""
 (Monday, Ann: .*
 Monday, agent: I will remember that\.

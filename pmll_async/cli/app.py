@@ -5,27 +5,23 @@ What a command does is imported when it runs, so that none waits for what the ot
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import JsonValue
 from typer.core import TyperCommand, TyperGroup
 
-from pmll_async.cli import evaluate, plugins
+from pmll_async.cli import arguments, evaluate, plugins
+from pmll_async.cli.arguments import KEY_FILE_VARIABLE, AsJson, KeyFile, LatticePath, TrustFile
 from pmll_async.cli.embedders import EmbedderOption, embedder_named
 from pmll_async.cli.terminal import say
 from pmll_async.errors import PmllError, WrongKeyError
 from pmll_async.values.anchors import Hasher
-from pmll_async.values.where import parse
 
-KEY_FILE_VARIABLE: Final = "PMLL_INTEGRITY_KEY_FILE"
-_LONGEST_KEY: Final = 64  # what BLAKE2b takes
 _FAILED: Final = 1
 # As shells report SIGINT and SIGPIPE: 128 and the signal's number.
 _INTERRUPTED: Final = 130
@@ -34,7 +30,7 @@ _NOBODY_READS: Final = 141
 EXIT_CODES: Final = """\b
 Exit codes:
   0    all is well
-  1    an error, or damage found by `verify`
+  1    an error, or damage or another log than was sealed, found by `verify`
   2    the command was called wrongly
   3    `verify` found a torn end, which the next opening for writing mends
   130  interrupted with Ctrl-C
@@ -112,20 +108,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LatticePath = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The folder of a lattice.", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--key-file",
-        metavar="FILE",
-        envvar=KEY_FILE_VARIABLE,
-        help="The integrity key of a keyed lattice: all bytes of this file, 1 to 64.",
-    ),
-]
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -167,7 +149,7 @@ def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -
     """
     from pmll_async.cli import info as command
 
-    command.info(path, _key(key_file), as_json=as_json)
+    command.info(path, arguments.key_in(key_file), as_json=as_json)
 
 
 @app.command(
@@ -201,10 +183,10 @@ def log(
     """
     from pmll_async.cli import log as command
 
-    wanted = None if where is None else _filter(where)
+    wanted = None if where is None else arguments.filter_of(where)
     command.log(
         path,
-        _key(key_file),
+        arguments.key_in(key_file),
         limit=limit,
         where=wanted,
         start=start,
@@ -214,15 +196,100 @@ def log(
 
 
 @app.command(epilog=_example("pmll verify memory && echo every byte is what was written"))
-def verify(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -> None:
+def verify(
+    path: LatticePath,
+    expect: Annotated[
+        Path | None,
+        typer.Option(metavar="SEAL", help="The log must begin with what this seal states."),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Whose the seal must be: a public Ed25519 key."),
+    ] = None,
+    trust: TrustFile = None,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
     """Check every byte of a lattice, and change nothing.
 
-    Files, records, anchors, digest, cache. Exits with 0 when clean, 1 when damaged, 3 when only
-    the end is torn.
+    Files, records, anchors, digest, cache; with --expect or --trust also that the log begins with
+    what was sealed. Exits with 0 when clean, 1 when damaged or not what was sealed, 3 when only the
+    end is torn.
     """
+    from pmll_async.cli import seals
     from pmll_async.cli import verify as command
 
-    raise typer.Exit(command.verify(path, _key(key_file), as_json=as_json))
+    expected = seals.expected(expect, public_key, trust)
+    raise typer.Exit(command.verify(path, arguments.key_in(key_file), expected, as_json=as_json))
+
+
+@app.command(
+    epilog=_example(
+        "pmll seal memory",
+        "pmll seal memory --output seal.json --sign-key-file seal.key --trust trust.json",
+        "pmll verify memory --expect seal.json --trust trust.json",
+    )
+)
+def seal(
+    path: LatticePath,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the seal here as well."),
+    ] = None,
+    sign_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Sign with Ed25519: the 32 bytes of this file."),
+    ] = None,
+    trust: TrustFile = None,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+) -> None:
+    """State what a lattice is now, in its `seal.json` and elsewhere.
+
+    Whoever has the seal finds whatever is changed, cut off or left out from then on. A keyed
+    lattice is sealed with its key. Beside a live writer only --output is written.
+    """
+    from pmll_async.cli import seals
+
+    signer = None if sign_key_file is None else arguments.seed_in(sign_key_file)
+    seals.seal(path, arguments.key_in(key_file), output, signer, trust, as_json=as_json)
+
+
+@app.command(
+    epilog=_example(
+        "pmll prove memory 6c976a2684fc5c1f -o proof.json",
+        "pmll prove memory --since older-seal.json",
+    )
+)
+def prove(
+    path: LatticePath,
+    anchor: Annotated[
+        str | None, typer.Argument(metavar="ANCHOR", help="The line that was there.")
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(metavar="SEAL", help="Prove that since this seal records were only added."),
+    ] = None,
+    seal: Annotated[
+        Path | None,
+        typer.Option("--seal", metavar="SEAL", help="For who has this seal, not the newest."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write here and not to stdout."),
+    ] = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Write a proof for somebody who has a seal and not the lattice.
+
+    Of one line that it was committed before the seal, or of two seals that nothing between them was
+    changed.
+    """
+    from pmll_async.cli import seals
+
+    if (anchor is None) == (since is None):
+        raise typer.BadParameter("give the anchor of a line, or --since an older seal")
+    seals.prove(path, arguments.key_in(key_file), anchor or since, seal, output)
 
 
 @app.command(
@@ -244,7 +311,7 @@ def export(
     """
     from pmll_async.cli import moving
 
-    moving.export(path, Hasher(_key(key_file)), output, as_json=as_json)
+    moving.export(path, Hasher(arguments.key_in(key_file)), output, as_json=as_json)
 
 
 @app.command(
@@ -268,7 +335,7 @@ def import_(
     """
     from pmll_async.cli import moving
 
-    moving.import_(source, path, Hasher(_key(key_file)), as_json=as_json)
+    moving.import_(source, path, Hasher(arguments.key_in(key_file)), as_json=as_json)
 
 
 @app.command(
@@ -294,33 +361,9 @@ def reembed(
     """
     from pmll_async.cli import reembed as command
 
-    key = _key(key_file)
+    key = arguments.key_in(key_file)
     made = embedder_named(embedder)
     command.reembed(path, target, made, key, anchors, as_json=as_json)
 
 
 app.add_typer(evaluate.app, name="eval")
-
-
-def _key(file: Path | None) -> bytes | None:
-    if file is None:
-        return None
-    with file.open("rb") as opened:
-        # One more than a key has tells that there is more, whatever the file is.
-        key = opened.read(_LONGEST_KEY + 1)
-    if not 1 <= len(key) <= _LONGEST_KEY:
-        reason = f"{file} must hold 1 to {_LONGEST_KEY} bytes, and all of them are the key"
-        raise typer.BadParameter(reason, param_hint="--key-file")
-    return key
-
-
-def _filter(text: str) -> Mapping[str, JsonValue]:
-    try:
-        where = json.loads(text)
-        parse(where)
-    except ValueError as exc:  # not JSON, or no filter
-        raise typer.BadParameter(str(exc), param_hint="--where") from None
-    except RecursionError:
-        raise typer.BadParameter("nested too deeply", param_hint="--where") from None
-    checked: Mapping[str, JsonValue] = where
-    return checked

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from rich.text import Text
 
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
+from pmll_async.integrity.checking import LogCheck, Standing, Verification
+from pmll_async.integrity.keys import MacKey, SealChecker
+from pmll_async.integrity.seals import Seal, checker_of
+from pmll_async.integrity.trust import Trust
+from pmll_async.records.findings import Finding, Progress, Report
 from pmll_async.stores.choice import verify_at
-from pmll_async.stores.jsonl.verify.findings import Finding, Report
+from pmll_async.values.anchors import Hasher
 
 # Scripts go by these: a torn end is no damage, and no success either.
 EXIT_CODES: Final = {"clean": 0, "damaged": 1, "torn": 3}
@@ -24,16 +29,53 @@ _VERDICTS: Final = {
 }
 
 
-def verify(path: Path, key: bytes | None, *, as_json: bool) -> int:
+def verify(path: Path, key: bytes | None, expected: Expected, *, as_json: bool) -> int:
     """Check the lattice at `path`, print what was found, and return the exit code."""
     with progress("verifying") as tell:
-        report = verify_at(path, key, tell)
+        found = checked(path, key, expected, tell)
+    report, standing = found.report, found.standing
     if as_json:
-        findings = [asdict(finding) for finding in report.findings]
-        show_json({"path": str(path), **asdict(report), "findings": findings})
+        document = {"path": str(path), **asdict(report)}
+        document["findings"] = [asdict(finding) for finding in report.findings]
+        document["seal"] = standing and {**asdict(standing), "holds": standing.holds}
+        show_json(document)
     else:
         _show(path, report)
-    return EXIT_CODES[report.status]
+        if standing is not None:
+            _show_standing(standing)
+    return EXIT_CODES[report.status] or EXIT_CODES["clean" if found.holds else "damaged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the log is held against: a seal, whose it must be, and what is remembered."""
+
+    seal: Seal | None = None
+    checker: SealChecker | None = None
+    trust: Trust | None = None
+
+
+def checked(
+    path: Path, key: bytes | None, expected: Expected, progress: Progress | None = None
+) -> Verification:
+    """Check the lattice at `path`, and hold it against what is expected."""
+    trust = expected.trust
+    seal = trust.seal if expected.seal is None and trust is not None else expected.seal
+    if seal is None:
+        return Verification(verify_at(path, key, progress))
+    whose = checker_of(seal, expected.checker, MacKey.of(Hasher(key)))
+    check = LogCheck(seal, whose, trust)
+    report = verify_at(path, key, progress, check.add)
+    return Verification(report, check.standing(report))
+
+
+def _show_standing(standing: Standing) -> None:
+    if not standing.holds:
+        show(listing(("what the seal says otherwise",), ((flaw,) for flaw in standing.flaws)), "")
+        show(Text("the seal does not hold: this is not the log that was sealed", style="red"))
+        return
+    later = f"; {standing.unsealed} unsealed records came after it" if standing.unsealed else ""
+    show(Text(f"the seal holds{later}", style="green"))
 
 
 def _show(path: Path, report: Report) -> None:

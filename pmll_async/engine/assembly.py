@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pmll_async.engine.events.hub import EventHub
 from pmll_async.engine.holdings import Holding, end_orphans, place_of
@@ -20,6 +20,7 @@ from pmll_async.engine.queries.batcher import QueryBatcher
 from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
+from pmll_async.engine.seals import Seals
 from pmll_async.engine.shape import Shape
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.errors import (
@@ -49,6 +50,9 @@ from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits, build_models
 from pmll_async.values.room import give_back_freed
+
+if TYPE_CHECKING:
+    from pmll_async.integrity.sealing import Sealing
 
 _CLEARING_SECONDS: Final = 0.2
 """So long the last to close waits for the shared threads to end."""
@@ -126,9 +130,10 @@ def _sidecar(store: Store, index: Index) -> tuple[SidecarIndex, Sidecar] | None:
     return None if place is None else (index, place)
 
 
-def _close(store: Store, index: Index, ledger: Ledger) -> None:
-    """Close the store, once the index has left there what the next opening need not make again."""
+def _close(store: Store, index: Index, ledger: Ledger, seals: Seals) -> None:
+    """Close the store, once what the next opening need not make again was left there."""
     try:
+        seals.end()
         found = _sidecar(store, index)
         if found is not None and not found[1].read_only:
             found[0].keep(found[1].path, ledger.snapshot.columns.anchors)
@@ -185,6 +190,7 @@ class Opened:
     trace: Trace
     hub: EventHub
     pins: Pins
+    seals: Seals
     holding: Holding
 
     @property
@@ -238,6 +244,8 @@ class Opened:
         late = time.monotonic() + _CLEARING_SECONDS
         while are_clearing() and time.monotonic() < late:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0)
+        if self.seals.failure is not None:
+            raise self.seals.failure
 
 
 def assemble(
@@ -246,6 +254,7 @@ def assemble(
     limits: Limits | None,
     clock: Clock,
     hub: EventHub | None = None,
+    seal_at_close: str | os.PathLike[str] | Sealing | None = None,
 ) -> Opened:
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger
@@ -253,6 +262,7 @@ def assemble(
     limits = Limits.model_construct() if limits is None else limits
     reader = Reader(loaded.store, loaded.index, concert, limits)
     hub, jobs = EventHub() if hub is None else hub, Jobs()
+    seals = Seals(loaded.store, header, loaded.hasher, ledger, clock, seal_at_close)
     trace = Trace(
         store=loaded.store,
         ledger=ledger,
@@ -262,7 +272,7 @@ def assemble(
         limits=limits,
         dim=header.dim,
         committed=hub.committed,
-        close=partial(_close, loaded.store, loaded.index, ledger),
+        close=partial(_close, loaded.store, loaded.index, ledger, seals),
     )
     holding = Holding(loaded.store, loaded.place, trace)
     return Opened(
@@ -281,6 +291,7 @@ def assemble(
         trace=trace,
         hub=hub,
         pins=Pins(loaded.store, header),
+        seals=seals,
         holding=holding,
     )
 

@@ -86,17 +86,20 @@ class Block:
         """The columns of records that follow `first` others whose digest is `digest`."""
         marks: list[Mark] = []
         key_uses: list[KeyUse] = []
+        leaves: list[bytes] = []
         # A digest takes some 10 µs, so that a large batch would keep the event loop waiting.
         breathe = Breather()
         for n, record in enumerate(records, first):
             breathe()
-            digest = fold(digest, leaf(record))
+            leaves.append(leaf(record))
+            digest = fold(digest, leaves[-1])
             if isinstance(record, RollbackRecord):
                 marks.append(Mark(n, "rollback", revision=record.revision))
             marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
             if record.idempotency_key is not None:
                 key_uses.append(_key_use(record, record.idempotency_key, n))
-        return RecordBlock(records, first, digest, dim, tuple(marks), tuple(key_uses))
+        joined = b"".join(leaves)
+        return RecordBlock(records, first, digest, dim, tuple(marks), tuple(key_uses), joined)
 
 
 class RecordBlock(Block):
@@ -114,13 +117,15 @@ class RecordBlock(Block):
         dim: int,
         marks: tuple[Mark, ...] = (),
         key_uses: tuple[KeyUse, ...] = (),
+        leaves: bytes = b"",
     ) -> None:
-        self.__dict__.update(
-            records=records, first=first, digest=digest, marks=marks, key_uses=key_uses, dim=dim
-        )
+        self.__dict__.update(records=records, first=first, digest=digest, dim=dim)
+        self.__dict__.update(marks=marks, key_uses=key_uses, leaves=leaves)
 
     records: Sequence[Record]
     dim: int
+    leaves: bytes
+    """L_n of each record, joined."""
 
     @property
     def stop(self) -> int:
@@ -137,6 +142,7 @@ class RecordBlock(Block):
             blocks[0].dim,
             tuple(chain.from_iterable(block.marks for block in blocks)),
             tuple(chain.from_iterable(block.key_uses for block in blocks)),
+            b"".join([block.leaves for block in blocks]),
         )
 
     def __getattr__(self, name: str) -> Any:

@@ -11,7 +11,7 @@ from pmll_async.values.extras import require
 
 if TYPE_CHECKING:
     from pmll_async.protocols import Store
-    from pmll_async.stores.jsonl.verify import Progress, Report
+    from pmll_async.records.findings import Progress, Report, Watch
 
 LMDB_SUFFIX: Final = ".lmdb"
 
@@ -77,10 +77,12 @@ def store_at(path: str | os.PathLike[str], *, read_only: bool = False) -> Store:
     return StoreAt(path, read_only=read_only).made()
 
 
-def verify_at(path: Path, key: bytes | None, progress: Progress) -> Report:
+def verify_at(
+    path: Path, key: bytes | None, progress: Progress | None, watch: Watch | None = None
+) -> Report:
     """The store at a path, checked by its own `verify`."""
     if is_lmdb(path):
         from pmll_async.stores.lmdb import verify
     else:
         from pmll_async.stores.jsonl.verify import verify
-    return verify(path, key, progress)
+    return verify(path, key, progress, watch)

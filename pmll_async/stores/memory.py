@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from pmll_async.errors import DimensionMismatchError, StoreLockedError, WrongKeyError
 from pmll_async.protocols import Recovery, StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.chain import Dimensions
+from pmll_async.records.checking import check_records
+from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 from pmll_async.values.concert import Float32
@@ -68,6 +71,12 @@ class MemoryStore:
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         for n in range(first, stop):
             yield [line.content.context for line in self._records[n].lines]
+
+    def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
+        header = self._header
+        dimensions = Dimensions(header.dim if header else 0, header.value_dim if header else 0)
+        name = header.store_id if header else ""
+        return check_records(tuple(self._records), hasher, dimensions, name, watch)
 
     def close(self) -> None:
         # The records stay for the next opening.

@@ -84,6 +84,10 @@ class Hasher:
         plain.update(data)
         return plain.digest()
 
+    def derived(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for another purpose, from which nobody gets back to this one."""
+        return blake2b(purpose, digest_size=DIGEST_BYTES, key=self._key).digest()
+
     def check_value(self) -> str:
         """What a keyed store keeps to recognise its key by; empty without a key."""
         if not self._key:

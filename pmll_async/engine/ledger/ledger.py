@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.arrays import AnchorMap, GrowingColumns
 from pmll_async.engine.ledger.snapshot import DORMANT_BELOW, Ints, Snapshot, record_of
+from pmll_async.integrity.leaves import Leaves
 from pmll_async.protocols import Columns, Index
 from pmll_async.records.blocks import BRANCH, KIND_CODES, NOTE, Block, KeyUse, Mark, RecordBlock
 from pmll_async.records.chain import lineage
@@ -112,8 +113,10 @@ class Ledger:
         self._index, self._novelty_window = index, novelty_window
         self._marks: list[Mark] = []
         self._key_uses: list[KeyUse] = []
+        self.leaves = Leaves()
         digest, parts = ROOT_DIGEST, [[np.empty(0, dtype) for dtype in _COLUMNS.values()]]
         for block in blocks:
+            self.leaves.extend(block)
             # The keys are most of a block, and it need not stay for them.
             index.add(block.keys, block.norms)
             parts.append([getattr(block, name) for name in _COLUMNS])
@@ -138,6 +141,7 @@ class Ledger:
 
     def extend(self, block: Block) -> None:
         """Take in the records behind the newest and show the new state."""
+        self.leaves.extend(block)
         # Columns take 80 µs for a lone put, rows 20; for 64 lines columns take 170 µs, rows 540.
         if isinstance(block, RecordBlock) and len(block.records) <= _FEW_RECORDS:
             for n, record in enumerate(block.records, block.first):

@@ -25,6 +25,7 @@ from pmll_async.errors import (
 )
 from pmll_async.protocols import Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.blockfile import BlockFile
 from pmll_async.stores.jsonl.cache import Cache
@@ -209,6 +210,16 @@ class JsonlStore:
                     found = session.log.contexts(first, min(stop, first + _RECORDS))
                 contexts, first = found
                 yield contexts
+
+    def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
+        # Who opens a store need not load what checks it.
+        from pmll_async.stores.jsonl.verify.store import check  # noqa: PLC0415  # as said
+
+        self._opened()
+        return check(self._path, hasher, watch=watch)
+
+    def log_size(self, records: int) -> int:
+        return self._opened().log.place_of(records)
 
     def sidecar(self, name: str) -> Sidecar | None:
         folder = self._opened().folder

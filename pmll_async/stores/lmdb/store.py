@@ -18,8 +18,9 @@ from pmll_async.errors import (
     StoreError,
     StoreLockedError,
 )
-from pmll_async.protocols import Recovery, StoreHeader
+from pmll_async.protocols import Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.directory import Directory, make_durable_folder
 from pmll_async.stores.jsonl.folder import STORE as JSONL_STORE
@@ -168,6 +169,17 @@ class LmdbStore:
             while first < stop:
                 contexts, first = session.loader.contexts(first, stop)
                 yield contexts
+
+    def sidecar(self, name: str) -> Sidecar | None:
+        folder = self._opened().folder
+        return Sidecar(folder.place / name, self.read_only) if folder.is_at_its_path() else None
+
+    def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
+        # It imports this module.
+        from pmll_async.stores.lmdb.verify import check  # noqa: PLC0415  # as said
+
+        self._opened()
+        return check(self._path, hasher, watch=watch)
 
     def close(self) -> None:
         session, self._session = self._session, None

@@ -15,12 +15,12 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions, group_flaw
+from pmll_async.records.findings import Finding, Progress, Report, Watch
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.frames import BadFrameError
 from pmll_async.stores.jsonl.lock import has_writer
-from pmll_async.stores.jsonl.verify import Finding, Progress, Report
 from pmll_async.stores.lmdb.environment import (
     DATA,
     Environment,
@@ -42,15 +42,22 @@ def verify(
     path: str | os.PathLike[str],
     integrity_key: bytes | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Check the pages, records and rows of the store at `path`; damage is reported, never raised.
 
     The pages are checked without LMDB, which a damaged one may crash, and not beside a live writer:
-    then what is durable now is read through LMDB alone. `progress` is told records. Raises
-    `WrongKeyError` for another key than the store's, `FormatError` for a store of a later version,
-    and `StoreError` where there is none.
+    then what is durable now is read through LMDB alone. `progress` is told records, and `watch`
+    each one. Raises `WrongKeyError` for another key than the store's, `FormatError` for a store of
+    a later version, and `StoreError` where there is none.
     """
-    hasher, place = Hasher(integrity_key), Path(path)
+    return check(Path(path), Hasher(integrity_key), progress, watch)
+
+
+def check(
+    place: Path, hasher: Hasher, progress: Progress | None = None, watch: Watch | None = None
+) -> Report:
+    """`verify`, for who has a hasher."""
     with translated(place), ExitStack() as stack:
         folder = existing_folder(place)
         stack.callback(folder.close)
@@ -62,15 +69,15 @@ def verify(
             environment = take(folder, MAP_BYTES, writes=False)
             stack.callback(give_back, environment)
             if not environment.has_tables():
-                raise StoreError(f"{path} is not a store")
+                raise StoreError(f"{place} is not a store")
             header = read_header(folder, environment)
         except CorruptionError as exc:
             return Report(
                 (Finding("damage", DATA, 0, None, exc.reason),), 0, 0, ROOT_ANCHOR, "", "damaged"
             )
         if header.key_check != hasher.check_value():
-            raise WrongKeyError(str(path), bool(header.key_check))
-        return _RecordCheck(environment, header, hasher, progress).report()
+            raise WrongKeyError(str(place), bool(header.key_check))
+        return _RecordCheck(environment, header, hasher, progress, watch).report()
 
 
 def _page_flaws(folder: Directory) -> list[str]:
@@ -89,9 +96,10 @@ class _RecordCheck:
         header: StoreHeader,
         hasher: Hasher,
         progress: Progress | None,
+        watch: Watch | None,
     ) -> None:
         self._environment, self._header, self._hasher = environment, header, hasher
-        self._progress = progress
+        self._progress, self._watch = progress, watch
         self._form = RowForm(header, hasher)
         self._chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
         self._digest: bytes | None = ROOT_DIGEST
@@ -122,6 +130,8 @@ class _RecordCheck:
             head=self._chain.head(count) or ROOT_ANCHOR,
             digest=self._digest.hex() if self._digest else "",
             status="damaged" if self._findings else "clean",
+            store=self._header.store_id,
+            keyed=self._hasher.keyed,
         )
 
     def _frames(self, count: int) -> Iterator[tuple[int, bytes]]:
@@ -135,7 +145,7 @@ class _RecordCheck:
             first += len(frames) or 1
 
     def _take(self, n: int, frame: bytes) -> None:
-        found = self._decoded(n, frame)
+        found, own = self._decoded(n, frame), None
         if found is None:
             self._chain.miss(n + 1)
             self._digest = None
@@ -149,10 +159,13 @@ class _RecordCheck:
             self._due = record.following
             self._rows.begin(n, self._digest)
             self._chain.add(record)
-            self._digest = fold(self._digest, leaf(record)) if self._digest else None
+            own = leaf(record)
+            self._digest = fold(self._digest, own) if self._digest else None
             if head.digest and self._digest not in (None, head.digest):
                 self._find(n, "the digest after it is not that of the records")
             self._rows.add(record, frame)
+        if self._watch is not None:
+            self._watch(own, self._chain.head(n + 1), None)
         reason = self._rows.flaw(self._form, self._header.dim)
         if reason:
             self._find(self._rows.first, reason)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pmll_async.records.blocks import Block
+from pmll_async.records.findings import Finding, Severity
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.blockfile import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, FolderHeader
 from pmll_async.stores.jsonl.pieces import Run, difference
-from pmll_async.stores.jsonl.verify.findings import Finding, Severity
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
 _SECTIONS = ("columns", "keys", "contexts")

@@ -7,6 +7,7 @@ from typing import Final
 
 from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.content import PACKED, WriteVector, base64_text, packed_text
+from pmll_async.records.findings import Finding, Watch
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.folder import MANIFEST, FolderHeader, Manifest
@@ -14,7 +15,6 @@ from pmll_async.stores.jsonl.frames import BadFrameError, FrameHead, check_frame
 from pmll_async.stores.jsonl.scan import out_of_order
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
-from pmll_async.stores.jsonl.verify.findings import Finding
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
 
 _PACKED_VECTORS: Final = tuple(f'"{name}":"{PACKED}'.encode() for name in ("key", "value"))
@@ -39,9 +39,15 @@ class LogCheck:
     """
 
     def __init__(
-        self, manifest: Manifest, header: FolderHeader | None, hasher: Hasher, cache: CacheCheck
+        self,
+        manifest: Manifest,
+        header: FolderHeader | None,
+        hasher: Hasher,
+        cache: CacheCheck,
+        watch: Watch | None,
     ) -> None:
         self._header, self._hasher, self._cache = header, hasher, cache
+        self._watch: Watch = watch or _nobody
         self._digests = manifest.digests
         self._following = 0
         self._lost = False
@@ -87,6 +93,8 @@ class LogCheck:
         if head.n < self.chain.revision:
             return False
         if head.n > self.chain.revision:
+            for _ in range(self.chain.revision, head.n):
+                self._watch(None, None, None)
             self.chain.miss(head.n)
             self._here = LogPlace(head.n, self._here.file, self._here.offset, None)
         return True
@@ -99,13 +107,15 @@ class LogCheck:
         elif not head.g:
             self.group = None
         self._following, self._lost = head.g, False
-        digest = None
+        digest = own = None
         if record is None:
             self.chain.miss(n + 1)
         else:
             self.chain.add(record)
-            digest = before.digest and fold(before.digest, leaf(record))
+            own = leaf(record)
+            digest = before.digest and fold(before.digest, own)
             self._cache.add(n, record, line, place, before.digest)
+        self._watch(own, self.chain.head(n + 1), place + len(line))
         if digest and self._digests.get(n + 1, digest) != digest:
             reason = f"its digest after {n + 1} records is not that of the log"
             self.findings.append(Finding("damage", MANIFEST, 0, n, reason))
@@ -137,3 +147,6 @@ class LogCheck:
         here = self._here
         findings = self.findings if self.broken is None else self.later
         findings.append(Finding("damage", here.file, here.offset, here.n, reason))
+
+
+def _nobody(leaf: bytes | None, head: str | None, end: int | None) -> None: ...

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
+from pmll_async.records.findings import Finding, Progress, Report, Severity, Watch
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError, store_folder, translated
 from pmll_async.stores.jsonl.folder import (
     LOCK,
@@ -23,7 +24,6 @@ from pmll_async.stores.jsonl.folder import (
 from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
 from pmll_async.stores.jsonl.segments import locate, plain_table, segment_files
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
-from pmll_async.stores.jsonl.verify.findings import Finding, Report, Severity
 from pmll_async.stores.jsonl.verify.log import LogCheck, LogPlace
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 
@@ -32,37 +32,47 @@ _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.01
 T = TypeVar("T")
 
-__all__ = ["Finding", "Progress", "Report", "verify"]
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes of the log that are checked, and with all of them."""
-
 
 def verify(
     path: str | os.PathLike[str],
     integrity_key: bytes | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Check every file of the store at `path`; damage is reported, never raised or repaired.
 
-    Beside a live writer the records that are durable now are checked. A torn end is told from
-    damage as opening does it. Raises `WrongKeyError` for another key than the store's,
-    `FormatError` for a store of a later version, and `StoreError` where there is none.
+    `progress` is told bytes, and `watch` each record. Beside a live writer the records that are
+    durable now are checked. A torn end is told from damage as opening does it. Raises
+    `WrongKeyError` for another key than the store's, `FormatError` for a store of a later version,
+    and `StoreError` where there is none.
     """
-    with translated(str(Path(path))), closing(store_folder(Path(path))) as folder:
+    return check(Path(path), Hasher(integrity_key), progress, watch)
+
+
+def check(
+    path: Path, hasher: Hasher, progress: Progress | None = None, watch: Watch | None = None
+) -> Report:
+    """`verify`, for who has a hasher."""
+    with translated(str(path)), closing(store_folder(path)) as folder:
         if folder.stat(STORE) is None and not segment_files(folder):
             raise StoreError(f"{path} is not a store")
-        hasher = Hasher(integrity_key)
         for _ in range(_ATTEMPTS):
             # A writer that recovers beside us replaces segments: then look again.
             with suppress(FileNotFoundError):
-                return _Verification(folder, hasher, progress).report()
-        return _Verification(folder, hasher, progress).report()
+                return _Verification(folder, hasher, progress, watch).report()
+        return _Verification(folder, hasher, progress, watch).report()
 
 
 class _Verification:
-    def __init__(self, folder: Directory, hasher: Hasher, progress: Progress | None) -> None:
-        self._folder, self._hasher, self._progress = folder, hasher, progress
+    def __init__(
+        self,
+        folder: Directory,
+        hasher: Hasher,
+        progress: Progress | None,
+        watch: Watch | None,
+    ) -> None:
+        self._folder, self._hasher = folder, hasher
+        self._progress, self._watch = progress, watch
         self._findings: list[Finding] = []
         self._live = self._has_writer()
         self._holder = self._read_holder()
@@ -77,7 +87,7 @@ class _Verification:
         with closing(
             CacheCheck(self._folder, self._header, self._hasher, live=self._live)
         ) as cache:
-            log = LogCheck(self._manifest, self._header, self._hasher, cache)
+            log = LogCheck(self._manifest, self._header, self._hasher, cache, self._watch)
             self._read_through(log)
             self._judge(log)
             self._findings += cache.finish(log.keep.n)
@@ -90,6 +100,8 @@ class _Verification:
             head=log.chain.head(keep.n) or ROOT_ANCHOR,
             digest=keep.digest.hex() if keep.digest else "",
             status="damaged" if "damage" in severities else "torn" if severities else "clean",
+            store=self._header.store_id if self._header else "",
+            keyed=self._hasher.keyed,
         )
 
     def _read_through(self, log: LogCheck) -> None:

@@ -1,11 +1,19 @@
-"""What `verify` reports."""
+"""What checking a store finds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["damage", "torn"]
+Progress = Callable[[int, int], None]
+"""Called with the bytes, or records, that are checked, and with all of them."""
+Watch = Callable[[bytes | None, str | None, int | None], None]
+"""Called for each record in order: its L_n, the head after it, where it ends in the log.
+
+None for what cannot be read or is not known; the last for a store that has no one log.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,8 @@ class Report:
     """The outcome for a whole store: `status` is `clean`, `damaged` or, with no damage, `torn`.
 
     `records` can be read, `lines` of theirs are on the chain, which ends in `head`; `digest` is h
-    after them, empty where damage keeps it from being known.
+    after them, empty where damage keeps it from being known. `store` is its id, empty if that
+    cannot be read, and `keyed` whether its hashes have a key.
     """
 
     findings: tuple[Finding, ...]
@@ -36,3 +45,5 @@ class Report:
     head: str
     digest: str
     status: Literal["clean", "damaged", "torn"]
+    store: str = ""
+    keyed: bool = False

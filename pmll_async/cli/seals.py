@@ -1,0 +1,99 @@
+"""`pmll seal` and `pmll prove`: statements of a lattice for others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import typer
+
+from pmll_async.cli.terminal import facts, moment, show, show_json, write_bytes
+from pmll_async.cli.verify import Expected
+from pmll_async.integrity.documents import Document
+from pmll_async.integrity.keys import KEY_BYTES, Ed25519Key, Ed25519PublicKey
+from pmll_async.integrity.sealer import FILE
+from pmll_async.integrity.seals import Seal, read_seal
+from pmll_async.integrity.trust import read_trust
+from pmll_async.lattice import Lattice
+
+
+def seal(
+    path: Path,
+    key: bytes | None,
+    output: Path | None,
+    seed: bytes | None,
+    trust: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Seal the lattice at `path`, and print the seal."""
+    signer = None if seed is None else Ed25519Key(seed)
+
+    async def sealed() -> Seal:
+        async with _opened(path, key, read_only=output is not None) as lattice:
+            return await lattice.seal(output, signer=signer, trust=trust)
+
+    made = asyncio.run(sealed())
+    if as_json:
+        show_json(made.model_dump())
+        return
+    whose = f"{made.mode}, key {made.key}" if made.key else "nobody: a plain seal has no proof"
+    rows = [
+        ("seal", str(made.number)),
+        ("records", str(made.records)),
+        ("head", made.head),
+        ("digest", made.digest),
+        ("root", made.root),
+        ("made", moment(made.time)),
+        ("proven by", whose),
+        ("written to", str(output or path / FILE)),
+    ]
+    show(facts(rows))
+
+
+def prove(
+    path: Path,
+    key: bytes | None,
+    what: str | Path | None,
+    against: Path | None,
+    output: Path | None,
+) -> None:
+    """Write the proof of a line, by its anchor, or that a lattice grew since an older seal."""
+    newest = read_seal(path / FILE if against is None else against)
+
+    async def proven() -> Document:
+        async with _opened(path, key, read_only=True) as lattice:
+            if isinstance(what, Path):
+                return await lattice.prove_growth(read_seal(what), newest)
+            return await lattice.prove(str(what), newest)
+
+    proof = asyncio.run(proven())
+    if output is None:
+        write_bytes(proof.to_bytes())
+    else:
+        proof.write(output)
+
+
+def expected(seal: Path | None, public_key: str | None, trust: Path | None) -> Expected:
+    """What `verify` holds the log against."""
+    return Expected(
+        seal=None if seal is None else read_seal(seal),
+        checker=None if public_key is None else Ed25519PublicKey(_raw(public_key)),
+        trust=None if trust is None else read_trust(trust),
+    )
+
+
+def _raw(public_key: str) -> bytes:
+    try:
+        raw = bytes.fromhex(public_key)
+    except ValueError:
+        raw = b""
+    if len(raw) != KEY_BYTES:
+        raise typer.BadParameter(
+            f"a public key is {2 * KEY_BYTES} hex digits", param_hint="--public-key"
+        )
+    return raw
+
+
+def _opened(path: Path, key: bytes | None, *, read_only: bool) -> Lattice:
+    return Lattice.open(path, integrity_key=key, read_only=read_only)

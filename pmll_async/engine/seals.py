@@ -1,0 +1,113 @@
+"""The seals of one open lattice. What they are made with is loaded by the first of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.errors import StoreError
+from pmll_async.loop.logs import logger
+from pmll_async.protocols import Clock, Store, StoreHeader, SupportsVerify
+from pmll_async.values.anchors import Hasher
+from pmll_async.values.checks import time_by
+
+if TYPE_CHECKING:
+    from pmll_async.integrity.checking import Verification
+    from pmll_async.integrity.keys import SealChecker
+    from pmll_async.integrity.proofs import ConsistencyProof, InclusionProof
+    from pmll_async.integrity.sealer import Moment, Sealer
+    from pmll_async.integrity.sealing import Sealing
+    from pmll_async.integrity.seals import Seal
+    from pmll_async.integrity.trust import Trust
+    from pmll_async.records.findings import Report, Watch
+
+
+class Seals:
+    """Everything here blocks, and may be called in any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        header: StoreHeader,
+        hasher: Hasher,
+        ledger: Ledger,
+        clock: Clock,
+        at_close: str | os.PathLike[str] | Sealing | None,
+    ) -> None:
+        self._store, self._store_id, self._hasher = store, header.store_id, hasher
+        self._ledger, self._clock, self._at_close = ledger, clock, at_close
+        self._lock = threading.Lock()
+        self._made: Sealer | None = None
+        self.failure: Exception | None = None
+        """Why no seal was made at the end."""
+
+    def seal(self, how: Sealing, now: float) -> Seal:
+        """The seal of what is committed now."""
+        return self._sealer().seal(self._moment(now), how)
+
+    def include(self, seal: Seal, anchor: str) -> InclusionProof:
+        """The proof that the newest line of that anchor was committed before the seal."""
+        snapshot = self._ledger.snapshot
+        n = snapshot.record_of(snapshot.find(anchor))
+        return self._sealer().include(self._moment(0.0), seal, n)
+
+    def connect(self, older: Seal, newer: Seal) -> ConsistencyProof:
+        """The proof that nothing has changed between two seals."""
+        return self._sealer().connect(self._moment(0.0), older, newer)
+
+    def verify(
+        self, expect: Seal | None, checker: SealChecker | None, trust: Trust | None
+    ) -> Verification:
+        """What the store finds of itself, and how it stands to a seal."""
+        from pmll_async.integrity.checking import LogCheck, Verification
+        from pmll_async.integrity.keys import MacKey
+        from pmll_async.integrity.seals import checker_of
+
+        seal = trust.seal if expect is None and trust is not None else expect
+        if seal is None:
+            return Verification(self._report(None))
+        whose = checker_of(seal, checker, MacKey.of(self._hasher))
+        check = LogCheck(seal, whose, trust)
+        report = self._report(check.add)
+        return Verification(report, check.standing(report))
+
+    def _report(self, watch: Watch | None) -> Report:
+        if not isinstance(self._store, SupportsVerify):
+            raise StoreError(
+                f"{type(self._store).__name__} cannot check itself: it has no `verify` "
+                "(SupportsVerify)"
+            )
+        return self._store.verify(self._hasher, watch)
+
+    def end(self) -> None:
+        """What is due before the store closes; a failure is logged and kept."""
+        try:
+            if self._at_close is not None:
+                self._seal_at_close(self._at_close)
+            self._ledger.leaves.keep(self._store)
+        # The store is to be closed, whatever a disk or a witness does.
+        except Exception as exc:  # noqa: BLE001
+            self.failure = exc
+            logger("pmll.seals").error("seal.failed", path=self._store.path, error=repr(exc))
+
+    def _seal_at_close(self, how: str | os.PathLike[str] | Sealing) -> None:
+        from pmll_async.integrity.sealing import Sealing
+
+        chosen = how if isinstance(how, Sealing) else Sealing(how)
+        self.seal(chosen, time_by(self._clock))
+
+    def _sealer(self) -> Sealer:
+        from pmll_async.integrity.sealer import Sealer
+
+        with self._lock:
+            if self._made is None:
+                self._made = Sealer(self._store, self._store_id, self._hasher, self._ledger.leaves)
+            return self._made
+
+    def _moment(self, now: float) -> Moment:
+        from pmll_async.integrity.sealer import Moment
+
+        snapshot = self._ledger.snapshot
+        return Moment(snapshot.revision, snapshot.digest, snapshot.head, now)

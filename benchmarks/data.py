@@ -52,6 +52,10 @@ class Where:
     operand: JsonScalar
 
 
+OPERATORS = {"eq": "=", "gte": ">="}
+"""The operators of a `Where` as SQL writes them."""
+
+
 def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Rows scaled to length 1."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)

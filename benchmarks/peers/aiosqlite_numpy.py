@@ -13,14 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, OPERATORS, Line, Vector, Where
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lines (id INTEGER PRIMARY KEY, key BLOB NOT NULL, context TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_topic ON lines (json_extract(context, '$.topic'));
 """
 INSERT = "INSERT INTO lines (key, context) VALUES (?, ?)"
-OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class AiosqliteNumpy:

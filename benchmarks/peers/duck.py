@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, OPERATORS, Line, Vector, Where
 from benchmarks.peers.thread import OneThread
 
 SCHEMA = f"""CREATE TABLE IF NOT EXISTS lines
 (id BIGINT, topic VARCHAR, step BIGINT, text VARCHAR, key FLOAT[{DIM}])"""
 INSERT = "INSERT INTO lines VALUES (?, ?, ?, ?, ?)"
-OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class DuckDb:

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.data import Line, Vector, Where, line
+from benchmarks.data import OPERATORS, Line, Vector, Where, line
 from benchmarks.peers.duck import arrow
 
 TABLE = "lines"
-OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class Lance:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, OPERATORS, Line, Vector, Where
 from benchmarks.peers.thread import OneThread
 
 SCHEMA = f"""CREATE VIRTUAL TABLE IF NOT EXISTS lines USING vec0
 (id INTEGER PRIMARY KEY, key float[{DIM}] distance_metric=cosine,
 topic text, step integer, +text text)"""
 INSERT = "INSERT INTO lines (id, key, topic, step, text) VALUES (?, ?, ?, ?, ?)"
-OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class SqliteVec:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.data import DIM, Line, Vector, Where
+from benchmarks.data import DIM, OPERATORS, Line, Vector, Where
 from benchmarks.peers.thread import OneThread
-
-OPERATORS = {"eq": "=", "gte": ">="}
 
 
 class Zvec:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, Protocol
-from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.indexes.codefile import SavedCodes
 from pmll_async.loop.logs import logger
-from pmll_async.loop.workers import CALLS, Job
+from pmll_async.loop.workers import CALLS, weak_job
 from pmll_async.values.concert import Float32
 
 Rows = NDArray[np.int64]
@@ -126,7 +124,7 @@ class Coder:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            CALLS.submit(partial(_advance, ref(self)))
+            CALLS.submit(weak_job(self.advance))
 
     def _step(self) -> bool:
         with self._making:
@@ -153,12 +151,6 @@ class Coder:
         if codes.count < stop:
             codes.kernel.add(self._units(np.arange(codes.count, stop)))
             codes.count = stop
-
-
-def _advance(coder: ReferenceType[Coder]) -> Job | None:
-    """A job that holds no index alive between its pieces."""
-    alive = coder()
-    return partial(_advance, coder) if alive is not None and alive.advance() else None
 
 
 def _level(count: int) -> int:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Final
-from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +28,7 @@ from pmll_async.indexes.rows import (
     upto,
 )
 from pmll_async.loop.breathing import Breather
-from pmll_async.loop.workers import CALLS, Job
+from pmll_async.loop.workers import CALLS, weak_job
 from pmll_async.protocols import SMALL_PRODUCT, Columns, KeyReader, Resident
 from pmll_async.values.concert import Float32, Float64, clamp_cosine, exact_dots
 from pmll_async.values.extras import require
@@ -244,7 +242,7 @@ class KeyMatrix:
                 self._is_scheduled = True
                 # Where no thread can be started, calls go on alone.
                 with suppress(RuntimeError):
-                    CALLS.submit(partial(_code_on, ref(self)))
+                    CALLS.submit(weak_job(self.code_more))
         return self._codes.look(units)
 
     def code_more(self) -> bool:
@@ -326,12 +324,6 @@ class KeyMatrix:
                     clamp_cosine(exact_dots(taken.keys, vectors[mine]), taken.norms, norms[mine])
                 )
         return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _code_on(index: ReferenceType[KeyMatrix]) -> Job | None:
-    """A job that keeps no index alive between its pieces."""
-    alive = index()
-    return partial(_code_on, index) if alive is not None and alive.code_more() else None
 
 
 def unit_rows(vectors: Float32, norms: Float64) -> Float32:

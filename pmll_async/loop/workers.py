@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 from pmll_async.loop.logs import logger
 
@@ -179,6 +180,16 @@ def _done(job: Job) -> Job | None:
     except BaseException as exc:  # noqa: BLE001
         logger("pmll.workers").error("workers.job_failed", error=repr(exc))
         return None
+
+
+def weak_job(step: Callable[[], bool]) -> Job:
+    """A job that calls a method until that says there is no more, or until its object is gone."""
+    return partial(_stepped, WeakMethod(step))
+
+
+def _stepped(method: WeakMethod[Callable[[], bool]]) -> Job | None:
+    step = method()
+    return partial(_stepped, method) if step is not None and step() else None
 
 
 READS: Final = Workers("pmll-read", 4, 32)

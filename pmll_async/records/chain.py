@@ -21,6 +21,7 @@ from pmll_async.records.content import (
     LineRecord,
     WriteVector,
     base64_text,
+    known_texts,
     packed_text,
 )
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
@@ -233,7 +234,7 @@ def _as_read(record: Record, fields: Mapping[str, Any]) -> WriteVector:
         for raw, name in ((line.content.key, "key"), (line.content.value, "value")):
             if said.get(name, "").startswith(PACKED):
                 known[raw] = said[name]
-    return lambda raw: known.get(raw) or packed_text(raw)
+    return known_texts(known)
 
 
 def anchors_hold(record: Record, head: str, hasher: Hasher) -> bool:

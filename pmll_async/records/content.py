@@ -109,22 +109,22 @@ def base64_text(raw: bytes) -> str:
 
 def packed_text(raw: bytes) -> str:
     """A vector's bytes packed, where they can be."""
-    packed = pack(raw)
-    return base64_text(raw) if packed is None else PACKED + base64_text(packed)
+    return _text(raw, pack(raw))
 
 
 def packed_together(vectors: Sequence[bytes]) -> WriteVector:
     """`packed_text`, with the texts of these vectors, all of one length, made in one go."""
-    forms = zip(vectors, pack_many(vectors), strict=True)
-    known = {raw: PACKED + base64_text(form) for raw, form in forms if form is not None}
-    plain = frozenset(vectors) - known.keys()
+    texts = map(_text, vectors, pack_many(vectors))
+    return known_texts(dict(zip(vectors, texts, strict=True)))
 
-    def text(raw: bytes) -> str:
-        if raw in plain:
-            return base64_text(raw)
-        return known.get(raw) or packed_text(raw)
 
-    return text
+def known_texts(known: Mapping[bytes, str]) -> WriteVector:
+    """`packed_text`, which makes none of the texts that are known."""
+    return lambda raw: known.get(raw) or packed_text(raw)
+
+
+def _text(raw: bytes, packed: bytes | None) -> str:
+    return base64_text(raw) if packed is None else PACKED + base64_text(packed)
 
 
 def joined(fields: Fields) -> str:

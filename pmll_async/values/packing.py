@@ -73,10 +73,7 @@ def pack(raw: bytes) -> bytes | None:
     # has no form that would be read.
     if np.gcd.reduce(numbers) != 1:
         return None
-    codes = 2 * np.abs(numbers) - 2 + (numbers < 0)
-    longer = codes > 127
-    first = (codes & 127 | longer * np.int16(128)).astype(np.uint8).tobytes()
-    second = (codes[longer] >> 7).astype(np.uint8).tobytes()
+    first, _, second = _codes(numbers)
     return len(row).to_bytes(_DIM_BYTES, "little") + np.packbits(filled).tobytes() + first + second
 
 
@@ -127,10 +124,7 @@ def _packed_smalls(
         np.gcd.reduceat(numbers, starts) == 1
     )
     packs &= (factors < _SMALL) & (largest <= _LARGEST) & (largest * factors <= _PRODUCT)
-    codes = 2 * np.abs(numbers) - 2 + (numbers < 0)
-    longer = codes > 127
-    first = (codes & 127 | longer * np.int16(128)).astype(np.uint8).tobytes()
-    second = (codes[longer] >> 7).astype(np.uint8).tobytes()
+    first, longer, second = _codes(numbers)
     bounds = np.concatenate([[0], np.cumsum(longer)[ends - 1]]).tolist()
     dim, bitmaps = rows.shape[1].to_bytes(_DIM_BYTES, "little"), np.packbits(filled, axis=1)
     parts = zip(packs, bitmaps, starts.tolist(), ends.tolist(), pairwise(bounds), strict=True)
@@ -235,6 +229,14 @@ def _bounded(least: int, largest: int) -> bool:
 def _divided(whole: Float64) -> Float32:
     """The numbers by their length: the same bits on every machine, for their squares are exact."""
     return (whole / math.sqrt(whole @ whole)).astype(_LITTLE)
+
+
+def _codes(numbers: NDArray[np.int16]) -> tuple[bytes, NDArray[np.bool_], bytes]:
+    """The first bytes of numbers, which of them have a second one, and those."""
+    codes = 2 * np.abs(numbers) - 2 + (numbers < 0)
+    longer = codes > 127
+    first = (codes & 127 | longer * np.int16(128)).astype(np.uint8)
+    return first.tobytes(), longer, (codes[longer] >> 7).astype(np.uint8).tobytes()
 
 
 def _numbers(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
-from weakref import ref
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from pmll_async import Candidate, Concert, InvalidInputError, Lattice
 from pmll_async.indexes import coder as craft
 from pmll_async.indexes.approximate import ApproximateIndex
 from pmll_async.indexes.coder import Coder, Kernel
+from pmll_async.loop.workers import weak_job
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import oracle
 from pmll_async.testing.indexes import first_rows
@@ -46,15 +45,15 @@ def test_it_is_exact_until_codes_are_there_and_they_come_by_themselves(
     index = WaitingIndex()
     index.open(DIM)
     index.add(land.keys, land.norms)
-    advance = index._coder.advance
+    advance = Coder.advance
 
-    def advanced() -> bool:
-        more = advance()
+    def advanced(coder: Coder) -> bool:
+        more = advance(coder)
         if not more:
             done.set()
         return more
 
-    monkeypatch.setattr(index._coder, "advance", advanced)
+    monkeypatch.setattr(Coder, "advance", advanced)
     query = land.query(land.keys[0], 10)
     assert index._found(land.columns, [query]) == {}
     assert index.rank(land.columns, [query]) == [oracle.rank(land.keys, land.columns, query)]
@@ -122,7 +121,7 @@ def test_a_kernel_that_fails_leaves_the_exact_scan() -> None:
 
 def test_no_job_holds_an_index() -> None:
     coder = Coder(Rounded, lambda rows: np.empty((len(rows), 2), dtype=np.float32))
-    job = partial(craft._advance, ref(coder))
+    job = weak_job(coder.advance)
     del coder
     gc.collect()
     assert job() is None

@@ -16,11 +16,11 @@ from pmll_async.records.chain import NOT_OURS
 from pmll_async.records.parser import parse_object
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, checked_body
-from pmll_async.stores.jsonl.keys import PACKED_MARK
+from pmll_async.stores.jsonl.keys import PACKED_MARK, PackedKeys
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.values.concert import Float32
-from pmll_async.values.packing import PackedRow, split, unpack_rows
+from pmll_async.values.packing import PackedRow, split
 
 _PUT: Final = re.compile(
     rb'\{"n":([0-9]+),"d":[0-9]+,(?:"g":[0-9]+,)?"op":"put","t":[0-9.e+-]+,"key":"'
@@ -137,17 +137,4 @@ class _Gathered:
 
     def keys(self) -> Float32:
         raw = np.frombuffer(b"".join(self._raw), "<f4").reshape(-1, self._dim)
-        if not self._packed:
-            return raw
-        unpacked = unpack_rows(
-            b"".join([row.bitmap for row in self._packed]),
-            b"".join([row.first for row in self._packed]),
-            b"".join([row.second for row in self._packed]),
-            self._dim,
-        )
-        if not self._raw:
-            return unpacked
-        keys = np.empty((len(self._is_packed), self._dim), "<f4")
-        is_packed = np.frombuffer(self._is_packed, np.bool_)
-        keys[is_packed], keys[~is_packed] = unpacked, raw
-        return keys
+        return PackedKeys.of(self._is_packed, self._packed).keys(raw)

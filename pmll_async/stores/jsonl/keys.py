@@ -22,7 +22,7 @@ from pmll_async.records.parser import parse_object
 from pmll_async.records.record import PutRecord, Record
 from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.values.concert import Float32
-from pmll_async.values.packing import split, unpack_rows
+from pmll_async.values.packing import PackedRow, split, unpack_rows
 
 _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")
@@ -41,15 +41,18 @@ class PackedKeys(NamedTuple):
     @classmethod
     def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
         """Those of records, from their log lines: packing them again takes far longer."""
-        which, rows = bytearray(), []
+        which, rows = bytearray(), list[PackedRow]()
         for record, line in zip(records, lines, strict=True):
             for text in filter(None, _key_texts(record, line)):
                 packed = text.startswith(PACKED_MARK)
                 which.append(packed)
                 if packed:
                     rows.append(split(binascii.a2b_base64(text[len(PACKED_MARK) :])))
-        if not rows:
-            return cls(which=bytes(which))
+        return cls.of(which, rows)
+
+    @classmethod
+    def of(cls, which: bytearray, rows: Sequence[PackedRow]) -> PackedKeys:
+        """The parts of these rows, joined; `which` has the keys that do not pack, too."""
         return cls(
             b"".join([row.bitmap for row in rows]),
             bytes(which),
@@ -61,6 +64,18 @@ class PackedKeys(NamedTuple):
     def joined(cls, several: Iterable[PackedKeys]) -> PackedKeys:
         """Those of several runs of keys that follow each other."""
         return cls(*map(b"".join, zip(*several, strict=True)))
+
+    def keys(self, raw: Float32) -> Float32:
+        """All the keys, the others being `raw` (m, dim), whose memory they share if none packs."""
+        if not self.bitmaps:
+            return raw
+        unpacked = unpack_rows(self.bitmaps, self.first, self.second, raw.shape[1])
+        if not len(raw):
+            return unpacked
+        which = np.frombuffer(self.which, np.uint8) != 0
+        keys = np.empty((len(raw) + len(unpacked), raw.shape[1]), dtype=_LITTLE)
+        keys[~which], keys[which] = raw, unpacked
+        return keys
 
 
 def _key_texts(record: Record, line: bytes) -> list[bytes]:
@@ -99,17 +114,9 @@ def decode_keys(section: NDArray[np.uint8], count: int, dim: int) -> tuple[Float
     stop = end + (count - rows) * ((dim + 7) // 8)
     parts = decompress(section[stop : -_COUNT.size].tobytes())
     packed = _divided(section[end:stop].tobytes(), parts, count)
-    which = np.frombuffer(packed.which, np.uint8) != 0
-    if np.count_nonzero(which) != count - rows:
+    if np.count_nonzero(np.frombuffer(packed.which, np.uint8)) != count - rows:
         raise ValueError("it has another number of raw keys")
-    if rows == count:
-        return raw, packed
-    unpacked = unpack_rows(packed.bitmaps, packed.first, packed.second, dim)
-    if not rows:
-        return unpacked, packed
-    keys = np.empty((count, dim), dtype=_LITTLE)
-    keys[~which], keys[which] = raw, unpacked
-    return keys, packed
+    return packed.keys(raw), packed
 
 
 def _divided(bitmaps: bytes, parts: bytes, count: int) -> PackedKeys:

@@ -9,7 +9,7 @@ from typing import Final
 from rich.text import Text
 
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
-from pmll_async.integrity.checking import LogCheck, Standing, Verification
+from pmll_async.integrity.checking import LogCheck, SealStanding, Verification
 from pmll_async.integrity.keys import MacKey, SealChecker
 from pmll_async.integrity.seals import Seal, checker_of
 from pmll_async.integrity.trust import Trust
@@ -69,7 +69,7 @@ def checked(
     return Verification(report, check.standing(report))
 
 
-def _show_standing(standing: Standing) -> None:
+def _show_standing(standing: SealStanding) -> None:
     if not standing.holds:
         show(listing(("what the seal says otherwise",), ((flaw,) for flaw in standing.flaws)), "")
         show(Text("the seal does not hold: this is not the log that was sealed", style="red"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pmll_async.lazy import lazily
 
 if TYPE_CHECKING:
-    from pmll_async.integrity.checking import Standing as Standing
+    from pmll_async.integrity.checking import SealStanding as SealStanding
     from pmll_async.integrity.checking import Verification as Verification
     from pmll_async.integrity.keys import Ed25519Key as Ed25519Key
     from pmll_async.integrity.keys import Ed25519PublicKey as Ed25519PublicKey
@@ -35,8 +35,8 @@ else:
             "Seal": "pmll_async.integrity.seals",
             "SealChecker": "pmll_async.integrity.keys",
             "SealSigner": "pmll_async.integrity.keys",
+            "SealStanding": "pmll_async.integrity.checking",
             "Sealing": "pmll_async.integrity.sealing",
-            "Standing": "pmll_async.integrity.checking",
             "Trust": "pmll_async.integrity.trust",
             "Verification": "pmll_async.integrity.checking",
             "read_seal": "pmll_async.integrity.seals",
@@ -53,8 +53,8 @@ __all__ = [
     "Seal",
     "SealChecker",
     "SealSigner",
+    "SealStanding",
     "Sealing",
-    "Standing",
     "Trust",
     "Verification",
     "read_seal",

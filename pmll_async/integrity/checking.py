@@ -17,7 +17,7 @@ _AT_ONCE: Final = 1024 * ENTRY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SealStanding:
     """How a log stands to a seal: `flaws` are what does not hold, none when all does.
 
     `unsealed` records came after it, which it says nothing of.
@@ -37,7 +37,7 @@ class Verification:
     """What `verify` found: of every byte of a store, and of a seal where one was expected."""
 
     report: Report
-    standing: Standing | None = None
+    standing: SealStanding | None = None
 
     @property
     def holds(self) -> bool:
@@ -127,7 +127,7 @@ class LogCheck:
         self._state.extend(bytes(self._waiting))
         self._waiting.clear()
 
-    def standing(self, report: Report) -> Standing:
+    def standing(self, report: Report) -> SealStanding:
         """The outcome, once the store was gone through and reported."""
         flaws = list(self._flaws)
         if self._seal.store != report.store:
@@ -140,4 +140,4 @@ class LogCheck:
         ]
         if self._trust is not None and self._trust.keyed and not report.keyed:
             flaws.append("the store has no key where a keyed one is remembered")
-        return Standing(tuple(dict.fromkeys(flaws)), max(0, self._records - self._seal.records))
+        return SealStanding(tuple(dict.fromkeys(flaws)), max(0, self._records - self._seal.records))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +20,13 @@ from pmll_async.stores.memory import MemoryStore
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, by them and by every
 # process that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Temporary folders are in memory where there is room, because no test cuts the power: thousands of
+# stores would only wait for a disk to sync. Who names another place has them there.
+_IN_MEMORY: Final = Path("/dev/shm")
+_ROOM: Final = 2 << 30
+if os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > _ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 # Hypothesis would fail an example for what a busy machine takes.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from drawing import examples
 from hypothesis import HealthCheck, settings
 
 from pmll_async.protocols import Store
@@ -29,7 +30,12 @@ if os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > _ROOM
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 # Hypothesis would fail an example for what a busy machine takes.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=examples(50),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 

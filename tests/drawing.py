@@ -1,0 +1,16 @@
+"""How many examples the tests draw at random.
+
+`PMLL_TEST_EXAMPLES=10` draws ten times as many as every test run does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+_TIMES: Final = float(os.environ.get("PMLL_TEST_EXAMPLES", "1"))
+
+
+def examples(count: int) -> int:
+    """What stands for `count` examples of a usual run."""
+    return max(1, round(count * _TIMES))

@@ -112,6 +112,13 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_forgotten() -> Iterator[None]:
+    """They are millions of objects, at which every garbage collection of later tests would look."""
+    yield
+    tree_of.cache_clear()
+
+
 @cache
 def modules() -> dict[str, Path]:
     return {module_of(path): path for path in files_of("pmll_async", "controllers")}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Final
 
 import pytest
+from drawing import examples
 from hypothesis import HealthCheck, settings
 
 from pmll_async.protocols import Store
@@ -17,9 +22,36 @@ from pmll_async.stores.memory import MemoryStore
 # process that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Temporary folders are in memory where there is room, because no test cuts the power: thousands of
+# stores would only wait for a disk to sync. Who names another place has them there.
+_IN_MEMORY: Final = Path("/dev/shm")
+_ROOM: Final = 2 << 30
+if os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > _ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
+
 # Hypothesis would fail an example for what a busy machine takes.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=examples(50),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, and keep it from what was collected.
+
+    Some seven thousand tests are no garbage before the end, and a test that asks for a collection
+    would wait for a walk over all of them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class ManualClock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +83,26 @@ def identify(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def of_each_file(*folders: str) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """One test of all files, because to report a test takes longer than to look at a file."""
+
+    def tested(check: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            failures = []
+            for path in files_of(*folders):
+                try:
+                    check(path)
+                except AssertionError as exc:
+                    exc.add_note(f"in {identify(path)}")
+                    failures.append(exc)
+            if failures:
+                raise ExceptionGroup(f"{len(failures)} files", failures)
+
+        return test
+
+    return tested
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -93,12 +113,24 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_forgotten() -> Iterator[None]:
+    """They are millions of objects, at which every garbage collection of later tests would look."""
+    yield
+    tree_of.cache_clear()
+
+
 @cache
 def modules() -> dict[str, Path]:
     return {module_of(path): path for path in files_of("pmll_async", "controllers")}
 
 
-def imports_of(path: Path) -> Iterator[Import]:
+@cache
+def imports_of(path: Path) -> list[Import]:
+    return list(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[Import]:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -162,7 +194,7 @@ def public_names(module: str) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+@of_each_file("pmll_async")
 def test_imports_point_down(path: Path) -> None:
     room = room_of(module_of(path))
     assert room is not None, f"{identify(path)} is in no room: give it one in FLOORS of {__file__}"
@@ -182,12 +214,12 @@ def is_stranger(room: str, other: str) -> bool:
     return room != other and any({room, other} <= group for group in STRANGERS)
 
 
-@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+@of_each_file("pmll_async")
 def test_the_package_knows_nothing_of_its_controllers(path: Path) -> None:
     assert not [item for item in imports_of(path) if is_within(item.module, "controllers")]
 
 
-@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+@of_each_file("pmll_async")
 def test_only_the_face_and_moving_know_the_engine(path: Path) -> None:
     module = module_of(path)
     if is_within(module, "pmll_async.engine") or room_of(module) in ENGINE_USERS:
@@ -196,7 +228,7 @@ def test_only_the_face_and_moving_know_the_engine(path: Path) -> None:
     assert not inside
 
 
-@pytest.mark.parametrize("path", files_of("pmll_async"), ids=identify)
+@of_each_file("pmll_async")
 def test_only_the_front_door_chooses_a_backend(path: Path) -> None:
     room = room_of(module_of(path))
     if room == "stores" or room in BACKEND_CHOOSERS:
@@ -205,7 +237,7 @@ def test_only_the_front_door_chooses_a_backend(path: Path) -> None:
     assert not stores
 
 
-@pytest.mark.parametrize("path", files_of("pmll_async", "controllers"), ids=identify)
+@of_each_file("pmll_async", "controllers")
 def test_only_the_outermost_layer_reads_the_environment(path: Path) -> None:
     if is_within(module_of(path), "pmll_async") and room_of(module_of(path)) in ENVIRONMENT_READERS:
         return
@@ -219,7 +251,7 @@ def test_only_the_outermost_layer_reads_the_environment(path: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("path", files_of("controllers"), ids=identify)
+@of_each_file("controllers")
 def test_controllers_import_public_names_only(path: Path) -> None:
     for item in imports_of(path):
         if not is_within(item.module, "pmll_async"):
@@ -231,7 +263,7 @@ def test_controllers_import_public_names_only(path: Path) -> None:
         assert item.name in public_names(item.module), f"{place}: {item.name} is not public"
 
 
-@pytest.mark.parametrize("path", files_of("controllers"), ids=identify)
+@of_each_file("controllers")
 def test_controllers_reach_each_other_relatively(path: Path) -> None:
     # The folder must go on working under another name, in an application that has its own.
     named = [item for item in imports_of(path) if is_within(item.module, "controllers")]
@@ -249,9 +281,7 @@ def excuses_its_size(path: Path) -> bool:
     return any(line.startswith("Size:") and line[5:].strip() for line in docstring.splitlines())
 
 
-@pytest.mark.parametrize(
-    "path", files_of("pmll_async", "controllers", "examples", "tests", "benchmarks"), ids=identify
-)
+@of_each_file("pmll_async", "controllers", "examples", "tests", "benchmarks")
 def test_files_and_functions_are_small(path: Path) -> None:
     if excuses_its_size(path):
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,7 +123,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(steps)
 def test_it_does_as_a_plain_list_would(story: list[Step]) -> None:
     clock = ManualClock(0.0)

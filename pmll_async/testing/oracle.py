@@ -15,6 +15,7 @@ from pmll_async.values.concert import (
     clamp_cosine,
     exact_dots,
     exact_norm,
+    exact_norms,
 )
 
 # Several near each other: an index that selects too tightly misses one of them.
@@ -23,7 +24,7 @@ _PER_CLUSTER = 8
 
 def norms_of(keys: Float32) -> Float64:
     """The lengths (m,) of keys (m, dim)."""
-    return np.array([exact_norm(key) for key in keys], dtype=np.float64)
+    return exact_norms(keys)
 
 
 def cosines(keys: Float32, vector: Float32) -> Float64:

@@ -1,6 +1,6 @@
 """Kill -9: what was acknowledged stays, what was recorded is not done again, and runs end alike.
 
-`PMLL_TEST_KILLS=5000` kills more often than the 100 times of every test run.
+`PMLL_TEST_KILLS=5000` kills more often than the 50 times of every test run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 from cli_support import environment
 
 HERE: Final = Path(__file__).parent
-KILLS: Final = 100
-SEEDS: Final = range(max(1, int(os.environ.get("PMLL_TEST_KILLS", "100")) // KILLS))
+KILLS: Final = 50
+SEEDS: Final = range(max(1, int(os.environ.get("PMLL_TEST_KILLS", "50")) // KILLS))
 
 
 def kill(folder: Path, *how: str) -> dict[str, Any]:

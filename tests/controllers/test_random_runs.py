@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import anyio
 import pytest
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kill_agent import RUN, effect_of, entries_of, story_of
@@ -126,7 +127,7 @@ async def lived(goal: Goal, stops: Sequence[Stop]) -> tuple[list[Any], list[Any]
 
 @pytest.mark.slow
 @given(goals(1), st.lists(STOPS, min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stopped_run_ends_like_one_that_nobody_stops(goal: Goal, stops: list[Stop]) -> None:
     wanted, found = asyncio.run(lived(goal, [])), asyncio.run(lived(goal, stops))
     assert found[0] == wanted[0]

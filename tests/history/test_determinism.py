@@ -19,6 +19,7 @@ from batchings import (
     puts,
     run,
 )
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,7 +112,7 @@ def commit_of(kind: str, n: int, key: Float32, used: str | None, back: int) -> C
 FIRST = "c0ffee0000000000"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(13), deadline=None)
 @given(mixed())
 def test_commits_of_every_kind(commits: list[Commit]) -> None:
     async def checked() -> None:

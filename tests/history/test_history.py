@@ -11,6 +11,7 @@ from typing import Any
 
 import history_checks as checks
 import pytest
+from drawing import examples
 from history_model import Given, Model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -322,7 +323,7 @@ def given_parts(given: Given) -> tuple[Any, ...]:
 quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 TestHistory = pytest.mark.slow(History.TestCase)
 TestHistory.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=quiet
+    max_examples=examples(20), stateful_step_count=30, deadline=None, suppress_health_check=quiet
 )
 
 
@@ -330,6 +331,6 @@ TestHistory.settings = settings(
 @pytest.mark.parametrize("machine", [JsonlHistory, WindowHistory, WindowJsonlHistory])
 def test_history_in_files_and_with_windows(machine: type[History]) -> None:
     limits = settings(
-        max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=quiet
+        max_examples=examples(8), stateful_step_count=20, deadline=None, suppress_health_check=quiet
     )
     run_state_machine_as_test(machine, settings=limits)

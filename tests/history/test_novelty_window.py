@@ -20,6 +20,7 @@ from batchings import (
     puts,
     run,
 )
+from drawing import examples
 from history_model import Given, Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ operations = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(operations, st.sampled_from([1, 2, 5, 12]))
 def test_any_history(history: list[tuple[str, int]], window: int) -> None:
     """As brute force finds it, and the same whether lines come one by one or many at a time."""
@@ -342,7 +343,7 @@ def watched(live: Any, chain: Any) -> Columns:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 30_000), st.integers(1, 12_000))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(25))
 def test_a_window_begins_where_counting_says(seed: int, count: int, window: int) -> None:
     random = np.random.default_rng(seed)
     live = random.random(count) < random.choice([0.001, 0.5, 1.0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -87,3 +88,9 @@ def disjoint(seed: int, *, kept: int = 30) -> Landscape:
 
 
 LANDS = {seed: disjoint(seed) for seed in range(2)}
+
+
+@cache
+def asked(make: Make, seed: int) -> ApproximateIndex:
+    """An index of a whole land, made once for all tests that do no more than ask it."""
+    return built(make, LANDS[seed])

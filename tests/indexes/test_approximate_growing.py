@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from approximate_support import COUNT, DIM, KINDS, LANDS, Make, Rounded, RoundedIndex, built
+from approximate_support import COUNT, DIM, KINDS, LANDS, Make, Rounded, RoundedIndex, asked, built
 
 from pmll_async import Candidate, Concert, InvalidInputError, Lattice
 from pmll_async.indexes import coder as craft
@@ -64,7 +64,7 @@ def test_it_is_exact_until_codes_are_there_and_they_come_by_themselves(
 
 def test_rows_behind_the_codes_are_found_however_they_came(make: Make) -> None:
     land = LANDS[0]
-    whole = built(make, land)
+    whole = asked(make, 0)
     index = make()
     index.open(DIM)
     cuts = [0, craft.FIRST_ROWS, COUNT - 300, COUNT - 299, COUNT - 130, COUNT]
@@ -88,7 +88,7 @@ def test_rows_behind_the_codes_are_found_however_they_came(make: Make) -> None:
 def test_an_older_state_is_answered_as_it_was(make: Make) -> None:
     land, older = LANDS[0], craft.FIRST_ROWS + 70
     columns = first_rows(land.columns, older)
-    index = built(make, land)
+    index = asked(make, 0)
     queries = [land.query(vector, 10) for vector in land.keys[:5]]
     assert index._found(columns, queries) == {}
     expected = [oracle.rank(land.keys[:older], columns, query) for query in queries]
@@ -142,10 +142,13 @@ def test_a_shortlist_of_nothing_is_refused() -> None:
         RoundedIndex(shortlist=0)
 
 
-async def test_in_a_lattice(make: Make) -> None:
+async def test_in_a_lattice(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As many lines as codes need by themselves take seconds to be put.
+    monkeypatch.setattr(craft, "FIRST_ROWS", 2048)
+    monkeypatch.setattr(craft, "_SAMPLE", 2048)
     random = np.random.default_rng(7)
-    keys = random.standard_normal((9000, DIM)).astype(np.float32)
-    index = make()
+    keys = random.standard_normal((2100, DIM)).astype(np.float32)
+    index = make(shortlist=200)
     async with Lattice(MemoryStore(), dim=DIM, index=index) as lattice:
         await lattice.put_many((Candidate(key=key) for key in keys), batch=1000)
         index.build()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ def land(request: pytest.FixtureRequest) -> tuple[Float32, ExactIndex]:
     return keys, filled(keys, 3000)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.one_of(st.sampled_from([BLOCK_ROWS, COUNT]), st.integers(1, COUNT)),

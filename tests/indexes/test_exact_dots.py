@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ pairs = st.integers(1, 6).flatmap(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(pairs)
 def test_close_to_the_true_sum(pair: tuple[list[float], list[float]]) -> None:
     row, vector = (np.array(numbers, dtype=np.float32) for numbers in pair)
@@ -83,7 +84,7 @@ def test_close_to_the_true_sum(pair: tuple[list[float], list[float]]) -> None:
     assert abs(found - sum(products)) <= Fraction(2) ** -50 * sum(abs(p) for p in products)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(pairs)
 def test_cosines_are_within_their_range(pair: tuple[list[float], list[float]]) -> None:
     row, vector = (np.array(numbers, dtype=np.float32) for numbers in pair)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def questions(draw: st.DrawFn, land: Landscape, vector: Float32, concert: Concer
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(seeds, counts, st.sampled_from([1, 2, 3, 16, 100]), concerts, st.data())
 def test_random_lattices(
     seed: int, count: int, dim: int, concert: Concert, data: st.DataObject
@@ -230,7 +231,7 @@ def check_nearest(land: Landscape, keys: Float32) -> None:
     assert [[found] for found in together] == alone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seeds, counts, st.sampled_from([1, 2, 3, 16, 100]))
 def test_novelty_of_random_lattices(seed: int, count: int, dim: int) -> None:
     land = landscape(seed, count, dim)

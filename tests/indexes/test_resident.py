@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +103,7 @@ concerts = st.builds(
     concert=concerts,
     scale=st.sampled_from([None, 1e-30, 1e30]),
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 def test_every_call_gives_the_same_bits(
     seed: int, count: int, dim: int, step: int, concert: Concert, scale: float | None
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cli_support import make_lattice
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transfer_support import PLAIN, RECORDS, Batches, edited, exported, line_of, refusal, with_line
@@ -41,7 +42,9 @@ json_values = st.recursive(
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(125),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_whatever_a_field_holds_nothing_foreign_leaves(lines: list[str], data: Any) -> None:

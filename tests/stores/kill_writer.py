@@ -24,6 +24,8 @@ from pmll_async.records.record import RollbackRecord
 from pmll_async.stores.choice import is_lmdb, store_at
 from pmll_async.stores.jsonl import JsonlStore
 
+KILLS = int(os.environ.get("PMLL_TEST_KILLS", "50"))
+"""Writers that a test has killed."""
 _NUMBER = struct.Struct("<q")
 OPTIONS = {"segment_bytes": 20_000, "cache_records": 16}
 

@@ -24,7 +24,7 @@ from jsonl_tools import (
     opened,
     same_blocks,
 )
-from kill_writer import resume
+from kill_writer import KILLS, resume
 from make_records import Chain, small_history
 
 from pmll_async.errors import DurabilityUnknownError, StoreError, StoreFullError
@@ -46,9 +46,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_acknowledged_records_survive_kill_9(path: Path) -> None:
-    """A hundred writers are killed one after the other; each finds all that was acknowledged."""
+    """Writers are killed one after the other; each finds all that was acknowledged."""
     done = subprocess.run(
-        [sys.executable, HERE / "kill_writer.py", path, "100", "1"],
+        [sys.executable, HERE / "kill_writer.py", path, str(KILLS), "1"],
         capture_output=True,
         text=True,
         check=False,
@@ -57,7 +57,7 @@ def test_acknowledged_records_survive_kill_9(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["lost"] == 0
-    assert told["wrote"] > 30, "most writers came to write"
+    assert told["wrote"] > KILLS * 0.3, "most writers came to write"
     assert verify(path).status in ("clean", "torn")
     chain = Chain(dim=8)
     store = JsonlStore(path)

@@ -24,6 +24,7 @@ from pmll_async.moving.transfer import export_records
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl import store as store_module
 from pmll_async.stores.jsonl.frames import close_line
+from pmll_async.stores.jsonl.verify import store as verify_module
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.values.anchors import Hasher
 
@@ -35,8 +36,10 @@ VALUES: list[Any] = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader need not wait for a writer that may be recovering."""
-    monkeypatch.setattr(store_module, "_PAUSE", 0)
+    """A reader need not look again for a writer that may be recovering."""
+    monkeypatch.setattr(store_module, "_ATTEMPTS", 0)
+    monkeypatch.setattr(verify_module, "_ATTEMPTS", 1)
+    monkeypatch.setattr(verify_module, "_PAUSE", 0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
+from drawing import step
 from jsonl_tools import (
     LOG,
     all_contexts,
@@ -37,7 +38,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     # A reader looks again after a pause, in case a writer is at work; here none is.
-    monkeypatch.setattr(store_module, "_PAUSE", 0)
+    monkeypatch.setattr(store_module, "_ATTEMPTS", 0)
 
 
 class Killed:
@@ -254,16 +255,13 @@ of_every_file = pytest.mark.parametrize(("closed_store", "name"), FILES, indirec
 
 @pytest.mark.slow
 @of_every_file
-def test_a_flip_of_any_bit(
-    closed_store: tuple[Path, Chain], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flip_of_any_bit(closed_store: tuple[Path, Chain], name: str) -> None:
     """What is served is what was written, or an error; `verify` names the file."""
-    monkeypatch.setattr(store_module, "_ATTEMPTS", 0)
     path, chain = closed_store
     good = (path / name).read_bytes()
-    # Some bit of every byte, and in eight neighbours each bit that a byte has; in the cache, which
-    # is long and whose sections are checked as wholes, of two bytes in five.
-    for bit in range(0, len(good) * 8, 19 if name == BLOCKS else 7):
+    # Some bit of every other byte, and in sixteen neighbours each bit that a byte has; in the
+    # cache, which is long and whose sections are checked as wholes, of a byte in five.
+    for bit in range(0, len(good) * 8, step(39 if name == BLOCKS else 15)):
         damaged = bytearray(good)
         damaged[bit // 8] ^= 1 << bit % 8
         (path / name).write_bytes(damaged)
@@ -281,7 +279,7 @@ def test_a_flip_in_any_byte_before_a_writer_opens(
 ) -> None:
     source, chain = closed_store
     good = (source / name).read_bytes()
-    for place in range(0, len(good), 5 if name == BLOCKS else 1):
+    for place in range(0, len(good), step(11 if name == BLOCKS else 3)):
         path = copy_as_killed(source, source.parent / "copy")
         damaged = bytearray(good)
         damaged[place] ^= 1 << place % 8
@@ -304,7 +302,7 @@ def test_a_flip_in_any_byte_of_an_unclean_log(folder: Path, cached: bool) -> Non
     killed = Killed(folder, cache_records=4 if cached else 100)
     covered = max(11, sum(s["records"] for s in manifest_of(killed.path)["segments"]))
     last = sum(map(len, killed.lines[:covered]))
-    for place in range(0, len(killed.log), 13):
+    for place in range(0, len(killed.log), step(27)):
         path = killed.copy()
         damaged = bytearray(killed.log)
         damaged[place] ^= 1 << place % 8

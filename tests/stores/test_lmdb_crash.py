@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from jsonl_tools import contents, quick_folder
+from kill_writer import KILLS
 from lmdb_tools import LmdbStore, lmdb, load, opened
 from make_records import Chain, small_history
 
@@ -29,11 +30,11 @@ PAGE = 4096
 
 
 @pytest.mark.slow
-def test_a_hundred_kills() -> None:
+def test_many_kills() -> None:
     with quick_folder() as folder:
         path = folder / "memory.lmdb"
         done = subprocess.run(
-            [sys.executable, HERE / "kill_writer.py", path, "100", "1"],
+            [sys.executable, HERE / "kill_writer.py", path, str(KILLS), "1"],
             check=True,
             capture_output=True,
             text=True,
@@ -41,7 +42,7 @@ def test_a_hundred_kills() -> None:
         )
         told = json.loads(done.stdout)
         assert told["lost"] == 0
-        assert told["wrote"] > 10
+        assert told["wrote"] > KILLS * 0.1
         assert verify(path).status == "clean"
 
 

@@ -8,6 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from drawing import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from text_support import DIM, opened
@@ -151,7 +152,7 @@ async def test_what_looks_like_our_own_facts_is_only_text() -> None:
 anything = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @example("", [""])
 @example("\x00", ["\x00", ""])
 @example('"', ['"', "AND", "*"])

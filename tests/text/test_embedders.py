@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ TEXTS = [
 ]
 
 
+@cache
 def made(kind: Callable[[], Embedder]) -> Embedder:
     """An embedder of this kind, if its packages are installed."""
     try:

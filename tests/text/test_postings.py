@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +57,7 @@ def check(postings: Postings, model: Sequence[Row], count: int) -> None:
     assert postings.lengths(count).tolist() == [len(row) for row in model[:count]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(batches, st.randoms(use_true_random=False))
 def test_postings_say_what_the_rows_hold_for_every_count(
     story: list[list[Row]], random: object
@@ -73,7 +74,7 @@ def test_postings_say_what_the_rows_hold_for_every_count(
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(batches, st.data())
 def test_an_older_count_answers_the_same_however_much_came_since(
     story: list[list[Row]], data: st.DataObject

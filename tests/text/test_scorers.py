@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from text_conversation import GREETINGS, QUESTIONS, TURNS
@@ -62,7 +63,7 @@ sentences = st.lists(words, max_size=8).map(" ".join)
 
 
 @by_name
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     said=st.lists(
         st.tuples(sentences, st.none() | st.sampled_from(("Ann", "Bob", ""))), max_size=9

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from text_support import DIM, HASHING, Told, opened, put, race, told
@@ -141,7 +142,7 @@ async def live_and_look_back(story: Sequence[Step], preset: Preset) -> None:
 @pytest.mark.parametrize(
     "preset", [DIALOGUE, NOTES, ASSISTANT, BY_SPELLING], ids=lambda preset: preset.name
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(steps, min_size=1, max_size=10))
 def test_the_past_answers_as_it_did_then_bit_for_bit(preset: Preset, story: list[Step]) -> None:
     asyncio.run(live_and_look_back(story, preset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rfc8785
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmll_async import InvalidContextError
@@ -113,34 +113,31 @@ def exactly(context: Mapping[str, Any]) -> bytes:
     return rfc8785.dumps(_Checker().mapping(context, "", 1))
 
 
-@pytest.fixture(params=["whole", "cut small"], scope="module")
-def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The sizes of steps as they are, and so small that everything is cut up."""
+SMALL = {"_AT_ONCE": 2, "_ONE_BY_ONE": 2, "_FEW": 1, "_SMALL": 1, "_SORTED_AT_ONCE": 2}
+
+
+def both_sizes() -> Iterator[str]:
+    """The sizes of steps as they are, and so small that everything is cut up.
+
+    Drawing a context takes longer than writing it, so each is written in both.
+    """
+    yield "whole"
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "cut small":
-            for name, size in {
-                "_AT_ONCE": 2,
-                "_ONE_BY_ONE": 2,
-                "_FEW": 1,
-                "_SMALL": 1,
-                "_SORTED_AT_ONCE": 2,
-            }.items():
-                patch.setattr(canonical_parts, name, size)
-            patch.setattr(canonical, "_STEP_WORK", 0)
-        yield
+        for name, size in SMALL.items():
+            patch.setattr(canonical_parts, name, size)
+        patch.setattr(canonical, "_STEP_WORK", 0)
+        yield "cut small"
 
 
-@pytest.mark.usefixtures("sizes")
-@settings(max_examples=100)
 @given(st.dictionaries(letters.filter("pmll".__ne__), plain, max_size=6))
 def test_what_is_json(context: dict[str, Any]) -> None:
-    assert encode_context(context) == rfc8785.dumps(context)
-    assert reencode_context(context) == rfc8785.dumps(context)
-    assert decode_context(rfc8785.dumps(context)) == context
+    expected = rfc8785.dumps(context)
+    for size in both_sizes():
+        assert encode_context(context) == expected, size
+        assert reencode_context(context) == expected, size
+        assert decode_context(expected) == context, size
 
 
-@pytest.mark.usefixtures("sizes")
-@settings(max_examples=100)
 @given(st.dictionaries(keys, anything, max_size=5) | st.none(), st.sampled_from([40, MAX_BYTES]))
 @example({"topic": "a", "step": 3, "deep": {"b": None, "a": 0.5}}, MAX_BYTES)
 @example({"a": "x" * 40}, 40)
@@ -148,13 +145,12 @@ def test_what_is_json(context: dict[str, Any]) -> None:
 def test_what_is_written_at_once_is_what_is_written(
     context: dict[Any, Any] | None, most: int
 ) -> None:
-    encoded = encode_at_once(context, most)
-    if encoded is not None:
-        assert encoded == encode_context(context, most)
+    for size in both_sizes():
+        encoded = encode_at_once(context, most)
+        if encoded is not None:
+            assert encoded == encode_context(context, most), size
 
 
-@pytest.mark.usefixtures("sizes")
-@settings(max_examples=100)
 @given(st.dictionaries(keys, anything, max_size=5))
 @example({"😀": 2**60})
 @example({"😀": object()})
@@ -163,7 +159,9 @@ def test_what_is_written_at_once_is_what_is_written(
 @example({"a": {3: 4}})
 @example({"a": [1e-7, "\ud800"]})
 def test_what_may_be_none(context: dict[Any, Any]) -> None:
-    assert outcome(encode_context, context) == outcome(exactly, context)
+    expected = outcome(exactly, context)
+    for size in both_sizes():
+        assert outcome(encode_context, context) == expected, size
 
 
 def told(value: Any) -> Any:
@@ -175,8 +173,6 @@ def told(value: Any) -> Any:
     return type(value), repr(value)
 
 
-@pytest.mark.usefixtures("sizes")
-@settings(max_examples=100)
 @given(
     st.dictionaries(letters.filter("pmll".__ne__), plain, max_size=6)
     | st.dictionaries(keys, anything, max_size=5)
@@ -188,17 +184,17 @@ def told(value: Any) -> Any:
 @example({"a": [{"\ud800": 1}]})
 @example({"v": [float("nan")] * 40})
 def test_what_is_shown_is_what_will_be_read(context: dict[Any, Any]) -> None:
-    found, expected = outcome(check_context, context), outcome(encode_context, context, 10**9)
-    if expected[0] != "bytes":
-        assert found == expected
-        return
-    shown, encoded = found[1], expected[1]
-    assert told(shown) == told(decode_context(encoded))
-    assert shown.canonical in (encoded, None)
-    assert encode_context(shown, 10**9) == shown.canonical == encoded
+    for size in both_sizes():
+        found, expected = outcome(check_context, context), outcome(encode_context, context, 10**9)
+        if expected[0] != "bytes":
+            assert found == expected, size
+            continue
+        shown, encoded = found[1], expected[1]
+        assert told(shown) == told(decode_context(encoded)), size
+        assert shown.canonical in (encoded, None), size
+        assert encode_context(shown, 10**9) == shown.canonical == encoded, size
 
 
-@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("depth", [62, 63, 64, 65, 200])
 @pytest.mark.parametrize("inner", [1, 1e-7, [], {}, {"😀": 1}])
 def test_nesting(depth: int, inner: Any) -> None:
@@ -206,38 +202,41 @@ def test_nesting(depth: int, inner: Any) -> None:
         value = inner
         for _ in range(depth):
             value = wrap(value)
-        assert outcome(encode_context, {"a": value}) == outcome(exactly, {"a": value})
+        expected = outcome(exactly, {"a": value})
+        for size in both_sizes():
+            assert outcome(encode_context, {"a": value}) == expected, size
 
 
-def large() -> dict[str, Any]:
-    numbers = random.Random(5)
-    floats = [numbers.gauss(0, 1) for _ in range(10_000)]
-    return {
-        "floats": floats,
-        "integers": [number % 10 for number in range(50_000)],
-        "whole": [float(number % 10) for number in range(10_000)],
-        "mixed": [number * 1e-6 if number % 3 else number for number in range(5_000)],
-        "lists": [[]] * 10_000,
-        "objects": [{"b": number, "a": "x"} for number in range(5_000)],
-        "deep": [[[[[number]]]] for number in range(3_000)],
-        "keys": {f"{numbers.getrandbits(20):x}": 1 for _ in range(10_000)},
-        "astral": {chr(0x1F600 + number % 64) + str(number): number for number in range(9_000)},
-        "text": "東京é😀" * 5_000,
-    }
+LARGE: dict[str, Callable[[random.Random], Any]] = {
+    "floats": lambda numbers: [numbers.gauss(0, 1) for _ in range(10_000)],
+    "integers": lambda _: [number % 10 for number in range(50_000)],
+    "whole": lambda _: [float(number % 10) for number in range(10_000)],
+    "mixed": lambda _: [number * 1e-6 if number % 3 else number for number in range(5_000)],
+    "lists": lambda _: [[]] * 10_000,
+    "objects": lambda _: [{"b": number, "a": "x"} for number in range(5_000)],
+    "deep": lambda _: [[[[[number]]]] for number in range(3_000)],
+    "keys": lambda numbers: {f"{numbers.getrandbits(20):x}": 1 for _ in range(10_000)},
+    "astral": lambda _: {chr(0x1F600 + n % 64) + str(n): n for n in range(9_000)},
+    "text": lambda _: "東京é😀" * 5_000,
+}
 
 
-@pytest.mark.parametrize("name", list(large()))
+def large(name: str) -> dict[str, Any]:
+    return {"v": LARGE[name](random.Random(5))}
+
+
+@pytest.mark.parametrize("name", LARGE)
 def test_what_is_large_is_many_steps(name: str) -> None:
-    context = {"v": large()[name]}
+    context = large(name)
     steps = encode_in_steps(context, 10**9)
     count = sum(1 for _ in steps)
     assert count >= (0 if name == "text" else 4)
     assert encode_context(context, 10**9) == rfc8785.dumps(context)
 
 
-@pytest.mark.parametrize("name", sorted(set(large()) - {"astral", "text"}))
+@pytest.mark.parametrize("name", sorted(set(LARGE) - {"astral", "text"}))
 def test_what_is_large_is_not_written_to_be_checked(name: str) -> None:
-    context = {"v": large()[name]}
+    context = large(name)
     shown = check_context(context)
     assert shown.canonical is None
     assert told(shown) == told(decode_context(rfc8785.dumps(context)))

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -118,7 +119,7 @@ def test_other_bytes_are_refused_or_are_another_row(whole: list[int], data: st.D
     is_canonical(bytes(other))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(500))
 @given(st.integers(0, 20), st.binary(max_size=16))
 def test_any_bytes_are_refused_or_are_what_we_would_write(dim: int, rest: bytes) -> None:
     is_canonical(dim.to_bytes(2, "little") + rest)

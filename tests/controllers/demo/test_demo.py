@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio import to_thread
+from cli_support import pmll
 
 from pmll_async import Lattice
 from pmll_async.stores.jsonl.verify import verify
@@ -41,7 +43,15 @@ ANSWERS = {
 }
 
 
-def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+
+
+def demo(*arguments: str, cwd: Path) -> Done:
+    return pmll("demo", *arguments, cwd=cwd)
+
+
+def module(*arguments: str, cwd: Path) -> Done:
+    """The same command by its other name, in a process that imports everything anew."""
     return subprocess.run(
         [sys.executable, "-m", "controllers", *arguments],
         cwd=cwd,
@@ -52,9 +62,9 @@ def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def told(*arguments: str, cwd: Path) -> dict[str, Any]:
+def told(*arguments: str, cwd: Path, run: Callable[..., Done] = demo) -> dict[str, Any]:
     """The one JSON document of a run that went well."""
-    done = demo("--json", *arguments, cwd=cwd)
+    done = run("--json", *arguments, cwd=cwd)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -64,7 +74,7 @@ def told(*arguments: str, cwd: Path) -> dict[str, Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder whose memory holds the reference and the answers to all questions."""
     folder = tmp_path_factory.mktemp("demo")
-    document = told(*ANSWERS, cwd=folder)
+    document = told(*ANSWERS, cwd=folder, run=module)
     (folder / "first.json").write_text(json.dumps(document))
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pmll_async import engine
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pmll_async.engine.ledger.snapshot import Snapshot
     from pmll_async.engine.queries.reader import Query
     from pmll_async.engine.queries.services import Rows, Services
-    from pmll_async.integrity.guard import Guard
+    from pmll_async.integrity.guard import Guard, Voice
     from pmll_async.integrity.source import Source
     from pmll_async.values.filters import Filter
     from pmll_async.values.lines import MemoryLine
@@ -43,66 +44,43 @@ async def answered(
         return await services.queries.ask(replace(question, rows=rows), snapshot)
 
 
-async def agreed_on(
-    services: Services, snapshot: Snapshot, guard: Guard, anchors: Sequence[str]
-) -> list[bool]:
-    """Of which lines a guard is content with their sources."""
-    with services.jobs.going_on():
-        lines = await services.jobs.run(_lines, services, snapshot, anchors)
-        return await Corroboration(services, snapshot, guard).agreeing(lines)
-
-
 class Corroboration:
     """Asks who agrees with lines, all in one state, so that nothing changes in between."""
 
     def __init__(self, services: Services, snapshot: Snapshot, guard: Guard) -> None:
         self._services, self._snapshot, self._guard = services, snapshot, guard
+        self._rows = engine.KnownRows(partial(matching_rows, services, snapshot))
 
     async def best(self, question: Query, matching: Filter | None) -> list[MemoryLine]:
         """The best lines that the guard lets pass."""
 
         async def ask(k: int, matching: Filter | None) -> list[MemoryLine]:
-            return await self._asked(replace(question, k=k), matching)
+            asked, state = replace(question, k=k), self._snapshot
+            return await answered(self._services, state, state, asked, matching)
 
-        guarded = engine.Guarded(self._guard, ask, _source, _weight, self.agreeing)
+        guarded = engine.Guarded(self._guard, ask, _source, _weight, self._agreeing)
         with self._services.jobs.going_on():
             return await guarded.best(question.k, matching)
 
-    async def agreeing(self, lines: Sequence[MemoryLine]) -> list[bool]:
-        """Which lines are trusted by themselves, or said by enough principals at first hand."""
+    async def _agreeing(self, lines: Sequence[MemoryLine]) -> list[bool]:
         return await asyncio.gather(*map(self._agrees, lines))
 
     async def _agrees(self, line: MemoryLine) -> bool:
-        guard = self._guard
-        if guard.stands_alone(engine.source_of(line.context)):
-            return True
+        async def another(others: Filter) -> Voice | None:
+            rows = await self._rows(others)
+            found = await self._services.queries.ask(replace(near, rows=rows), self._snapshot)
+            return engine.Voice(_source(found[0])) if found else None
+
+        # Not the loser of a race: what was not believed then is no voice now.
         near = engine.Query(
             line.key,
             exact_norm(line.key),
             1,
             self._snapshot.committed_at,
-            floor=guard.agreement,
+            floor=self._guard.agreement,
             branches=False,
         )
-        seen, with_owner = set[str](), True
-        for _ in range(guard.min_sources):
-            others = engine.first_hand(seen, with_owner=with_owner)
-            found = await self._asked(near, others)
-            if not found:
-                return False
-            source = engine.source_of(found[0].context)
-            if source is None:
-                with_owner = False
-            else:
-                seen.add(source.principal)
-        return True
-
-    async def _asked(self, question: Query, matching: Filter | None) -> list[MemoryLine]:
-        return await answered(self._services, self._snapshot, self._snapshot, question, matching)
-
-
-def _lines(services: Services, snapshot: Snapshot, anchors: Sequence[str]) -> list[MemoryLine]:
-    return [services.reader.line(snapshot, snapshot.find(anchor)) for anchor in anchors]
+        return await engine.corroborated(self._guard, _source(line), another)
 
 
 def _source(line: MemoryLine) -> Source | None:

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.lazy import lazily
-from pmll_async.questions import AGREEMENT, Corroboration, agreed_on, answered, matching_rows
+from pmll_async.questions import AGREEMENT, Corroboration, answered, matching_rows
 from pmll_async.values import checks
 from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
 
-__all__ = ["AGREEMENT", "LatticeView", "LogState", "Readable", "Survey"]
+__all__ = ["LatticeView", "LogState", "Readable", "Survey"]
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -73,8 +73,7 @@ class Readable(ABC):
         services = self._services()
         jobs, snapshot = services.jobs, await services.hiding.of(await self._ready())
         rows = partial(matching_rows, services, snapshot)
-        agreed = partial(agreed_on, services, snapshot)
-        return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows, agreed)
+        return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""

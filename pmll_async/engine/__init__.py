@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from pmll_async.indexes.exact import ExactIndex as ExactIndex
     from pmll_async.integrity.guard import Guard as Guard
     from pmll_async.integrity.guard import Guarded as Guarded
-    from pmll_async.integrity.guard import both as both
-    from pmll_async.integrity.guard import first_hand as first_hand
+    from pmll_async.integrity.guard import KnownRows as KnownRows
+    from pmll_async.integrity.guard import Voice as Voice
+    from pmll_async.integrity.guard import corroborated as corroborated
     from pmll_async.integrity.source import Origin as Origin
     from pmll_async.integrity.source import Source as Source
     from pmll_async.integrity.source import low_water as low_water
@@ -60,6 +61,7 @@ _HOMES: Final = {
     "ForgetRecord": "pmll_async.records.record",
     "Guard": "pmll_async.integrity.guard",
     "Guarded": "pmll_async.integrity.guard",
+    "KnownRows": "pmll_async.integrity.guard",
     "LatticeStats": "pmll_async.engine.events.stats",
     "Limits": "pmll_async.values.lines",
     "MOST_IN_A_BATCH": "pmll_async.values.lines",
@@ -74,10 +76,10 @@ _HOMES: Final = {
     "Source": "pmll_async.integrity.source",
     "SupportsFollow": "pmll_async.protocols",
     "Survey": "pmll_async.engine.queries.survey",
+    "Voice": "pmll_async.integrity.guard",
     "act_note": "pmll_async.integrity.standing",
     "assemble": "pmll_async.engine.assembly",
-    "both": "pmll_async.integrity.guard",
-    "first_hand": "pmll_async.integrity.guard",
+    "corroborated": "pmll_async.integrity.guard",
     "follow": "pmll_async.engine.assembly",
     "load": "pmll_async.engine.assembly",
     "low_water": "pmll_async.integrity.source",

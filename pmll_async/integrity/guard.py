@@ -6,10 +6,14 @@ answer, and it asks again where one principal takes too much room.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pmll_async.integrity.source import OWNER_TRUST, PARENTS, PRINCIPAL, TRUST, Source
 from pmll_async.values import checks
@@ -156,6 +160,50 @@ class Guarded(Generic[FoundT]):
     def _principal(self, found: FoundT) -> str | None:
         source = self.source(found)
         return None if source is None else source.principal
+
+
+class Voice(NamedTuple):
+    """Somebody who says the same: their source, None for the owner."""
+
+    source: Source | None
+
+
+async def corroborated(
+    guard: Guard, source: Source | None, another: Callable[[Filter], Awaitable[Voice | None]]
+) -> bool:
+    """Whether a line is trusted by itself, or said by enough principals at first hand.
+
+    `another` finds somebody who says the same among the lines that a filter matches. The line's own
+    principal is found as anybody else, so that what was only repeated has no voice of its own.
+    """
+    if guard.stands_alone(source):
+        return True
+    seen, with_owner = set[str](), True
+    for _ in range(guard.min_sources):
+        voice = await another(first_hand(seen, with_owner=with_owner))
+        if voice is None:
+            return False
+        if voice.source is None:
+            with_owner = False
+        else:
+            seen.add(voice.source.principal)
+    return True
+
+
+class KnownRows:
+    """The rows that filters match, found once each: all lines are first asked about the same."""
+
+    def __init__(self, rows: Callable[[Filter], Awaitable[NDArray[np.int64]]]) -> None:
+        self._rows = rows
+        self._known: dict[Filter, NDArray[np.int64]] = {}
+        self._finding = asyncio.Lock()
+
+    async def __call__(self, matching: Filter) -> NDArray[np.int64]:
+        """The rows, ascending."""
+        async with self._finding:
+            if matching not in self._known:
+                self._known[matching] = await self._rows(matching)
+            return self._known[matching]
 
 
 def half_of(k: int) -> int:

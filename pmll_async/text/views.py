@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError
 from pmll_async.integrity.guard import Guard, Guarded
 from pmll_async.integrity.source import Source
 from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import said_in
@@ -20,7 +20,7 @@ from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.filters import Filter
 from pmll_async.values.where import parse
-from pmll_async.views import AGREEMENT, Readable, Survey, Where
+from pmll_async.views import Readable, Survey, Where
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,6 @@ class Recalling(ABC):
         preset: Preset | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
-        agreement: float = AGREEMENT,
         diversity: bool = False,
     ) -> list[Recollection]:
         """The best `k` texts for a question, by score, then the later; [] is a good answer.
@@ -67,9 +66,9 @@ class Recalling(ABC):
         "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
         of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
         `k` above 256 more lines are looked at, which may change the last digits of scores. The last
-        four are those of `Lattice.query`.
+        three are those of `Lattice.query`; texts agree with one if they have all of its words.
         """
-        guard = Guard.of(min_trust, min_sources, agreement, diversity)
+        guard = Guard.of(min_trust, min_sources, diversity=diversity)
         tools = await self._ready()
         chosen = tools.preset if preset is None else preset
         asked = Recall(
@@ -89,10 +88,9 @@ class Recalling(ABC):
         async def ask(k: int, matching: Filter | None) -> list[Recollection]:
             return await _found(tools, survey, chosen, replace(asked, k=k), matching)
 
-        async def agreeing(found: Sequence[Recollection]) -> list[bool]:
-            return await survey.agreed(guard, [each.anchor for each in found])
-
-        return await Guarded(guard, ask, _source, _score, agreeing).best(asked.k, matching)
+        agreement = Agreement(survey, tools.keeper, guard)
+        guarded = Guarded(guard, ask, _source, _score, agreement.agreeing)
+        return await guarded.best(asked.k, matching)
 
     async def recent(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Rows
-from pmll_async.integrity.guard import Guard
 from pmll_async.protocols import Columns, Sidecar
 from pmll_async.records.blocks import BRANCH, NOTE
 from pmll_async.values.anchors import ROOT_ANCHOR
@@ -39,8 +38,7 @@ class Survey:
 
     Rows are the lines that have vectors, in the order of the log. `run` runs a blocking function in
     a worker thread, and waits; `call` does so with the user's code, which may wait for what other
-    threads do. `rows` gives the rows that a filter matches, `agreed` which lines, by anchor, a
-    guard lets pass. What asks store or index blocks.
+    threads do. `rows` gives the rows that a filter matches. What asks store or index blocks.
     """
 
     _snapshot: Snapshot
@@ -48,7 +46,6 @@ class Survey:
     run: Callable[..., Awaitable[Any]]
     call: Callable[..., Awaitable[Any]]
     rows: Callable[[Filter], Awaitable[Rows]]
-    agreed: Callable[[Guard, Sequence[str]], Awaitable[list[bool]]]
 
     @property
     def state(self) -> object:

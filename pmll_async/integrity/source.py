@@ -46,7 +46,9 @@ class Source:
         facts: dict[str, Any] = {"channel": self.channel, "parents": list(self.parents)}
         facts["quarantined"] = self.quarantined
         kept = {name: value for name, value in facts.items() if value}
-        return {"principal": self.principal, "trust": self.trust, **kept}
+        # The same bytes, and a whole number is written sooner.
+        trust = int(self.trust) if self.trust in (0.0, 1.0) else self.trust
+        return {"principal": self.principal, "trust": trust, **kept}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmll_async import Lattice, stamp
+from pmll_async import InvalidContextError, Lattice, stamp
 from pmll_async.integrity.source import Source, low_water, source_of, sourced
 from pmll_async.integrity.standing import Act, Standing, act_note, act_of, hide_derived
 from pmll_async.stores.memory import MemoryStore
+from pmll_async.values.contexts import encode_at_once, encode_context, reencode_context
 
 ANCHOR = "0123456789abcdef"
 
@@ -139,6 +140,16 @@ def test_the_last_act_holds() -> None:
 def test_what_names_nobody_is_the_owners(facts: Any) -> None:
     assert source_of({"pmll": {"source": facts}}) is None
     assert source_of({"pmll": facts}) is None
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.3, 1 / 3, 1.0])
+def test_a_stamped_context_has_the_same_bytes_at_once_and_in_steps(trust: float) -> None:
+    context = sourced({"topic": "x", "n": {"a": 1}}, Source("a", trust, "mail"))
+    at_once = encode_at_once(context, 1024)
+    assert at_once == encode_context(context) == reencode_context(dict(context))
+    assert encode_at_once(context, 10) is None
+    with pytest.raises(InvalidContextError):
+        encode_context(context, 10)
 
 
 def test_a_source_reads_back_and_trust_only_sinks() -> None:

@@ -47,9 +47,14 @@ if TYPE_CHECKING:
     from pmll_async.engine.ledger.snapshot import Point as Point
     from pmll_async.engine.race.race import CandidateFunction as CandidateFunction
     from pmll_async.engine.race.race import Judge as Judge
+    from pmll_async.integrity.fence import fence as fence
+    from pmll_async.integrity.source import Origin as Origin
+    from pmll_async.integrity.source import Source as Source
+    from pmll_async.integrity.source import source_of as source_of
     from pmll_async.lattice import Lattice as Lattice
     from pmll_async.loop.fanout import EventsMissed as EventsMissed
     from pmll_async.protocols import Recovery as Recovery
+    from pmll_async.provenance import Writer as Writer
     from pmll_async.records.events import LineDecayed as LineDecayed
     from pmll_async.records.events import LineForgotten as LineForgotten
     from pmll_async.records.events import LinePut as LinePut
@@ -98,17 +103,22 @@ else:
             "LineForgotten": "pmll_async.records.events",
             "LinePut": "pmll_async.records.events",
             "MemoryLine": "pmll_async.values.lines",
+            "Origin": "pmll_async.integrity.source",
             "Point": "pmll_async.engine.ledger.snapshot",
             "QueryBatch": "pmll_async.engine.events.stats",
             "RaceDecided": "pmll_async.records.events",
             "RaceOutcome": "pmll_async.values.lines",
             "Recovery": "pmll_async.protocols",
             "RolledBack": "pmll_async.records.events",
+            "Source": "pmll_async.integrity.source",
             "StampedContext": "pmll_async.values.contexts",
             "Where": "pmll_async.views",
             "WorkingMemory": "pmll_async.working",
             "WorkingStats": "pmll_async.working",
+            "Writer": "pmll_async.provenance",
+            "fence": "pmll_async.integrity.fence",
             "journal_key": "pmll_async.values.checks",
+            "source_of": "pmll_async.integrity.source",
             "stamp": "pmll_async.values.contexts",
             "thaw": "pmll_async.values.contexts",
         },
@@ -153,6 +163,7 @@ __all__ = [
     "NoWinnerError",
     "NotNovelError",
     "NotStoredError",
+    "Origin",
     "PinnedError",
     "PmllError",
     "Point",
@@ -164,6 +175,7 @@ __all__ = [
     "ReentrantError",
     "RolledBack",
     "SealError",
+    "Source",
     "StaleAnchorError",
     "StampedContext",
     "StoreError",
@@ -173,9 +185,12 @@ __all__ = [
     "Where",
     "WorkingMemory",
     "WorkingStats",
+    "Writer",
     "WrongEventLoopError",
     "WrongKeyError",
+    "fence",
     "journal_key",
+    "source_of",
     "stamp",
     "thaw",
 ]

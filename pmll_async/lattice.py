@@ -19,11 +19,12 @@ from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
 from pmll_async.loop.lifecycle import Abandonable, Lifecycle, Openable
 from pmll_async.proofs import Provable
+from pmll_async.provenance import Provenance
 from pmll_async.stores.choice import StoreAt
 from pmll_async.values import checks
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.vectors import to_key
-from pmll_async.views import LatticeView, Readable
+from pmll_async.views import LatticeView
 from pmll_async.working import WorkingMemory
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pmll_async.values.lines import Candidate, Limits, RaceOutcome
 
 
-class Lattice(Openable, Provable, Readable):
+class Lattice(Openable, Provable, Provenance):
     """A persistent memory of hash-chained lines, for one event loop.
 
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
@@ -382,8 +383,8 @@ class Lattice(Openable, Provable, Readable):
             opened = self._usable()
         return opened.services.ledger.snapshot
 
-    def _pinned(self, _: Snapshot) -> Snapshot | None:
-        return None
+    def _pinned(self, snapshot: Snapshot) -> Snapshot | None:
+        return snapshot if self._services().hiding.applies(snapshot.revision) else None
 
     def _now(self) -> float:
         return checks.time_by(self._clock)

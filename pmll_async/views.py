@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.lazy import lazily
+from pmll_async.questions import AGREEMENT, Corroboration, answered, matching_rows
 from pmll_async.values import checks
 from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pmll_async.engine.ledger.snapshot import Ints, Snapshot
     from pmll_async.engine.queries.reader import Reader
-    from pmll_async.engine.queries.services import Rows, Services
+    from pmll_async.engine.queries.services import Services
     from pmll_async.engine.queries.survey import LogState, Survey
     from pmll_async.values.filters import Filter
     from pmll_async.values.lines import MemoryLine, RaceOutcome
@@ -71,8 +71,8 @@ class Readable(ABC):
     async def survey(self) -> Survey:
         """The whole state: not for agents, but for indexes over its lines."""
         services = self._services()
-        jobs, snapshot = services.jobs, await self._ready()
-        rows = partial(_rows, services, snapshot)
+        jobs, snapshot = services.jobs, await services.hiding.of(await self._ready())
+        rows = partial(matching_rows, services, snapshot)
         return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
 
     def __bool__(self) -> bool:
@@ -106,12 +106,19 @@ class Readable(ABC):
         min_similarity: float | None = None,
         branches: bool = True,
         now: float | None = None,
+        min_trust: float | None = None,
+        min_sources: int | None = None,
+        agreement: float = AGREEMENT,
+        diversity: bool = False,
     ) -> list[MemoryLine]:
         """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
 
         `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in epoch seconds.
-        `branches=False` leaves the losers of races out.
+        `branches=False` leaves the losers of races out. No line under `min_trust` (0 to 1) is
+        returned, or with `min_sources` only those that so many principals agree on, at first hand
+        and with a cosine of `agreement` or more. With `diversity` no principal has more than half.
         """
+        guard = engine.Guard.of(min_trust, min_sources, agreement, diversity)
         services = self._services()
         vector, norm = to_key(query_vec, "query_vec", services.dim)
         limit = checks.count(k, "k", 0)
@@ -122,19 +129,14 @@ class Readable(ABC):
             else checks.fraction(min_similarity, "min_similarity", -1.0)
         )
         matching, with_branches = engine.parse(where), checks.flag(branches, "branches")
-        snapshot = await self._ready()
+        snapshot = await services.hiding.of(await self._ready())
         when = self._now() if when is None else when
-        slow = None
-        if matching is not None and not services.reader.is_quick(snapshot, matching):
-            matching, slow = None, matching
-        question = engine.Query(
-            vector, norm, limit, when, matching, floor=floor, branches=with_branches
-        )
-        if slow is None:
-            return await services.queries.ask(question, self._pinned(snapshot))
-        with services.jobs.going_on():
-            rows = await _rows(services, snapshot, slow)
-            return await services.queries.ask(replace(question, rows=rows), snapshot)
+        question = engine.Query(vector, norm, limit, when, floor=floor, branches=with_branches)
+        if guard.chooses:
+            asking = Corroboration(services, snapshot, guard)
+            return await asking.best(question, matching)
+        pinned = self._pinned(snapshot)
+        return await answered(services, snapshot, pinned, question, guard.narrowed(matching))
 
     async def bias_vector(
         self,
@@ -144,10 +146,24 @@ class Readable(ABC):
         where: Where | None = None,
         branches: bool = True,
         now: float | None = None,
+        min_trust: float | None = None,
+        min_sources: int | None = None,
+        agreement: float = AGREEMENT,
+        diversity: bool = False,
     ) -> Float32:
         """Σ w v / Σ w over the lines that `query` returns, float32 (value_dim,), or zeros."""
         value_dim = self._services().value_dim
-        lines = await self.query(query_vec, k, where=where, branches=branches, now=now)
+        lines = await self.query(
+            query_vec,
+            k,
+            where=where,
+            branches=branches,
+            now=now,
+            min_trust=min_trust,
+            min_sources=min_sources,
+            agreement=agreement,
+            diversity=diversity,
+        )
         return weighted_bias(
             [line.weight for line in lines], [line.value for line in lines], value_dim
         )
@@ -323,10 +339,6 @@ class LatticeView(Readable):
         if self._given_now is not None:
             return self._given_now
         return self._services().ledger.time_of(self._revision)
-
-
-async def _rows(services: Services, snapshot: Snapshot, where: Filter) -> Rows:
-    return await services.filters.run(snapshot, where, services.reader.rows, snapshot, where)
 
 
 def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:

@@ -99,6 +99,17 @@ Stored 10000 lines\.
 Their topics: \[21\]
 Codes found (9|10) of the best 10\.
 """,
+    "quarantined_page": r"""
+While it is held back: the owner
+Once it is released: (the owner, )?example\.org \(trust 0\.2\)(, the owner)?
+For whom it is not enough: the owner
+With the agent's note: .*agent \(trust 0\.2\).*
+  agent \(trust 0\.2\): shown
+  example\.org \(trust 0\.2\): shown
+Marks that the page has in it: 0
+Once the site is revoked: the owner
+Still on the chain: The number of the help desk is 555-0199\.
+""",
     "two_agents": r"""
 planner found: the key is under the mat
 scout came too late: the head is [0-9a-f]{16}

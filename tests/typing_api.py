@@ -27,14 +27,19 @@ from pmll_async import (
     MemoryLine,
     NotNovelError,
     NoWinnerError,
+    Origin,
     PmllError,
     Point,
     RaceDecided,
     RaceOutcome,
     Recovery,
+    Source,
     StaleAnchorError,
     Where,
+    Writer,
+    fence,
     journal_key,
+    source_of,
     stamp,
 )
 from pmll_async.protocols import Clock, Store
@@ -79,6 +84,24 @@ async def writes() -> None:
     await lattice.decay(anchor, 0.5)
     await lattice.forget(anchor)
     await lattice.rollback(anchor)
+
+
+async def names(candidate: Candidate) -> None:
+    writer = lattice.as_writer("web", trust=0.5, channel="https", quarantine=True)
+    assert_type(writer, Writer)
+    anchor = await writer.put(np.ones(4), None, {"topic": "x"}, timestamp=1)
+    assert_type(anchor, str)
+    assert_type(await writer.derived_from(anchor).note({"a": 1}), str)
+    assert_type(await writer.put_many(stream()), int)
+    assert_type(await writer.candidate(candidate), Candidate)
+    assert_type(await lattice.release(anchor), str)
+    assert_type(await lattice.revoke("web"), str)
+    assert_type(await lattice.why(anchor), tuple[Origin, ...])
+    lines = await lattice.query(
+        np.ones(4), min_trust=0.5, min_sources=2, agreement=0.9, diversity=True
+    )
+    assert_type(source_of(lines[0].context), Source | None)
+    assert_type(fence(["a"], name="page"), str)
 
 
 async def stream() -> AsyncIterator[Candidate]:

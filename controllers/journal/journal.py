@@ -36,7 +36,7 @@ from ..goals import Place
 from ..steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
 from .stamps import STAMP, find_start
 
-_SAID: Final = ("text", "speaker", "session")  # what text memory stamps a candidate with
+_SAID: Final = ("text", "speaker", "session", "source")  # stamped by text memory and writers
 _LONGEST_MESSAGE: Final = 2_000  # characters of an error: some quote the whole reply of a service
 VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
     "continue": Continue,

@@ -19,8 +19,9 @@ _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>\x7f\x85\u202
 def quoted(memories: Iterable[Recollection]) -> str:
     """Memories between `<memories>` and `</memories>`, one JSON object a line.
 
-    Each has its anchor, speaker, session, time (UTC) and score beside its text, so that the model
-    can weigh and cite it. Whatever a text says, it stays inside its string.
+    Each has its anchor, speaker, session, time (UTC), score and, where somebody else than the owner
+    wrote it, from whom it is and how far that is trusted beside its text, so that the model can
+    weigh and cite it. Whatever a text says, it stays inside its string.
     """
     return quote("memories", [_row(memory) for memory in memories])
 
@@ -53,6 +54,8 @@ def _row(memory: Recollection) -> dict[str, Any]:
         "session": memory.session,
         "time": _time(memory.timestamp),
         "score": round(memory.score, 3),
+        "from": memory.source and memory.source.principal,
+        "trust": memory.source and memory.source.trust,
         "lost_its_race": memory.is_branch or None,
         "before": [_turn(turn) for turn in memory.before],
         "text": memory.text,

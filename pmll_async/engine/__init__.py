@@ -18,11 +18,27 @@ if TYPE_CHECKING:
     from pmll_async.engine.assembly import load as load
     from pmll_async.engine.events.events import EventStream as EventStream
     from pmll_async.engine.events.stats import LatticeStats as LatticeStats
+    from pmll_async.engine.queries.hiding import PIN as PIN
+    from pmll_async.engine.queries.hiding import PIN_VALUE as PIN_VALUE
     from pmll_async.engine.queries.reader import Query as Query
     from pmll_async.engine.queries.survey import Survey as Survey
     from pmll_async.engine.race.scores import RaceScoring as RaceScoring
     from pmll_async.engine.trace.batches import put_many as put_many
     from pmll_async.indexes.exact import ExactIndex as ExactIndex
+    from pmll_async.integrity.guard import Guard as Guard
+    from pmll_async.integrity.guard import Guarded as Guarded
+    from pmll_async.integrity.guard import KnownRows as KnownRows
+    from pmll_async.integrity.guard import Voice as Voice
+    from pmll_async.integrity.guard import corroborated as corroborated
+    from pmll_async.integrity.source import Origin as Origin
+    from pmll_async.integrity.source import Source as Source
+    from pmll_async.integrity.source import low_water as low_water
+    from pmll_async.integrity.source import named as named
+    from pmll_async.integrity.source import source_of as source_of
+    from pmll_async.integrity.source import sourced as sourced
+    from pmll_async.integrity.source import trust_of as trust_of
+    from pmll_async.integrity.standing import Act as Act
+    from pmll_async.integrity.standing import act_note as act_note
     from pmll_async.protocols import SupportsFollow as SupportsFollow
     from pmll_async.records.proposals import ChangeProposal as ChangeProposal
     from pmll_async.records.proposals import PutProposal as PutProposal
@@ -36,27 +52,43 @@ if TYPE_CHECKING:
     from pmll_async.values.where import parse as parse
 
 _HOMES: Final = {
+    "Act": "pmll_async.integrity.standing",
     "ChangeProposal": "pmll_async.records.proposals",
     "Concert": "pmll_async.values.concert",
     "DecayRecord": "pmll_async.records.record",
     "EventStream": "pmll_async.engine.events.events",
     "ExactIndex": "pmll_async.indexes.exact",
     "ForgetRecord": "pmll_async.records.record",
+    "Guard": "pmll_async.integrity.guard",
+    "Guarded": "pmll_async.integrity.guard",
+    "KnownRows": "pmll_async.integrity.guard",
     "LatticeStats": "pmll_async.engine.events.stats",
     "Limits": "pmll_async.values.lines",
     "MOST_IN_A_BATCH": "pmll_async.values.lines",
+    "Origin": "pmll_async.integrity.source",
     "PENDING": "pmll_async.records.record",
+    "PIN": "pmll_async.engine.queries.hiding",
+    "PIN_VALUE": "pmll_async.engine.queries.hiding",
     "PutProposal": "pmll_async.records.proposals",
     "Query": "pmll_async.engine.queries.reader",
     "RaceScoring": "pmll_async.engine.race.scores",
     "RollbackRecord": "pmll_async.records.record",
+    "Source": "pmll_async.integrity.source",
     "SupportsFollow": "pmll_async.protocols",
     "Survey": "pmll_async.engine.queries.survey",
+    "Voice": "pmll_async.integrity.guard",
+    "act_note": "pmll_async.integrity.standing",
     "assemble": "pmll_async.engine.assembly",
+    "corroborated": "pmll_async.integrity.guard",
     "follow": "pmll_async.engine.assembly",
     "load": "pmll_async.engine.assembly",
+    "low_water": "pmll_async.integrity.source",
+    "named": "pmll_async.integrity.source",
     "parse": "pmll_async.values.where",
     "put_many": "pmll_async.engine.trace.batches",
+    "source_of": "pmll_async.integrity.source",
+    "sourced": "pmll_async.integrity.source",
+    "trust_of": "pmll_async.integrity.source",
 }
 
 if not TYPE_CHECKING:

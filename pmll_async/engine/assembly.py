@@ -17,6 +17,7 @@ from pmll_async.engine.holdings import Holding, end_orphans, place_of
 from pmll_async.engine.ledger.keys import LedgerKeys
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.queries.batcher import QueryBatcher
+from pmll_async.engine.queries.hiding import PIN, Hiding
 from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
@@ -275,13 +276,24 @@ def assemble(
         close=partial(_close, loaded.store, loaded.index, ledger, seals),
     )
     holding = Holding(loaded.store, loaded.place, trace)
+    pins = Pins(loaded.store, header)
+    hiding = Hiding(
+        loaded.store.contexts,
+        jobs,
+        lambda: PIN in pins.known,
+        ledger.snapshot.revision,
+        read_only=loaded.store.read_only,
+    )
     return Opened(
         loop=jobs.loop,
         forget=holding.forget,
         services=Services(
             reader=reader,
-            queries=QueryBatcher(reader, jobs, lambda: ledger.snapshot, header.dim, hub.happened),
+            queries=QueryBatcher(
+                reader, jobs, lambda: hiding.seen(ledger.snapshot), header.dim, hub.happened
+            ),
             filters=FilterBatcher(reader, jobs),
+            hiding=hiding,
             jobs=jobs,
             ledger=ledger,
             dim=header.dim,
@@ -290,7 +302,7 @@ def assemble(
         encoder=Encoder(header.dim, header.value_dim, loaded.hasher, limits),
         trace=trace,
         hub=hub,
-        pins=Pins(loaded.store, header),
+        pins=pins,
         seals=seals,
         holding=holding,
     )

@@ -1,7 +1,8 @@
-"""Integrity: statements about a log that hold outside its folder.
+"""Integrity: statements about a log that hold outside its folder, and who wrote its lines.
 
-Seals and who signs them, the Merkle tree and its proofs, and what is remembered of seals elsewhere.
-A leaf room: it may import values, records and protocols, and knows neither engine nor stores.
+Seals and who signs them, the Merkle tree and its proofs, what is remembered of seals elsewhere;
+sources, acts, and what of a log they let be shown. A leaf room: it may import values, records and
+protocols, and knows neither engine nor stores.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from pmll_async.lazy import lazily
 if TYPE_CHECKING:
     from pmll_async.integrity.checking import SealStanding as SealStanding
     from pmll_async.integrity.checking import Verification as Verification
+    from pmll_async.integrity.fence import fence as fence
     from pmll_async.integrity.keys import Ed25519Key as Ed25519Key
     from pmll_async.integrity.keys import Ed25519PublicKey as Ed25519PublicKey
     from pmll_async.integrity.keys import MacKey as MacKey
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from pmll_async.integrity.sealing import Sealing as Sealing
     from pmll_async.integrity.seals import Seal as Seal
     from pmll_async.integrity.seals import read_seal as read_seal
+    from pmll_async.integrity.source import Origin as Origin
+    from pmll_async.integrity.source import Source as Source
+    from pmll_async.integrity.source import source_of as source_of
+    from pmll_async.integrity.source import trust_of as trust_of
     from pmll_async.integrity.trust import Trust as Trust
     from pmll_async.integrity.trust import read_trust as read_trust
 else:
@@ -32,15 +38,20 @@ else:
             "Ed25519PublicKey": "pmll_async.integrity.keys",
             "InclusionProof": "pmll_async.integrity.proofs",
             "MacKey": "pmll_async.integrity.keys",
+            "Origin": "pmll_async.integrity.source",
             "Seal": "pmll_async.integrity.seals",
             "SealChecker": "pmll_async.integrity.keys",
             "SealSigner": "pmll_async.integrity.keys",
             "SealStanding": "pmll_async.integrity.checking",
             "Sealing": "pmll_async.integrity.sealing",
+            "Source": "pmll_async.integrity.source",
             "Trust": "pmll_async.integrity.trust",
             "Verification": "pmll_async.integrity.checking",
+            "fence": "pmll_async.integrity.fence",
             "read_seal": "pmll_async.integrity.seals",
             "read_trust": "pmll_async.integrity.trust",
+            "source_of": "pmll_async.integrity.source",
+            "trust_of": "pmll_async.integrity.source",
         },
     )
 
@@ -50,13 +61,18 @@ __all__ = [
     "Ed25519PublicKey",
     "InclusionProof",
     "MacKey",
+    "Origin",
     "Seal",
     "SealChecker",
     "SealSigner",
     "SealStanding",
     "Sealing",
+    "Source",
     "Trust",
     "Verification",
+    "fence",
     "read_seal",
     "read_trust",
+    "source_of",
+    "trust_of",
 ]

@@ -17,6 +17,7 @@ from pmll_async.engine.assembly import assemble, loading
 from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError
 from pmll_async.indexes.exact import ExactIndex
+from pmll_async.integrity.renaming import names_lines, renamed
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
@@ -49,8 +50,8 @@ async def reembed(
 
     Opens and closes both. A line without text, or with a value of its own that the new dimensions
     do not fit, raises `InvalidInputError`: no embedder can make its vectors. After an error the
-    target holds what was copied before it. Anchors that a caller's contexts mention stay as they
-    are.
+    target holds what was copied before it. Sources and acts name the new anchors; those that a
+    caller's contexts mention stay as they are.
     """
     hasher = Hasher(integrity_key)
     header = await Abandonable(partial(source.open, None, hasher), source.close).run()
@@ -104,7 +105,7 @@ class _Copy:
         keys = iter(await self._keys(records))
         waiting: list[PutRecord] = []
         for record in records:
-            if isinstance(record, PutRecord) and not record.revises:
+            if isinstance(record, PutRecord) and not _names_others(record):
                 waiting.append(record)
                 continue
             # What is named must have its new anchor first.
@@ -167,9 +168,11 @@ class _Copy:
         return tuple(self.anchors[anchor] for anchor in anchors)
 
     def _content(self, line: LineRecord, keys: Iterator[Float32]) -> LineContent:
-        old = line.content
+        old, context = line.content, line.content.context
+        if names_lines(context):
+            context = renamed(context, self.anchors)
         if line.kind == "note":
-            return LineContent.of(self._hasher, b"", b"", old.context, 0.0)
+            return LineContent.of(self._hasher, b"", b"", context, 0.0)
         vector = next(keys)
         key = vector.tobytes()
         # A value that was left out is the key, and so becomes the new one.
@@ -179,7 +182,11 @@ class _Copy:
                 f"line {line.anchor} has a value of its own with {self._header.dim} dimensions, "
                 f"which does not fit beside keys of {self._embedder.dim}"
             )
-        return LineContent.of(self._hasher, key, value, old.context, exact_norm(vector))
+        return LineContent.of(self._hasher, key, value, context, exact_norm(vector))
+
+
+def _names_others(put: PutRecord) -> bool:
+    return bool(put.revises) or names_lines(put.line.content.context)
 
 
 def _read(source: Store, first: int, stop: int) -> list[Record]:

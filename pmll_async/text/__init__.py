@@ -6,6 +6,7 @@ from pmll_async.text.embedders.hashing import stem as stem
 from pmll_async.text.embedders.hashing import words as words
 from pmll_async.text.memory import TextMemory as TextMemory
 from pmll_async.text.memory import TextView as TextView
+from pmll_async.text.memory import TextWriter as TextWriter
 from pmll_async.text.presets import ASSISTANT as ASSISTANT
 from pmll_async.text.presets import DIALOGUE as DIALOGUE
 from pmll_async.text.presets import NOTES as NOTES
@@ -33,6 +34,7 @@ __all__ = [
     "Stored",
     "TextMemory",
     "TextView",
+    "TextWriter",
     "Utterance",
     "stem",
     "words",

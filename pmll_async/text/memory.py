@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, Unpack
+from typing import Final, Self, Unpack
 
 from pmll_async import Point
 from pmll_async.errors import (
     DimensionMismatchError,
     InvalidInputError,
     LatticeClosedError,
-    LineNotFoundError,
-    NotNovelError,
     PinnedError,
     ReadOnlyStoreError,
 )
@@ -25,31 +23,22 @@ from pmll_async.loop.jobs import begin
 from pmll_async.loop.lifecycle import Openable
 from pmll_async.loop.workers import READS
 from pmll_async.protocols import AsyncEmbedder, Embedder, Sidecar
+from pmll_async.provenance import Writer
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.hashing import HashingEmbedder
 from pmll_async.text.index.keeper import TextIndexer
-from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
-from pmll_async.text.results import Duplicate, Stored, Utterance
-from pmll_async.text.said import Texts, batches, stamped
+from pmll_async.text.remembering import Remembering
 from pmll_async.text.views import Recalling, RecallServices
-from pmll_async.values import checks
-from pmll_async.values.concert import Float32
-from pmll_async.values.contexts import StampedContext
-from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
+from pmll_async.values.lines import Candidate
 from pmll_async.views import LatticeView
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
-# Texts checked between two turns of the event loop, which a large batch must not hold.
-_YIELD_EVERY: Final = 16
 
 
-class TextMemory(Openable, Recalling):
+class TextMemory(Openable, Recalling, Remembering):
     """Sentences in a lattice, found again by what they say.
 
     Over a lattice that the caller opens and closes, or by `TextMemory.open` over one of its own.
@@ -197,118 +186,20 @@ class TextMemory(Openable, Recalling):
 
     # --- remembering ---------------------------------------------------------------------------
 
-    async def remember(
-        self,
-        text: str,
-        *,
-        speaker: str | None = None,
-        session: str | None = None,
-        timestamp: float | None = None,
-        context: Mapping[str, JsonValue] | None = None,
-        min_novelty: float | None = None,
-        idempotency_key: str | None = None,
-    ) -> Stored | Duplicate:
-        """Store a text as one line, as it is; returns when it is durable.
-
-        `session` joins turns that belong together; `timestamp` is when it was said, in seconds
-        since the epoch. `Duplicate` only if its novelty is under `min_novelty`, which the commit
-        decides. Other arguments and errors as for `Lattice.put`.
-        """
-        said = _said(text, speaker, session, timestamp, context, idempotency_key)
-        try:
-            return Stored(await self._put(said, min_novelty=min_novelty))
-        except NotNovelError as exc:
-            return Duplicate(exc.nearest, exc.novelty)
-
-    async def remember_many(
-        self,
-        texts: Texts,
-        *,
-        batch: int = 256,
-        progress: Callable[[int], None] | None = None,
-    ) -> int:
-        """Store texts in batches, each whole or not at all; returns how many lines are new.
-
-        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`.
-        """
-        if isinstance(texts, str | bytes):
-            raise InvalidInputError("remember_many takes several texts; for one: remember(text)")
-        size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
-        async with aclosing(self._candidates(texts, size)) as candidates:
-            return await self._state().put_many(candidates, batch=size, progress=progress)
-
-    async def candidate(
-        self,
-        text: str,
-        *,
-        speaker: str | None = None,
-        session: str | None = None,
-        timestamp: float | None = None,
-        context: Mapping[str, JsonValue] | None = None,
-        confidence: float = 1.0,
-        revises: Sequence[str] = (),
-        idempotency_key: str | None = None,
-        name: str = "",
-    ) -> Candidate:
-        """The line that `remember` would store, for a race or for `Lattice.put_many`."""
-        said = _said(text, speaker, session, timestamp, context, idempotency_key)
-        key, stamped_context = await self._encoded(said)
-        return Candidate(
-            key=key,
-            context=stamped_context,
-            timestamp=timestamp,
-            confidence=confidence,
-            revises=tuple(revises),
-            idempotency_key=idempotency_key,
-            name=name,
+    def as_writer(
+        self, principal: str, *, trust: float = 1.0, channel: str = "", quarantine: bool = False
+    ) -> TextWriter:
+        """A handle that remembers in a principal's name; see `Lattice.as_writer`."""
+        own = self._lattice.as_writer(
+            principal, trust=trust, channel=channel, quarantine=quarantine
         )
+        return TextWriter(self, own)
 
-    async def supersede(
-        self,
-        anchor: str,
-        text: str,
-        *,
-        speaker: str | None = None,
-        session: str | None = None,
-        timestamp: float | None = None,
-        context: Mapping[str, JsonValue] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Stored:
-        """Store a text that replaces an older one, in one record.
+    def _target(self) -> Lattice:
+        return self._lattice
 
-        The older line leaves recall, and stays readable with `at` and `get`. Speaker, session and
-        context are taken from it where they are not given. `StaleAnchorError` if it was replaced or
-        forgotten already, `LineNotFoundError` if it has no text.
-        """
-        older = await self._state().get(anchor)
-        # Not checked to be live: the commit does that, after whatever happens meanwhile.
-        known = said_in(older.context)
-        if known.text is None:
-            raise LineNotFoundError(anchor, "text and the anchor")
-        speaker = known.speaker if speaker is None else speaker
-        session = known.session if session is None else session
-        context = carried(older.context) if context is None else context
-        said = _said(text, speaker, session, timestamp, context, idempotency_key)
-        return Stored(await self._put(said, revises=(anchor,)))
-
-    async def _put(
-        self, said: Utterance, *, revises: Sequence[str] = (), min_novelty: float | None = None
-    ) -> str:
-        key, context = await self._encoded(said)
-        return await self._lattice.put(
-            key,
-            None,
-            context,
-            timestamp=said.timestamp,
-            revises=revises,
-            min_novelty=min_novelty,
-            idempotency_key=said.idempotency_key,
-        )
-
-    async def _encoded(self, said: Utterance) -> tuple[Float32, StampedContext]:
-        context = await self._stamped(said)
-        vectors = await (await self._ready()).desk.embed([told(said.text, said.speaker)])
-        return vectors[0], context
+    def _context_bytes(self) -> int:
+        return self._lattice._limits.context_bytes  # noqa: SLF001  # what `put` will ask
 
     async def forget(self, anchor: str) -> None:
         """Take a text out of every later recall; `get` and `at` still find it; its key is free."""
@@ -318,45 +209,39 @@ class TextMemory(Openable, Recalling):
         """The memory just after the record of an anchor, a revision, or a moment (datetime)."""
         return TextView(self, self._state().at(point))
 
-    async def _candidates(self, texts: Texts, size: int) -> AsyncGenerator[Candidate, None]:
-        desk = (await self._ready()).desk
-        async with aclosing(batches(texts, size)) as each:
-            async for batch in each:
-                contexts = []
-                for said in batch:
-                    contexts.append(await self._stamped(said))
-                    if len(contexts) % _YIELD_EVERY == 0:
-                        await asyncio.sleep(0)
-                vectors = await desk.embed([told(said.text, said.speaker) for said in batch])
-                for said, context, vector in zip(batch, contexts, vectors, strict=True):
-                    # All in it was checked above, or is where it is stored.
-                    yield Candidate.model_construct(
-                        key=vector,
-                        context=context,
-                        timestamp=said.timestamp,
-                        idempotency_key=said.idempotency_key,
-                    )
 
-    async def _stamped(self, said: Utterance) -> StampedContext:
-        return await stamped(said, self._lattice._limits.context_bytes)  # noqa: SLF001  # what `put` will ask
+class TextWriter(Remembering):
+    """Remembers in one principal's name; made by `TextMemory.as_writer`."""
 
+    def __init__(self, memory: TextMemory, writer: Writer) -> None:
+        self._memory, self._writer = memory, writer
 
-def _said(
-    text: str,
-    speaker: str | None,
-    session: str | None,
-    timestamp: float | None,
-    context: Mapping[str, JsonValue] | None,
-    key: str | None,
-) -> Utterance:
-    return Utterance(
-        text=text,
-        speaker=speaker,
-        session=session,
-        timestamp=timestamp,
-        context={} if context is None else context,
-        idempotency_key=key,
-    )
+    def __repr__(self) -> str:
+        return f"Text{self._writer!r}"
+
+    @property
+    def writer(self) -> Writer:
+        """What its lines are written with."""
+        return self._writer
+
+    def derived_from(self, *anchors: str) -> TextWriter:
+        """The same, of texts that were made from these ones; see `Writer.derived_from`."""
+        return TextWriter(self._memory, self._writer.derived_from(*anchors))
+
+    async def _signed(self, candidate: Candidate) -> Candidate:
+        return await self._writer.candidate(candidate)
+
+    async def _ready(self) -> RecallServices:
+        return await self._memory._ready()  # noqa: SLF001  # a writer is a part of its memory
+
+    def _state(self) -> Lattice:
+        return self._memory._state()  # noqa: SLF001  # refuses when the memory is closed
+
+    def _target(self) -> Writer:
+        return self._writer
+
+    def _context_bytes(self) -> int:
+        return self._memory._context_bytes()  # noqa: SLF001  # of the same lattice
 
 
 class TextView(Recalling):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pmll_async.integrity.source import Source, source_of
 from pmll_async.text.index.rows import said_in
 from pmll_async.values.contexts import RESERVED_KEY, FrozenDict
 from pmll_async.values.lines import MemoryLine
@@ -52,7 +53,8 @@ class Recollection:
 
     `timestamp` in seconds since the epoch. `context` is the caller's own. `given`, on request, is
     what each scorer added to the line's total, and the factors of its score. `before` and `after`
-    are the turns around it in its session, oldest first, as many as were asked for.
+    are the turns around it in its session, oldest first, as many as were asked for. `source` is who
+    wrote it, None for the owner.
     """
 
     anchor: str
@@ -66,6 +68,7 @@ class Recollection:
     given: Mapping[str, float] | None = None
     before: tuple[Recollection, ...] = ()
     after: tuple[Recollection, ...] = ()
+    source: Source | None = None
 
     def __hash__(self) -> int:
         return hash((self.anchor, self.score))
@@ -94,4 +97,5 @@ def recollected(
         None if given is None else FrozenDict(given),
         before,
         after,
+        source_of(line.context),
     )

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.integrity.guard import Guard, Guarded
+from pmll_async.integrity.source import Source
 from pmll_async.protocols import AsyncEmbedder, Embedder
+from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import said_in
@@ -15,8 +18,9 @@ from pmll_async.text.recall import Recall, recall, recent
 from pmll_async.text.results import Recollection, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
+from pmll_async.values.filters import Filter
 from pmll_async.values.where import parse
-from pmll_async.views import Readable, Where
+from pmll_async.views import Readable, Survey, Where
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,9 @@ class Recalling(ABC):
         branches: bool = False,
         explain: bool = False,
         preset: Preset | None = None,
+        min_trust: float | None = None,
+        min_sources: int | None = None,
+        diversity: bool = False,
     ) -> list[Recollection]:
         """The best `k` texts for a question, by score, then the later; [] is a good answer.
 
@@ -58,8 +65,10 @@ class Recalling(ABC):
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
         "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
         of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
-        `k` above 256 more lines are looked at, which may change the last digits of scores.
+        `k` above 256 more lines are looked at, which may change the last digits of scores. The last
+        three are those of `Lattice.query`; texts agree with one if they have all of its words.
         """
+        guard = Guard.of(min_trust, min_sources, diversity=diversity)
         tools = await self._ready()
         chosen = tools.preset if preset is None else preset
         asked = Recall(
@@ -74,20 +83,26 @@ class Recalling(ABC):
         # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
-        fits = None if matching is None else await survey.rows(matching)
-        asked = replace(asked, vector=vector, fits=fits)
-        # A scorer of the user's may wait for other reads, and so may not hold a thread of theirs.
-        run = survey.run if chosen.is_built_in else survey.call
-        found: list[Recollection] = await run(recall, survey, tools.keeper, chosen, asked)
-        return found
+        asked = replace(asked, vector=vector)
+
+        async def ask(k: int, matching: Filter | None) -> list[Recollection]:
+            return await _found(tools, survey, chosen, replace(asked, k=k), matching)
+
+        agreement = Agreement(survey, tools.keeper, guard)
+        guarded = Guarded(guard, ask, _source, _score, agreement.agreeing)
+        return await guarded.best(asked.k, matching)
 
     async def recent(
-        self, limit: int | None = 10, *, where: Where | None = None
+        self,
+        limit: int | None = 10,
+        *,
+        where: Where | None = None,
+        min_trust: float | None = None,
     ) -> list[Recollection]:
         """The newest texts of the chain, the newest first; all of them with `limit=None`."""
         tools = await self._ready()
         most = None if limit is None else checks.count(limit, "limit", 0)
-        matching = parse(where)
+        matching = Guard.of(min_trust).narrowed(parse(where))
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
@@ -102,6 +117,25 @@ class Recalling(ABC):
         if said_in(line.context).text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
         return recollected(line)
+
+
+async def _found(
+    tools: RecallServices, survey: Survey, preset: Preset, asked: Recall, matching: Filter | None
+) -> list[Recollection]:
+    fits = None if matching is None else await survey.rows(matching)
+    # A scorer of the user's may wait for other reads, and so may not hold a thread of theirs.
+    run = survey.run if preset.is_built_in else survey.call
+    asked = replace(asked, fits=fits)
+    found: list[Recollection] = await run(recall, survey, tools.keeper, preset, asked)
+    return found
+
+
+def _source(found: Recollection) -> Source | None:
+    return found.source
+
+
+def _score(found: Recollection) -> float:
+    return found.score
 
 
 async def _meaning(tools: RecallServices, preset: Preset, question: str) -> Float32 | None:

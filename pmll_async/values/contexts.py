@@ -108,10 +108,16 @@ def encode_context(context: Mapping[str, JsonValue] | None, max_bytes: int = MAX
 
 
 def encode_at_once(context: Mapping[str, JsonValue] | None, max_bytes: int) -> bytes | None:
-    """What `encode_context` gives for a small plain dict or None; None for whatever takes more."""
+    """What `encode_context` gives for a small plain dict or None; None for whatever takes more.
+
+    Also for a small one that is stamped, unless it has its bytes already.
+    """
     if context is None:
         return b"{}"
-    if type(context) is not dict or RESERVED_KEY in context:
+    if type(context) is StampedContext:
+        if getattr(context, "canonical", None) is not None:
+            return None
+    elif type(context) is not dict or RESERVED_KEY in context:
         return None
     text = small_text(context)
     # Only what is within the limit in any encoding, and whose characters all have one.

@@ -21,7 +21,7 @@ from controllers import (
     retry_limit,
     time_budget,
 )
-from pmll_async import Candidate, Lattice
+from pmll_async import Candidate, Lattice, Source, source_of
 from pmll_async.stores.memory import MemoryStore
 
 
@@ -203,3 +203,19 @@ async def test_acts_that_do_not_end_in_time_are_named(lattice: Lattice) -> None:
     await controller.run("hurry", run_id="r")
     act = (await journal(lattice, "r"))[2]
     assert (act.context["failures"], act.context["unfinished"]) == ([], ["endless"])
+
+
+async def test_what_an_act_proposes_in_somebodys_name_stays_theirs(lattice: Lattice) -> None:
+    page = await lattice.as_writer("web", trust=0.25).put([1.0, 0.0])
+
+    async def act(ctx: StepContext[Any], plan: Plan) -> Candidate:
+        agent = ctx.memory.as_writer("agent").derived_from(page)
+        return await agent.candidate(Candidate(key=[0.0, 1.0]))
+
+    controller = RTMController(lattice, plan=plan, act=[act], reflect=lambda ctx, outcome: Done())
+    await controller.run("learn", run_id="r")
+    [line] = [entry for entry in await journal(lattice, "r") if entry.kind == "line"]
+    assert source_of(line.context) == Source("agent", 0.25, parents=(page,))
+    assert line.context["pmll"]["run"] == "r"
+    await lattice.revoke("web")
+    assert await lattice.query([0.0, 1.0]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -186,3 +187,9 @@ async def chain_of(lattice: Lattice) -> list[MemoryLine]:
 async def topics(lattice: Lattice) -> list[object]:
     """What the lines on the chain say they are about, oldest first."""
     return [line.context.get("topic") for line in await chain_of(lattice)]
+
+
+async def seen(lattice: Any, **options: Any) -> list[Any]:
+    """What the lines that a query returns say they are, sorted."""
+    lines = await lattice.query(axis(0), 100, min_similarity=-1.0, **options)
+    return sorted(line.context.get("is") for line in lines)

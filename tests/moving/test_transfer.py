@@ -71,6 +71,18 @@ async def test_a_lattice_moves_to_another_store_and_back_unchanged(
         assert [line async for line in copy.rewind()] == [line async for line in source.rewind()]
 
 
+async def test_what_is_hidden_is_hidden_in_the_copy(tmp_path: Path) -> None:
+    async with Lattice.open(tmp_path / "source", dim=DIM) as source:
+        mine = await source.put([1.0] * DIM)
+        page = await source.as_writer("page", quarantine=True).put([1.0] * DIM)
+        await source.as_writer("agent").derived_from(page).put([1.0] * DIM)
+    import_records(exported(tmp_path / "source"), JsonlStore(tmp_path / "copy"), PLAIN)
+    async with Lattice.open(tmp_path / "copy") as copy:
+        assert [line.anchor for line in await copy.query([1.0] * DIM)] == [mine]
+        await copy.release(page)
+        assert len(await copy.query([1.0] * DIM)) == 3
+
+
 def test_bytes_and_other_line_ends_are_read_as_well(lines: list[str]) -> None:
     store = MemoryStore()
     windows = [line.replace("\n", "\r\n").encode() for line in lines]

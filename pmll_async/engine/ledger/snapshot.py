@@ -29,7 +29,7 @@ _STEP: Final = 4096
 _KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.queries.batcher import QueryBatcher
+from pmll_async.engine.queries.hiding import Hiding
 from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.errors import ConflictError
@@ -28,6 +29,7 @@ class Services:
     reader: Reader
     queries: QueryBatcher
     filters: FilterBatcher
+    hiding: Hiding
     jobs: Jobs
     ledger: Ledger
     dim: int

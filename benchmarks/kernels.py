@@ -39,6 +39,7 @@ class OurMapped(OurReader):
     """A lattice that leaves its keys to the store."""
 
     name: ClassVar[str] = "pmll-async, mmap"
+    capacity: ClassVar[int] = 1_000_000
     requires: ClassVar[tuple[str, ...]] = ("pmll_async", "numkong")
 
     def index(self) -> Any:

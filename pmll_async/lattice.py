@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from numpy.typing import ArrayLike
 
 from pmll_async import engine
+from pmll_async.changes import Changeable
 from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
 from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pmll_async.values.lines import Candidate, Limits, RaceOutcome
 
 
-class Lattice(Openable, Provable, Provenance):
+class Lattice(Openable, Changeable, Provable, Provenance):
     """A persistent memory of hash-chained lines, for one event loop.
 
     Nothing happens before `async with lattice` or `await lattice`. `dim` and `value_dim` are the
@@ -259,35 +260,6 @@ class Lattice(Openable, Provable, Provenance):
         proposal = await course.run(candidates, strength, seconds)
         n, record = await opened.trace.commit(proposal.under(prev, key))
         return await services.outcome(n, record)
-
-    async def decay(self, anchor: str, factor: float) -> None:
-        """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
-        opened = self._writable()
-        by = checks.number(factor, "factor")
-        if by < 0:
-            raise InvalidInputError(f"factor must not be negative: {factor!r}")
-        record = engine.DecayRecord(t=engine.PENDING, anchor=checks.anchor(anchor), factor=by)
-        await opened.trace.commit(engine.ChangeProposal(record))
-
-    async def forget(self, anchor: str) -> None:
-        """Take a line out of every later query; it stays on the chain and `get` finds it.
-
-        Its idempotency key is free: the same call as once made it makes it anew.
-        """
-        opened = self._writable()
-        record = engine.ForgetRecord(t=engine.PENDING, anchor=checks.anchor(anchor))
-        await opened.trace.commit(engine.ChangeProposal(record))
-
-    async def rollback(self, point: Point) -> None:
-        """Make the state at `point` the lattice's again, as a new record.
-
-        Lines after it stay readable with `get`, off the chain; their idempotency keys are free.
-        """
-        opened = self._writable()
-        revision = self._snapshot().revision_at(point)
-        await opened.trace.commit(
-            engine.ChangeProposal(engine.RollbackRecord(t=engine.PENDING, revision=revision))
-        )
 
     async def pin(self, name: str, value: str) -> None:
         """Fix a fact about this lattice for ever, such as what its key vectors were made with.

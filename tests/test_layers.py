@@ -28,7 +28,7 @@ FLOORS: tuple[set[str], ...] = (
     {"stores", "indexes", "integrity", "text.embedders"},
     {"engine.events", "engine.ledger", "engine.trace", "engine.queries", "engine.race"},
     {"engine"},
-    {"", "lattice", "proofs", "provenance", "questions", "views", "working"},
+    {"", "lattice", "changes", "proofs", "provenance", "questions", "views", "working"},
     {"text", "models"},
     {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
     {"cli"},
@@ -43,7 +43,7 @@ STRANGERS: tuple[frozenset[str], ...] = (
 )
 
 # Whoever else wants to know a lattice's state asks its `Survey`.
-ENGINE_USERS = {"", "lattice", "proofs", "provenance", "questions", "views", "moving"}
+ENGINE_USERS = {"", "changes", "lattice", "proofs", "provenance", "questions", "views", "moving"}
 # Everything else takes the store that it is handed.
 BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
 ENVIRONMENT_READERS = {"cli", "servers"}

@@ -180,6 +180,11 @@ class Reader:
         rows = snapshot.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
 
+    def matching(self, snapshot: Snapshot, where: Filter) -> tuple[str, ...]:
+        """The anchors of all lines that are there and match, notes and branches too, in order."""
+        found = np.flatnonzero(self._contexts.mask(snapshot, where) & snapshot.alive)
+        return tuple(dict.fromkeys(map(snapshot.anchor, found.tolist())))
+
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
         """Whether hardly anything has to be read for the filter; does not block."""
         return self._contexts.covers(snapshot, where)

@@ -10,6 +10,7 @@ from controller_support import done, journal, proposing, steps
 
 from controllers import Plan, RTMController, StepContext, Usage
 from pmll_async import Candidate, Lattice
+from pmll_async.records import proposals
 from pmll_async.values import contexts
 
 
@@ -25,6 +26,15 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return encode(context, max_bytes)
 
     monkeypatch.setattr(contexts, "encode_in_steps", counted)
+
+    def counted_at_once(context: Any, max_bytes: int) -> Any:
+        # What is small is encoded without steps, or not at all.
+        made = contexts.encode_at_once(context, max_bytes)
+        if made is not None and context is not None:
+            purposes.append("commit")
+        return made
+
+    monkeypatch.setattr(proposals, "encode_at_once", counted_at_once)
     return purposes
 
 

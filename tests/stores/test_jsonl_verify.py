@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -27,6 +28,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "memory"
 
 
+def read_store_id(path: Path) -> str:
+    store_id: str = json.loads((path / "store.json").read_bytes())["store"]
+    return store_id
+
+
 def findings(report: Report) -> list[tuple[str, int, int | None]]:
     return [(finding.file, finding.offset, finding.n) for finding in report.findings]
 
@@ -37,7 +43,8 @@ def test_a_sound_store(path: Path, chain: Chain) -> None:
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     progress: list[tuple[int, int]] = []
     report = verify(path, progress=lambda done, total: progress.append((done, total)))
-    assert report == Report((), 12, 6, chain.heads[-1], chain.digest.hex(), "clean")
+    store_id = read_store_id(path)
+    assert report == Report((), 12, 6, chain.heads[-1], chain.digest.hex(), "clean", store_id)
     assert (
         progress[-1][0]
         == progress[-1][1]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +324,8 @@ def test_moving_keeps_every_anchor_and_the_digest(path: Path, key: bytes | None)
     back = path.with_name("back.lmdb")
     import_records(again, LmdbStore(back), hasher)
     assert list(export_records(LmdbStore(back, read_only=True), hasher)) == exported
-    assert verify(back, key) == verify(path, key)
+    # The copy is a store of its own.
+    assert replace(verify(back, key), store="") == replace(verify(path, key), store="")
     assert verify(back, key).digest == chain.digest.hex()
 
 

@@ -49,9 +49,11 @@ class Leaves:
             kept = _read(store, first)
             if kept is None or _digest(kept + known[: (records - first) * ENTRY_BYTES]) != digest:
                 kept = _leaves_of(store, first)
-            with self._lock:
-                self._first, self._known = 0, bytearray(kept + bytes(self._known))
             known = kept + known
+            with self._lock:
+                # Another thread may have done so meanwhile.
+                if self._first == first:
+                    self._first, self._known = 0, bytearray(kept + bytes(self._known))
         return known[: records * ENTRY_BYTES]
 
     def keep(self, store: Store) -> None:

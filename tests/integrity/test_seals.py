@@ -307,6 +307,20 @@ async def test_leaves_are_kept_and_a_wrong_file_is_not_believed(tmp_path: Path) 
         assert (path / "leaves.bin").read_bytes() == b"".join(leaves_of(path))
 
 
+async def test_seals_and_proofs_at_once_after_opening(tmp_path: Path) -> None:
+    async with lattice_at(tmp_path / "memory") as lattice:
+        anchors = await fill(lattice, 40)
+        seal = await lattice.seal()
+    async with lattice_at(tmp_path / "memory") as lattice:
+        await fill(lattice, 3, 40)
+        proofs = [lattice.prove(anchor, seal) for anchor in anchors]
+        later, *proven = await asyncio.gather(lattice.seal(), *proofs)
+        assert all(proof.holds for proof in proven)
+        assert (await lattice.prove_growth(seal, later)).holds
+        await fill(lattice, 1, 43)
+        assert (await lattice.verify(expect=await lattice.seal())).holds
+
+
 # --- proofs ------------------------------------------------------------------------------------
 
 

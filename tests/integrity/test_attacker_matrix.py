@@ -36,7 +36,7 @@ from pmll_async.integrity import Ed25519Key, MacKey, read_seal, read_trust
 from pmll_async.values.anchors import Hasher
 
 # `python -m pytest tests/integrity/test_attacker_matrix.py` with 100000 here is the long campaign.
-CAMPAIGN: Final = int(os.environ.get("PMLL_ATTACKS", "200"))
+CAMPAIGN: Final = int(os.environ.get("PMLL_ATTACKS", "1000"))
 DOCS: Final = Path(__file__).parent.parent.parent / "docs/trust.md"
 MODES: Final = ("plain seal", "key, no seal", "key and its seal", "signed seal")
 FOUND, UNSEEN, NONE = "found", "not found", "—"

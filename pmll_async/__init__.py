@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pmll_async.engine.ledger.snapshot import Point as Point
     from pmll_async.engine.race.race import CandidateFunction as CandidateFunction
     from pmll_async.engine.race.race import Judge as Judge
-    from pmll_async.integrity.fence import fence as fence
+    from pmll_async.integrity.fencing import fence as fence
     from pmll_async.integrity.source import Origin as Origin
     from pmll_async.integrity.source import Source as Source
     from pmll_async.integrity.source import source_of as source_of
@@ -116,7 +116,7 @@ else:
             "WorkingMemory": "pmll_async.working",
             "WorkingStats": "pmll_async.working",
             "Writer": "pmll_async.provenance",
-            "fence": "pmll_async.integrity.fence",
+            "fence": "pmll_async.integrity.fencing",
             "journal_key": "pmll_async.values.checks",
             "source_of": "pmll_async.integrity.source",
             "stamp": "pmll_async.values.contexts",

@@ -19,7 +19,7 @@ from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
 from pmll_async.engine.shape import Shape
 from pmll_async.errors import InvalidInputError, ReadOnlyStoreError, StaleAnchorError
 from pmll_async.loop.lifecycle import Abandonable, Lifecycle, Openable
-from pmll_async.proofs import Provable
+from pmll_async.proofs import Provable, sealing_at_close
 from pmll_async.provenance import Provenance
 from pmll_async.stores.choice import StoreAt
 from pmll_async.values import checks
@@ -71,13 +71,14 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
     ) -> None:
         self._store, self._clock = store, clock
-        hub = self._hub = EventHub()
+        hub, at_close = EventHub(), sealing_at_close(seal_on_close)
+        self._hub = hub
         self._concert, self._given_limits = concert, limits
         shape, hasher = Shape(dim, value_dim, novelty_window), Hasher(integrity_key)
         self._lifecycle: Lifecycle[Loaded, Opened] = Lifecycle(
             # Neither knows the lattice, which is given back when nobody else does.
             lambda: Abandonable(partial(_load, store, index, shape, hasher), store.close),
-            lambda loaded: engine.assemble(loaded, concert, limits, clock, hub, seal_on_close),
+            lambda loaded: engine.assemble(loaded, concert, limits, clock, hub, at_close),
         )
         self._following = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

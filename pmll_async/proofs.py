@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pmll_async.integrity.checking import Verification
     from pmll_async.integrity.keys import SealChecker, SealSigner
     from pmll_async.integrity.proofs import ConsistencyProof, InclusionProof
+    from pmll_async.integrity.sealing import Sealing
     from pmll_async.integrity.seals import Seal
     from pmll_async.integrity.trust import Trust
     from pmll_async.protocols import Recovery
@@ -26,6 +27,9 @@ class Provable(ABC):
 
     @abstractmethod
     def _snapshot(self) -> Snapshot: ...
+
+    @abstractmethod
+    async def _ready(self) -> Snapshot: ...
 
     @abstractmethod
     def _now(self) -> float: ...
@@ -54,12 +58,17 @@ class Provable(ABC):
         last one is returned. `signer` proves who says so, in a keyed lattice the key itself unless
         given. The file `trust`, kept where nobody who can write the store can write, remembers the
         newest seal. `witness` is called with a new seal, in a worker thread. `SealError` where the
-        log does not begin with what the last seal or `trust` states: nothing is written then.
+        log does not begin with what the last seal or `trust` states: nothing is written then. A
+        reader beside a writer seals in `path` alone; the writer's next seal knows of that one if it
+        is given the same `path` or `trust`.
         """
         # Loaded by who seals; the rest of it by the worker thread.
         from pmll_async.integrity.sealing import Sealing
 
-        opened, how = self._usable(), Sealing(path, signer, trust, witness)
+        how = Sealing(path, signer, trust, witness)
+        # A reader of a live store seals what is there now.
+        await self._ready()
+        opened = self._usable()
         return await opened.services.jobs.call(opened.seals.seal, how, self._now())
 
     async def prove(self, anchor: str, seal: Seal) -> InclusionProof:
@@ -87,3 +96,12 @@ class Provable(ABC):
         """
         opened = self._usable()
         return await opened.services.jobs.call(opened.seals.verify, expect, checker, trust)
+
+
+def sealing_at_close(given: str | os.PathLike[str] | Sealing | None) -> Sealing | None:
+    """How to seal at the end; `InvalidInputError` for what says nothing of it."""
+    if given is None:
+        return None
+    from pmll_async.integrity.sealing import at_close
+
+    return at_close(given)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import typer
 
-from pmll_async.cli.terminal import facts, moment, show, show_json, write_bytes
+from pmll_async.cli.terminal import facts, moment, say, show, show_json, write_bytes
 from pmll_async.cli.verify import Expected
+from pmll_async.errors import StoreLockedError
 from pmll_async.integrity.documents import Document
 from pmll_async.integrity.keys import KEY_BYTES, Ed25519Key, Ed25519PublicKey
 from pmll_async.integrity.sealer import FILE
 from pmll_async.integrity.seals import Seal, read_seal
 from pmll_async.integrity.trust import read_trust
 from pmll_async.lattice import Lattice
+from pmll_async.stores.choice import store_at
+from pmll_async.values.anchors import Hasher
 
 
 def seal(
@@ -29,11 +32,21 @@ def seal(
     """Seal the lattice at `path`, and print the seal."""
     signer = None if seed is None else Ed25519Key(seed)
 
-    async def sealed() -> Seal:
-        async with _opened(path, key, read_only=output is not None) as lattice:
+    async def sealed(*, read_only: bool) -> Seal:
+        async with _opened(path, key, read_only=read_only) as lattice:
             return await lattice.seal(output, signer=signer, trust=trust)
 
-    made = asyncio.run(sealed())
+    # A folder without a store is told as such, and not made one.
+    store = store_at(path, read_only=True)
+    store.open(None, Hasher(key))
+    store.close()
+    try:
+        made = asyncio.run(sealed(read_only=False))
+    except (StoreLockedError, PermissionError):
+        if output is None:
+            say("only a seal that is written elsewhere can be made now: --output FILE")
+            raise
+        made = asyncio.run(sealed(read_only=True))
     if as_json:
         show_json(made.model_dump())
         return
@@ -68,6 +81,9 @@ def prove(
             return await lattice.prove(str(what), newest)
 
     proof = asyncio.run(proven())
+    if output is not None:
+        # What is there and no such proof is somebody's.
+        type(proof).read(output)
     if output is None:
         write_bytes(proof.to_bytes())
     else:
@@ -76,9 +92,14 @@ def prove(
 
 def expected(seal: Path | None, public_key: str | None, trust: Path | None) -> Expected:
     """What `verify` holds the log against."""
+    checker = None if public_key is None else Ed25519PublicKey(_raw(public_key))
+    if checker is not None and seal is None and trust is None:
+        raise typer.BadParameter(
+            "a public key checks a seal: give --expect or --trust", param_hint="--public-key"
+        )
     return Expected(
         seal=None if seal is None else read_seal(seal),
-        checker=None if public_key is None else Ed25519PublicKey(_raw(public_key)),
+        checker=checker,
         trust=None if trust is None else read_trust(trust),
     )
 

@@ -255,7 +255,7 @@ def assemble(
     limits: Limits | None,
     clock: Clock,
     hub: EventHub | None = None,
-    seal_at_close: str | os.PathLike[str] | Sealing | None = None,
+    seal_at_close: Sealing | None = None,
 ) -> Opened:
     """The parts of a lattice over a loaded store, bound to the running loop."""
     header, ledger = loaded.header, loaded.ledger

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from pmll_async.engine.ledger.ledger import Ledger
-from pmll_async.errors import StoreError
+from pmll_async.errors import InvalidInputError, StoreError
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import Clock, Store, StoreHeader, SupportsVerify
 from pmll_async.values.anchors import Hasher
@@ -34,7 +33,7 @@ class Seals:
         hasher: Hasher,
         ledger: Ledger,
         clock: Clock,
-        at_close: str | os.PathLike[str] | Sealing | None,
+        at_close: Sealing | None,
     ) -> None:
         self._store, self._store_id, self._hasher = store, header.store_id, hasher
         self._ledger, self._clock, self._at_close = ledger, clock, at_close
@@ -49,12 +48,14 @@ class Seals:
 
     def include(self, seal: Seal, anchor: str) -> InclusionProof:
         """The proof that the newest line of that anchor was committed before the seal."""
+        _check_seals(seal)
         snapshot = self._ledger.snapshot
         n = snapshot.record_of(snapshot.find(anchor))
         return self._sealer().include(self._moment(0.0), seal, n)
 
     def connect(self, older: Seal, newer: Seal) -> ConsistencyProof:
         """The proof that nothing has changed between two seals."""
+        _check_seals(older, newer)
         return self._sealer().connect(self._moment(0.0), older, newer)
 
     def verify(
@@ -65,6 +66,7 @@ class Seals:
         from pmll_async.integrity.keys import MacKey
         from pmll_async.integrity.seals import checker_of
 
+        _check_verifying(expect, checker, trust)
         seal = trust.seal if expect is None and trust is not None else expect
         if seal is None:
             return Verification(self._report(None))
@@ -85,18 +87,12 @@ class Seals:
         """What is due before the store closes; a failure is logged and kept."""
         try:
             if self._at_close is not None:
-                self._seal_at_close(self._at_close)
+                self.seal(self._at_close, time_by(self._clock))
             self._ledger.leaves.keep(self._store)
         # The store is to be closed, whatever a disk or a witness does.
         except Exception as exc:  # noqa: BLE001
             self.failure = exc
             logger("pmll.seals").error("seal.failed", path=self._store.path, error=repr(exc))
-
-    def _seal_at_close(self, how: str | os.PathLike[str] | Sealing) -> None:
-        from pmll_async.integrity.sealing import Sealing
-
-        chosen = how if isinstance(how, Sealing) else Sealing(how)
-        self.seal(chosen, time_by(self._clock))
 
     def _sealer(self) -> Sealer:
         from pmll_async.integrity.sealer import Sealer
@@ -111,3 +107,27 @@ class Seals:
 
         snapshot = self._ledger.snapshot
         return Moment(snapshot.revision, snapshot.digest, snapshot.head, now)
+
+
+def _check_seals(*given: object) -> None:
+    from pmll_async.integrity.seals import Seal
+
+    for each in given:
+        if not isinstance(each, Seal):
+            kind = type(each).__name__
+            raise InvalidInputError(f"a Seal is wanted, as read_seal(path) gives one, not a {kind}")
+
+
+def _check_verifying(expect: object, checker: object, trust: object) -> None:
+    from pmll_async.integrity.trust import Trust
+
+    if expect is not None:
+        _check_seals(expect)
+    if trust is not None and not isinstance(trust, Trust):
+        kind = type(trust).__name__
+        raise InvalidInputError(f"trust is a Trust, as read_trust(path) gives one, not a {kind}")
+    if checker is not None and not hasattr(checker, "holds"):
+        kind = type(checker).__name__
+        raise InvalidInputError(f"checker is a key, such as signer.checker, not a {kind}")
+    if checker is not None and expect is None and trust is None:
+        raise InvalidInputError("a checker checks a seal: give one with expect= or trust=")

@@ -12,7 +12,7 @@ from pmll_async.lazy import lazily
 if TYPE_CHECKING:
     from pmll_async.integrity.checking import SealStanding as SealStanding
     from pmll_async.integrity.checking import Verification as Verification
-    from pmll_async.integrity.fence import fence as fence
+    from pmll_async.integrity.fencing import fence as fence
     from pmll_async.integrity.keys import Ed25519Key as Ed25519Key
     from pmll_async.integrity.keys import Ed25519PublicKey as Ed25519PublicKey
     from pmll_async.integrity.keys import MacKey as MacKey
@@ -47,7 +47,7 @@ else:
             "Source": "pmll_async.integrity.source",
             "Trust": "pmll_async.integrity.trust",
             "Verification": "pmll_async.integrity.checking",
-            "fence": "pmll_async.integrity.fence",
+            "fence": "pmll_async.integrity.fencing",
             "read_seal": "pmll_async.integrity.seals",
             "read_trust": "pmll_async.integrity.trust",
             "source_of": "pmll_async.integrity.source",

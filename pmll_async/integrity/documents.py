@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ class Document(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The document in a file, None if there is no file; blocks."""
+        """The document in a file, None if there is no file or nothing in it; blocks."""
         try:
             with os.fdopen(os.open(path, _READ), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -59,14 +60,13 @@ class Document(BaseModel):
             raise SealError(str(path), f"it cannot be read: {exc.strerror}") from exc
         if len(data) > _MOST_BYTES:
             raise SealError(str(path), "it is too large to be one of ours")
-        return cls.from_bytes(data, str(path))
+        return cls.from_bytes(data, str(path)) if data else None
 
     def write(self, path: Path) -> None:
         """Make the file, or replace it, durably: a crash leaves the old one or this; blocks."""
-        new = path.with_name(f"{path.name}.tmp")
+        # Others may be writing theirs.
+        new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with suppress(FileNotFoundError):
-                new.unlink()
             with os.fdopen(os.open(new, _NEW, 0o600), "wb") as file:
                 file.write(self.to_bytes())
                 file.flush()
@@ -81,6 +81,14 @@ class Document(BaseModel):
             with suppress(OSError):
                 new.unlink()
             raise SealError(str(path), f"it cannot be written: {exc.strerror}") from exc
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that no file can be written at, before anything is: `SealError`."""
+    if not path.parent.is_dir():
+        raise SealError(str(path), "there is no such folder; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise SealError(str(path), "its folder may not be written to; nothing was written")
 
 
 def _said(error: ValueError) -> str:

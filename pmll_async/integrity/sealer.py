@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pmll_async.errors import SealError
+from pmll_async.errors import InvalidInputError, SealError
 from pmll_async.integrity.checking import LogState
+from pmll_async.integrity.documents import check_place
 from pmll_async.integrity.keys import MacKey, SealSigner
 from pmll_async.integrity.leaves import Leaves
 from pmll_async.integrity.merkle import ENTRY_BYTES
@@ -47,6 +48,7 @@ class Sealer:
         signer = how.signer or self._own
         with self._lock:
             places = self._places(how)
+            self._check_places(how, places)
             trust = None if how.trust is None else Trust.read(Path(how.trust))
             if trust is not None and trust.keyed and not self._keyed:
                 raise SealError(str(how.trust), "it remembers a keyed lattice, and this has no key")
@@ -59,6 +61,8 @@ class Sealer:
             state = self._state_at(moment, known)
             last = _last(known, signer)
             seal = self._next(moment, state, last, signer)
+            if how.trust is not None and Trust.read(Path(how.trust)) != trust:
+                raise SealError(str(how.trust), "somebody else sealed meanwhile; seal again")
             for place, writable in places.items():
                 if writable and files[place] != seal:
                     seal.write(Path(place))
@@ -96,6 +100,13 @@ class Sealer:
                 "seal(path=...)",
             )
         return places
+
+    def _check_places(self, how: Sealing, places: Mapping[str, bool]) -> None:
+        trust = None if how.trust is None else str(Path(how.trust).absolute())
+        if trust in places:
+            raise InvalidInputError(f"a seal and what is remembered of it are two files: {trust}")
+        for place in [*(place for place in places if places[place]), *([trust] if trust else [])]:
+            check_place(Path(place))
 
     def _check(self, name: str, seal: Seal, moment: Moment, signer: SealSigner | None) -> None:
         """Refuse to seal behind a seal that is not of this lattice, or with less than its key."""

@@ -102,5 +102,5 @@ def read_seal(path: str | Path) -> Seal:
     """The seal in a file; `SealError` if there is none or it is not written as one; blocks."""
     seal = Seal.read(Path(path))
     if seal is None:
-        raise SealError(str(path), "there is no such file")
+        raise SealError(str(path), "there is no such file, or nothing in it")
     return seal

@@ -56,5 +56,5 @@ def read_trust(path: str | Path) -> Trust:
     """What a file remembers; `SealError` if there is none or it is not written as one; blocks."""
     trust = Trust.read(Path(path))
     if trust is None:
-        raise SealError(str(path), "there is no such file")
+        raise SealError(str(path), "there is no such file, or nothing in it")
     return trust

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Generic, Protocol, Self, TypeVar
 from weakref import finalize
 
-from pmll_async.errors import LatticeClosedError
+from pmll_async.errors import LatticeClosedError, SealError
 from pmll_async.loop.jobs import begin, running_loop
 from pmll_async.loop.logs import logger
 from pmll_async.loop.workers import CALLS, enter, leave
@@ -28,8 +28,13 @@ class Openable(ABC):
     async def __aenter__(self) -> Self:
         return await self._opened()
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            await self.aclose()
+        # It is logged, and what the block raised is more.
+        except SealError:
+            if error is None:
+                raise
 
     @abstractmethod
     async def _opened(self) -> Self:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_support import ROOT, TIMEOUT, make_lattice, pmll
+from cli_support import ROOT, TIMEOUT, Writer, make_lattice, pmll
 
 from pmll_async.integrity import read_seal, read_trust
 
@@ -79,6 +79,7 @@ def test_wrong_calls_are_told(memory: Path, tmp_path: Path) -> None:
         (["seal", memory, "--sign-key-file", tmp_path / "short.key"], "32 random bytes"),
         (["verify", memory, "--public-key", "zz"], "64 hex digits"),
         (["prove", memory], "give the anchor of a line"),
+        (["verify", memory, "--public-key", "00" * 32], "give --expect or --trust"),
     ]:
         done = pmll(*arguments)
         assert done.returncode == 2
@@ -86,10 +87,36 @@ def test_wrong_calls_are_told(memory: Path, tmp_path: Path) -> None:
     for arguments, said in [
         (["verify", memory, "--expect", tmp_path / "missing.json"], "no such file"),
         (["prove", memory, "0123456789abcdef"], "no such file"),
+        (["seal", tmp_path], "is not a store"),
     ]:
         done = pmll(*arguments)
         assert done.returncode == 1
         assert said in done.stderr
+
+
+def test_a_seal_goes_to_the_folder_as_well_unless_somebody_writes(memory: Path) -> None:
+    elsewhere = memory.with_name("elsewhere.json")
+    assert pmll("seal", memory, "--output", elsewhere).returncode == 0
+    assert read_seal(memory / "seal.json") == read_seal(elsewhere)
+    note(memory, "later")
+    with Writer(memory):
+        done = pmll("seal", memory)
+        assert done.returncode == 1
+        assert "--output" in done.stderr
+        assert pmll("seal", memory, "--output", elsewhere).returncode == 0
+    assert read_seal(memory / "seal.json").number == 1
+    assert read_seal(elsewhere).number == 2
+
+
+def test_a_proof_overwrites_nothing_of_anybody(memory: Path) -> None:
+    pmll("seal", memory)
+    head, log = read_seal(memory / "seal.json").head, memory / "log-00000001.jsonl"
+    before = log.read_bytes()
+    for place in (log, memory / "seal.json"):
+        assert pmll("prove", memory, head, "-o", place).returncode == 1
+    assert log.read_bytes() == before
+    again = ["prove", memory, head, "-o", memory.with_name("proof.json")]
+    assert [pmll(*again).returncode for _ in range(2)] == [0, 0]
 
 
 def verifier(tmp_path: Path) -> Path:

@@ -123,6 +123,10 @@ def cut_off(records: list[Fields]) -> list[Fields]:
     return records[:-2]
 
 
+def add_effect(records: list[Fields]) -> list[Fields]:
+    return [*records, next(dict(fields) for fields in records if fields["op"] == "decay")]
+
+
 EDITS: Final[dict[str, Edit]] = {
     "change content, recompute all": change_content,
     "swap lines": swap_lines,
@@ -132,6 +136,7 @@ EDITS: Final[dict[str, Edit]] = {
     "turn an effect": turn_effect,
     "change a time": change_time,
     "cut off the end": cut_off,
+    "add an effect at the end": add_effect,
 }
 
 

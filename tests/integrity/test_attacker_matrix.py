@@ -171,7 +171,9 @@ def test_random_attacks_on_what_is_sealed_are_found(
         place = shutil.copytree(made(mode), tmp_path / f"attack-{number}")
         store = Store(place, mode)
         rewrite(store.path, random_edit(chance))
-        assert said_in(store.path) == before or store.is_found(trusted=False), f"attack {number}"
+        # What is only added behind the seal is unsealed, and no flaw.
+        is_whole = said_in(store.path)[: len(before)] == before
+        assert is_whole or store.is_found(trusted=False), f"attack {number}"
         shutil.rmtree(place)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pickle
 from hashlib import blake2b, sha256
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,6 @@ from integrity_support import DIM, KEY, SEED, SIGNERS, fill, lattice_at
 from pmll_async import InvalidInputError, Lattice, LineNotFoundError, SealError
 from pmll_async.integrity import (
     Ed25519Key,
-    Ed25519PublicKey,
     MacKey,
     Seal,
     Sealing,
@@ -234,7 +232,7 @@ async def test_a_seal_that_fails_at_the_end_loses_nothing_and_is_told(tmp_path: 
     nowhere = tmp_path / "no such folder" / "seal.json"
     lattice = await lattice_at(tmp_path / "memory", seal_on_close=nowhere)
     await fill(lattice, 4)
-    with pytest.raises(SealError, match="cannot be written"):
+    with pytest.raises(SealError, match="no such folder"):
         await lattice.aclose()
     async with lattice_at(tmp_path / "memory") as again:
         assert len(again) == 4
@@ -356,57 +354,3 @@ async def test_no_proof_for_a_seal_of_another_log(tmp_path: Path) -> None:
         for changed in ({"root": "0" * 64}, {"store": "another"}, {"records": 4}):
             with pytest.raises(SealError):
                 await lattice.prove(anchors[0], seal.model_copy(update=changed))
-
-
-# --- files and keys ----------------------------------------------------------------------------
-
-
-async def test_seals_are_read_strictly(tmp_path: Path) -> None:
-    async with lattice_at(tmp_path / "memory") as lattice:
-        await fill(lattice, 1)
-        seal = await lattice.seal()
-    data, file = seal.to_bytes(), tmp_path / "seal.json"
-    fields = json.loads(data)
-    bad = [
-        b"",
-        b"{}",
-        b"nothing",
-        b"[" * 100_000,
-        data + b" ",
-        data.replace(b'"mode":"plain"', b'"mode":"plain","mode":"plain"'),
-        data.replace(b'"number":1', b'"number":1.0'),
-        json.dumps({**fields, "more": 1}, sort_keys=True, separators=(",", ":")).encode() + b"\n",
-        json.dumps({**fields, "number": 0}, sort_keys=True, separators=(",", ":")).encode() + b"\n",
-        data.replace(b"pmll seal 1", b"pmll seal 2"),
-        data.replace(seal.root.encode(), seal.root.upper().encode()),
-    ]
-    for content in bad:
-        file.write_bytes(content)
-        with pytest.raises(SealError):
-            read_seal(file)
-    for position in range(len(data)):
-        # A bit turned in a signed seal is found by its proof; in any seal the form is checked.
-        file.write_bytes(data[:position] + bytes([data[position] ^ 0x80]) + data[position + 1 :])
-        with pytest.raises(SealError):
-            read_seal(file)
-    with pytest.raises(SealError, match="no such file"):
-        read_seal(tmp_path / "missing.json")
-    (tmp_path / "link.json").symlink_to(file)
-    with pytest.raises(SealError, match="cannot be read"):
-        read_seal(tmp_path / "link.json")
-
-
-def test_keys_show_and_leave_nothing() -> None:
-    secret = b"a secret that nobody may see"
-    for key in (MacKey(secret), Ed25519Key(secret.ljust(32, b"!"))):
-        assert secret.decode() not in repr(key)
-        assert secret.hex() not in repr(key)
-        with pytest.raises(TypeError, match="not pickled"):
-            pickle.dumps(key)
-    with pytest.raises(InvalidInputError):
-        MacKey(b"short")
-    for wrong in (b"", bytes(31), bytes(33)):
-        with pytest.raises(InvalidInputError):
-            Ed25519Key(wrong)
-        with pytest.raises(InvalidInputError):
-            Ed25519PublicKey(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pmll_async.engine.ledger.ledger import Ledger
@@ -44,7 +45,7 @@ class Seals:
 
     def seal(self, how: Sealing, now: float) -> Seal:
         """The seal of what is committed now."""
-        return self._sealer().seal(self._moment(now), how)
+        return self._sealer().seal(partial(self._moment, now), how)
 
     def include(self, seal: Seal, anchor: str) -> InclusionProof:
         """The proof that the newest line of that anchor was committed before the seal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,10 +43,12 @@ class Sealer:
         self._lock = threading.Lock()
         self._state = LogState()
 
-    def seal(self, moment: Moment, how: Sealing) -> Seal:
-        """The seal of the log at a moment: the last one, where nothing came after it."""
+    def seal(self, now: Callable[[], Moment], how: Sealing) -> Seal:
+        """The seal of the log as it is now: the last one, where nothing came after it."""
         signer = how.signer or self._own
         with self._lock:
+            # Not before: whoever had the lock until now may have sealed more.
+            moment = now()
             places = self._places(how)
             self._check_places(how, places)
             trust = None if how.trust is None else Trust.read(Path(how.trust))

@@ -188,7 +188,7 @@ class NoWinnerError(PmllError):
 class SealError(PmllError):
     """A seal, or what is remembered of one, cannot be made, read or written.
 
-    `path` is the file, or names what it was to be; nothing was changed.
+    `path` is the file, or names what it was to be. No record is touched by it.
     """
 
     def __init__(self, path: str, reason: str) -> None:

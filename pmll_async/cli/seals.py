@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import typer
@@ -41,8 +42,8 @@ def seal(
     store.open(None, Hasher(key))
     store.close()
     try:
-        made = asyncio.run(sealed(read_only=False))
-    except (StoreLockedError, PermissionError):
+        made = asyncio.run(sealed(read_only=not os.access(path, os.W_OK)))
+    except StoreLockedError:
         if output is None:
             say("only a seal that is written elsewhere can be made now: --output FILE")
             raise
@@ -81,13 +82,12 @@ def prove(
             return await lattice.prove(str(what), newest)
 
     proof = asyncio.run(proven())
-    if output is not None:
-        # What is there and no such proof is somebody's.
-        type(proof).read(output)
     if output is None:
         write_bytes(proof.to_bytes())
-    else:
-        proof.write(output)
+        return
+    # What is there and no such proof is somebody's.
+    type(proof).read(output)
+    proof.write(output)
 
 
 def expected(seal: Path | None, public_key: str | None, trust: Path | None) -> Expected:

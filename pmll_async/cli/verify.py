@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rich.text import Text
 
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
-from pmll_async.integrity.checking import LogCheck, SealStanding, Verification
+from pmll_async.integrity.checking import SealStanding, Verification, verification
 from pmll_async.integrity.keys import MacKey, SealChecker
-from pmll_async.integrity.seals import Seal, checker_of
+from pmll_async.integrity.seals import Seal
 from pmll_async.integrity.trust import Trust
 from pmll_async.records.findings import Finding, Progress, Report
 from pmll_async.stores.choice import verify_at
@@ -59,14 +60,9 @@ def checked(
     path: Path, key: bytes | None, expected: Expected, progress: Progress | None = None
 ) -> Verification:
     """Check the lattice at `path`, and hold it against what is expected."""
-    trust = expected.trust
-    seal = trust.seal if expected.seal is None and trust is not None else expected.seal
-    if seal is None:
-        return Verification(verify_at(path, key, progress))
-    whose = checker_of(seal, expected.checker, MacKey.of(Hasher(key)))
-    check = LogCheck(seal, whose, trust)
-    report = verify_at(path, key, progress, check.add)
-    return Verification(report, check.standing(report))
+    verify = partial(verify_at, path, key, progress)
+    own = MacKey.of(Hasher(key))
+    return verification(verify, expected.seal, expected.trust, expected.checker, own)
 
 
 def _show_standing(standing: SealStanding) -> None:

@@ -63,18 +63,12 @@ class Seals:
         self, expect: Seal | None, checker: SealChecker | None, trust: Trust | None
     ) -> Verification:
         """What the store finds of itself, and how it stands to a seal."""
-        from pmll_async.integrity.checking import LogCheck, Verification
+        from pmll_async.integrity.checking import verification
         from pmll_async.integrity.keys import MacKey
-        from pmll_async.integrity.seals import checker_of
 
         _check_verifying(expect, checker, trust)
-        seal = trust.seal if expect is None and trust is not None else expect
-        if seal is None:
-            return Verification(self._report(None))
-        whose = checker_of(seal, checker, MacKey.of(self._hasher))
-        check = LogCheck(seal, whose, trust)
-        report = self._report(check.add)
-        return Verification(report, check.standing(report))
+        own = MacKey.of(self._hasher)
+        return verification(self._report, expect, trust, checker, own)
 
     def _report(self, watch: Watch | None) -> Report:
         if not isinstance(self._store, SupportsVerify):
@@ -87,11 +81,10 @@ class Seals:
     def end(self) -> None:
         """What is due before the store closes; a failure is logged and kept."""
         try:
+            self._ledger.leaves.keep(self._store)
             if self._at_close is not None:
                 self.seal(self._at_close, time_by(self._clock))
-            self._ledger.leaves.keep(self._store)
-        # The store is to be closed, whatever a disk or a witness does.
-        except Exception as exc:  # noqa: BLE001
+        except Exception as exc:  # noqa: BLE001  # the store is to be closed, whatever a witness does
             self.failure = exc
             logger("pmll.seals").error("seal.failed", path=self._store.path, error=repr(exc))
 

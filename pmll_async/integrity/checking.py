@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pmll_async.integrity import fnv
-from pmll_async.integrity.keys import SealChecker
+from pmll_async.integrity.keys import MacKey, SealChecker
 from pmll_async.integrity.merkle import ENTRY_BYTES, GrowingTree
 from pmll_async.integrity.seals import Seal
 from pmll_async.integrity.trust import Trust
-from pmll_async.records.findings import Report
-from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, fold
+from pmll_async.records.findings import Report, Watch
+from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, fold_all
 
 _AT_ONCE: Final = 1024 * ENTRY_BYTES
 
@@ -45,6 +46,26 @@ class Verification:
         return self.report.status == "clean" and (self.standing is None or self.standing.holds)
 
 
+def verification(
+    verify: Callable[[Watch | None], Report],
+    expect: Seal | None,
+    trust: Trust | None,
+    checker: SealChecker | None,
+    own: MacKey | None,
+) -> Verification:
+    """What `verify` finds, and how the log stands to a seal: `expect`, else the remembered one.
+
+    Without a checker a keyed lattice's seal must be by its `own` key, unless it is signed.
+    """
+    seal = trust.seal if expect is None and trust is not None else expect
+    if seal is None:
+        return Verification(verify(None))
+    # A keyed lattice is never sealed plainly: a plain seal of one was stripped.
+    check = LogCheck(seal, checker or (None if seal.mode == "ed25519" else own), trust)
+    report = verify(check.add)
+    return Verification(report, check.standing(report))
+
+
 class Facts(NamedTuple):
     """The fields of a seal that follow from the records alone, in hex."""
 
@@ -65,14 +86,15 @@ class LogState:
         """How many records were taken."""
         return self._tree.size
 
+    def grow_to(self, records: int, entries: bytes) -> None:
+        """So many records; `entries` are those of the whole log."""
+        self.extend(entries[self.records * ENTRY_BYTES : records * ENTRY_BYTES])
+
     def extend(self, entries: bytes) -> None:
         """The next records."""
         self._tree.extend(entries)
         self._fnv = fnv.fnv1a(entries, self._fnv)
-        digest = self._digest
-        for start in range(0, len(entries), ENTRY_BYTES):
-            digest = fold(digest, entries[start : start + ENTRY_BYTES])
-        self._digest = digest
+        self._digest = fold_all(self._digest, entries)
 
     @property
     def facts(self) -> Facts:

@@ -17,7 +17,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Store, SupportsSidecar
 from pmll_async.records.blocks import Block, RecordBlock
 from pmll_async.records.record import leaf
-from pmll_async.values.anchors import ROOT_DIGEST, fold
+from pmll_async.values.anchors import ROOT_DIGEST, fold_all
 
 FILE: Final = "leaves.bin"
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -47,7 +47,8 @@ class Leaves:
             first, known = self._first, bytes(self._known)
         if first:
             kept = _read(store, first)
-            if kept is None or _digest(kept + known[: (records - first) * ENTRY_BYTES]) != digest:
+            since = known[: (records - first) * ENTRY_BYTES]
+            if kept is None or fold_all(ROOT_DIGEST, kept + since) != digest:
                 kept = _leaves_of(store, first)
             known = kept + known
             with self._lock:
@@ -88,13 +89,6 @@ def _append(path: Path, first: int, known: bytes) -> None:
             file.seek(first * ENTRY_BYTES)
             file.write(known)
             file.truncate()
-
-
-def _digest(leaves: bytes) -> bytes:
-    digest = ROOT_DIGEST
-    for start in range(0, len(leaves), ENTRY_BYTES):
-        digest = fold(digest, leaves[start : start + ENTRY_BYTES])
-    return digest
 
 
 def _leaves_of(store: Store, stop: int) -> bytes:

@@ -76,16 +76,15 @@ class Sealer:
 
     def include(self, moment: Moment, seal: Seal, n: int) -> InclusionProof:
         """The proof that record `n` is one of those which the seal is of."""
-        return InclusionProof.made(seal, n, self._store.read(n), self._sealed(moment, seal))
+        leaves = self._sealed(moment, {"the seal": seal})
+        return InclusionProof.made(
+            seal, n, self._store.read(n), leaves[: seal.records * ENTRY_BYTES]
+        )
 
     def connect(self, moment: Moment, older: Seal, newer: Seal) -> ConsistencyProof:
         """The proof that what `older` states is the beginning of what `newer` does."""
-        self._sealed(moment, older)
-        return ConsistencyProof.made(older, newer, self._sealed(moment, newer))
-
-    def keep(self) -> None:
-        """Leave beside the store what the next seal need not read."""
-        self._leaves.keep(self._store)
+        leaves = self._sealed(moment, {"the older seal": older, "the newer seal": newer})
+        return ConsistencyProof.made(older, newer, leaves[: newer.records * ENTRY_BYTES])
 
     # --- the parts of sealing ------------------------------------------------------------------
 
@@ -112,10 +111,7 @@ class Sealer:
 
     def _check(self, name: str, seal: Seal, moment: Moment, signer: SealSigner | None) -> None:
         """Refuse to seal behind a seal that is not of this lattice, or with less than its key."""
-        if seal.store != self._store_id:
-            raise SealError(name, f"it is a seal of another store, {seal.store}; move it away")
-        if seal.records > moment.records:
-            raise _not_ours(name, f"{seal.records} records were sealed of {moment.records}")
+        self._check_own(name, seal, moment)
         if seal.mode != "plain" and (seal.mode, seal.key) != _named(signer):
             raise SealError(
                 name,
@@ -129,27 +125,16 @@ class Sealer:
     def _state_at(self, moment: Moment, known: Mapping[str, Seal]) -> LogState:
         """The state of the log then, once every known seal was found to be of its beginning."""
         entries = self._leaves.upto(self._store, moment.records, moment.digest)
-        in_order = sorted(known.items(), key=lambda entry: entry[1].records)
-        if moment.records < self._state.records or (
-            in_order and in_order[0][1].records < self._state.records
-        ):
+        if min([moment.records, *(s.records for s in known.values())]) < self._state.records:
             self._state = LogState()
-        for name, seal in in_order:
-            self._grow(entries, seal.records)
-            flaws = self._state.flaws(seal)
-            if flaws:
-                raise _not_ours(name, ", ".join(flaws))
-        self._grow(entries, moment.records)
+        _hold(self._state, entries, known)
+        self._state.grow_to(moment.records, entries)
         if self._state.facts.digest != moment.digest.hex():
             raise SealError(
                 self._store.path,
                 "its records are not those that the lattice was opened with; verify the store",
             )
         return self._state
-
-    def _grow(self, entries: bytes, records: int) -> None:
-        first = self._state.records * ENTRY_BYTES
-        self._state.extend(entries[first : records * ENTRY_BYTES])
 
     def _next(
         self, moment: Moment, state: LogState, last: Seal | None, signer: SealSigner | None
@@ -179,20 +164,28 @@ class Sealer:
         store = self._store
         return store.log_size(records) if isinstance(store, SupportsLogSize) else None
 
-    def _sealed(self, moment: Moment, seal: Seal) -> bytes:
-        """The leaves that a seal is of; `SealError` for one that is not of this lattice."""
-        if seal.store != self._store_id:
-            raise SealError(seal.store, "the seal is of another store")
-        if seal.records > moment.records:
-            raise _not_ours("the seal", f"{seal.records} records were sealed of {moment.records}")
+    def _sealed(self, moment: Moment, seals: Mapping[str, Seal]) -> bytes:
+        """All leaves, once each seal was found to be of their beginning; else `SealError`."""
+        for name, seal in seals.items():
+            self._check_own(name, seal, moment)
         leaves = self._leaves.upto(self._store, moment.records, moment.digest)
-        sealed = leaves[: seal.records * ENTRY_BYTES]
-        state = LogState()
-        state.extend(sealed)
+        _hold(LogState(), leaves, seals)
+        return leaves
+
+    def _check_own(self, name: str, seal: Seal, moment: Moment) -> None:
+        if seal.store != self._store_id:
+            raise SealError(name, f"it is a seal of another store, {seal.store}; move it away")
+        if seal.records > moment.records:
+            raise _not_ours(name, f"{seal.records} records were sealed of {moment.records}")
+
+
+def _hold(state: LogState, entries: bytes, known: Mapping[str, Seal]) -> None:
+    """Let the state grow past each seal, and refuse one that states something else of it."""
+    for name, seal in sorted(known.items(), key=lambda entry: entry[1].records):
+        state.grow_to(seal.records, entries)
         flaws = state.flaws(seal)
         if flaws:
-            raise _not_ours("the seal", ", ".join(flaws))
-        return sealed
+            raise _not_ours(name, ", ".join(flaws))
 
 
 def _named(signer: SealSigner | None) -> tuple[str, str]:

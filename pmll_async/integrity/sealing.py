@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pmll_async.errors import InvalidInputError
 
@@ -51,9 +51,9 @@ def at_close(given: object) -> Sealing | None:
         return given
     if not _is_path(given):
         raise InvalidInputError(f"seal_on_close is the path of a file, or a Sealing, not {given!r}")
-    return Sealing(given)  # type: ignore[arg-type]  # as was looked
+    return Sealing(given)
 
 
-def _is_path(given: object) -> bool:
+def _is_path(given: object) -> TypeGuard[str | os.PathLike[str]]:
     path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     return isinstance(path, str) and bool(path) and "\0" not in path

@@ -13,7 +13,6 @@ from pmll_async.integrity.documents import Document, Hash, Word64
 from pmll_async.integrity.keys import (
     KEY_BYTES,
     Ed25519PublicKey,
-    MacKey,
     Mode,
     SealChecker,
     SealSigner,
@@ -88,14 +87,6 @@ class Seal(Document):
         if not checker.holds(self.message, bytes.fromhex(self.proof)):
             return "its proof does not hold: it was changed, or made without the key"
         return ""
-
-
-def checker_of(seal: Seal, given: SealChecker | None, own: MacKey | None) -> SealChecker | None:
-    """Whose proof a seal must have: the given one's, else the lattice's own unless it is signed.
-
-    A keyed lattice is never sealed plainly, so that a plain seal of one was stripped.
-    """
-    return given or (None if seal.mode == "ed25519" else own)
 
 
 def read_seal(path: str | Path) -> Seal:

@@ -12,7 +12,6 @@ from typing import Literal
 
 from pmll_async.errors import SealError
 from pmll_async.integrity.documents import Document
-from pmll_async.integrity.keys import SealChecker
 from pmll_async.integrity.seals import Seal
 
 
@@ -46,10 +45,6 @@ class Trust(Document):
         if seal.number == known.number + 1 and seal.previous != known.own_digest:
             flaws.append("it does not follow the remembered seal")
         return flaws
-
-    def proof_flaw(self, checker: SealChecker | None) -> str:
-        """Why the remembered seal is not the key holder's; empty when it is."""
-        return self.seal.proof_flaw(checker)
 
 
 def read_trust(path: str | Path) -> Trust:

@@ -38,6 +38,13 @@ def fold(digest: bytes, leaf: bytes) -> bytes:
     return blake2b(digest + leaf, digest_size=DIGEST_BYTES).digest()
 
 
+def fold_all(digest: bytes, leaves: bytes) -> bytes:
+    """h after some more records, whose L, joined, these are."""
+    for start in range(0, len(leaves), DIGEST_BYTES):
+        digest = fold(digest, leaves[start : start + DIGEST_BYTES])
+    return digest
+
+
 def leaf_digest(canonical: bytes) -> bytes:
     """L_n of a record's canonical JSON."""
     return blake2b(canonical, digest_size=DIGEST_BYTES).digest()

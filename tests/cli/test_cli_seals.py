@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from cli_support import ROOT, TIMEOUT, Writer, make_lattice, pmll
 
+from pmll_async import SealError
+from pmll_async.cli import seals
 from pmll_async.integrity import read_seal, read_trust
 
 
@@ -106,6 +108,19 @@ def test_a_seal_goes_to_the_folder_as_well_unless_somebody_writes(memory: Path) 
         assert pmll("seal", memory, "--output", elsewhere).returncode == 0
     assert read_seal(memory / "seal.json").number == 1
     assert read_seal(elsewhere).number == 2
+
+
+def test_a_folder_that_may_only_be_read_is_sealed_elsewhere(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stand-in for the system's answer: who runs the tests may write anywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: path != memory)
+    elsewhere = memory.with_name("elsewhere.json")
+    seals.seal(memory, None, elsewhere, None, None, as_json=True)
+    assert read_seal(elsewhere).number == 1
+    assert not (memory / "seal.json").exists()
+    with pytest.raises(SealError, match="no place in this store"):
+        seals.seal(memory, None, None, None, None, as_json=True)
 
 
 def test_a_proof_overwrites_nothing_of_anybody(memory: Path) -> None:

@@ -114,7 +114,7 @@ async def test_candidates_and_batches_are_in_the_writers_name(lattice: Lattice) 
         many = [Candidate(key=axis(number), context={"is": "ab"[number]}) for number in range(2)]
         assert await web.put_many(many) + await web.put_many(each()) == 3
         with pytest.raises(InvalidInputError, match="candidate 2 is a str"):
-            await web.put_many([many[0], "none"])  # type: ignore[list-item]
+            await web.put_many([many[0], "none"])  # type: ignore[list-item]  # refused
         proposed = await web.candidate(Candidate(key=axis(3), context={"is": "d"}))
         outcome = await lattice.race([proposing(proposed)])
         assert source_of(outcome.winner.context) == Source("web", 0.25)

@@ -11,6 +11,7 @@ from pmll_async import Lattice
 from pmll_async.errors import StoreError
 from pmll_async.protocols import Sidecar, StoreHeader, SupportsSidecar
 from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.lmdb import LmdbStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import HashingEmbedder, TextMemory
 from pmll_async.values.anchors import Hasher
@@ -66,3 +67,21 @@ def test_a_folder_offers_a_place_while_it_is_open_and_at_its_path(tmp_path: Path
     assert reader.open(None, hasher) == header
     assert reader.sidecar("derived") == Sidecar(tmp_path / "moved" / "derived", read_only=True)
     reader.close()
+
+
+async def test_an_lmdb_store_has_a_place_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "m.lmdb"
+    assert await remember(folder, "a heron") == ["a heron"]
+    assert (folder / "text.sqlite").stat().st_mode & 0o777 == 0o600
+    store = LmdbStore(folder, read_only=True)
+    with pytest.raises(StoreError):
+        store.sidecar("derived")
+    store.open(None, Hasher())
+    assert store.sidecar("derived") == Sidecar(folder / "derived", read_only=True)
+    folder.rename(tmp_path / "moved")
+    assert store.sidecar("derived") is None
+    store.close()
+    (tmp_path / "moved").rename(folder)
+    # A wrong one is made anew.
+    (folder / "text.sqlite").write_bytes(b"nothing of ours")
+    assert await remember(folder, "a second heron") == ["a second heron", "a heron"]

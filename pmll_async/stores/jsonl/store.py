@@ -212,8 +212,7 @@ class JsonlStore:
                 yield contexts
 
     def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
-        # Who opens a store need not load what checks it.
-        from pmll_async.stores.jsonl.verify.store import check  # noqa: PLC0415  # as said
+        from pmll_async.stores.jsonl.verify.store import check  # noqa: PLC0415  # opening needs no checks
 
         self._opened()
         return check(self._path, hasher, watch=watch)

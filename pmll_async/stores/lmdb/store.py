@@ -175,8 +175,7 @@ class LmdbStore:
         return Sidecar(folder.place / name, self.read_only) if folder.is_at_its_path() else None
 
     def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
-        # It imports this module.
-        from pmll_async.stores.lmdb.verify import check  # noqa: PLC0415  # as said
+        from pmll_async.stores.lmdb.verify import check  # noqa: PLC0415  # it imports this
 
         self._opened()
         return check(self._path, hasher, watch=watch)

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from pmll_async.integrity.standing import Act as Act
     from pmll_async.integrity.standing import act_note as act_note
     from pmll_async.protocols import SupportsFollow as SupportsFollow
+    from pmll_async.records.changes import DecayRecord as DecayRecord
+    from pmll_async.records.changes import ForgetRecord as ForgetRecord
+    from pmll_async.records.changes import RollbackRecord as RollbackRecord
     from pmll_async.records.proposals import ChangeProposal as ChangeProposal
     from pmll_async.records.proposals import PutProposal as PutProposal
     from pmll_async.records.record import PENDING as PENDING
-    from pmll_async.records.record import DecayRecord as DecayRecord
-    from pmll_async.records.record import ForgetRecord as ForgetRecord
-    from pmll_async.records.record import RollbackRecord as RollbackRecord
     from pmll_async.values.concert import Concert as Concert
     from pmll_async.values.lines import MOST_IN_A_BATCH as MOST_IN_A_BATCH
     from pmll_async.values.lines import Limits as Limits
@@ -55,10 +55,10 @@ _HOMES: Final = {
     "Act": "pmll_async.integrity.standing",
     "ChangeProposal": "pmll_async.records.proposals",
     "Concert": "pmll_async.values.concert",
-    "DecayRecord": "pmll_async.records.record",
+    "DecayRecord": "pmll_async.records.changes",
     "EventStream": "pmll_async.engine.events.events",
     "ExactIndex": "pmll_async.indexes.exact",
-    "ForgetRecord": "pmll_async.records.record",
+    "ForgetRecord": "pmll_async.records.changes",
     "Guard": "pmll_async.integrity.guard",
     "Guarded": "pmll_async.integrity.guard",
     "KnownRows": "pmll_async.integrity.guard",
@@ -72,7 +72,7 @@ _HOMES: Final = {
     "PutProposal": "pmll_async.records.proposals",
     "Query": "pmll_async.engine.queries.reader",
     "RaceScoring": "pmll_async.engine.race.scores",
-    "RollbackRecord": "pmll_async.records.record",
+    "RollbackRecord": "pmll_async.records.changes",
     "Source": "pmll_async.integrity.source",
     "SupportsFollow": "pmll_async.protocols",
     "Survey": "pmll_async.engine.queries.survey",

@@ -23,9 +23,10 @@ from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
 from pmll_async.moving.transfer import Progress
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
+from pmll_async.records.changes import LineChange
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.proposals import ChangeProposal, PutProposal, RaceEntry, RaceProposal
-from pmll_async.records.record import LineChange, PutRecord, RaceRecord, Record
+from pmll_async.records.record import PutRecord, RaceRecord, Record
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.index.rows import said_in, told
 from pmll_async.text.memory import EMBEDDER_PIN

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.loop.breathing import Breather
-from pmll_async.records.record import Record, RollbackRecord, leaf
+from pmll_async.records.changes import RollbackRecord
+from pmll_async.records.record import Record, leaf
 from pmll_async.values.anchors import fold
 from pmll_async.values.concert import Float32, Float64
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.records.blocks import Block
+from pmll_async.records.changes import RollbackRecord
 from pmll_async.records.content import (
     PACKED,
     LineRecord,
@@ -25,7 +26,7 @@ from pmll_async.records.content import (
     packed_text,
 )
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
-from pmll_async.records.record import Record, RollbackRecord, encode_record
+from pmll_async.records.record import Record, encode_record
 from pmll_async.values.anchors import Hasher, is_anchor
 
 NOT_OURS: Final = (

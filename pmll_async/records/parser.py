@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pmll_async.records.record import OPERATIONS, PutRecord, Record
+from pmll_async.records.operations import OPERATIONS
+from pmll_async.records.record import PutRecord, Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.contexts import parse_json
 

@@ -1,7 +1,7 @@
-"""Records, the atomic entries of the log: one class an operation, in one table.
+"""Records, the atomic entries of the log, and those of them that add lines.
 
-A class says all that is particular to its operation: what it adds and changes, its JSON in both
-directions, and which other proposals it may be decided with.
+There is one class an operation. It says all that is particular to it: what it adds and changes, its
+JSON in both directions, and which other proposals it may be decided with.
 """
 
 from __future__ import annotations
@@ -29,14 +29,7 @@ from pmll_async.records.content import (
     parse_key,
     parse_text,
 )
-from pmll_async.records.events import (
-    LineDecayed,
-    LineForgotten,
-    LinePut,
-    RaceDecided,
-    RecordEvent,
-    RolledBack,
-)
+from pmll_async.records.events import LinePut, RaceDecided, RecordEvent
 from pmll_async.values.anchors import Hasher, leaf_digest
 from pmll_async.values.contexts import canonical_json, canonical_number, canonical_string
 from pmll_async.values.lines import CandidateFailure, CandidateScore
@@ -283,98 +276,6 @@ class RaceRecord(Record):
     def leaf_text(self) -> str:
         """Canonical also within its lines."""
         return json_object(self.fields(digest_fields, sort=True), sort=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineChange(Record):
-    """The base of operations on one older line."""
-
-    anchor: str
-
-    def fields(self, write_content: WriteContent) -> Fields:
-        """The line's anchor."""
-        return Record.fields(self, write_content) | {"anchor": f'"{self.anchor}"'}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecayRecord(LineChange):
-    """Strength × factor for one line; above 1 it strengthens."""
-
-    op: ClassVar[str] = "decay"
-    factor: float
-
-    @property
-    def effects(self) -> tuple[LineEffect, ...]:
-        """The fading."""
-        return (LineEffect("decay", self.anchor, self.factor),)
-
-    def event(self, revision: int) -> LineDecayed:
-        """A line decayed."""
-        return LineDecayed(revision, self.anchor, self.factor)
-
-    @classmethod
-    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> DecayRecord:  # noqa: ARG003  # no lines
-        """An anchor and a factor."""
-        anchor, factor = fields["anchor"], float(fields["factor"])
-        return cls(**parse_frame(fields), anchor=anchor, factor=factor)
-
-    def fields(self, write_content: WriteContent) -> Fields:
-        """An anchor and a factor."""
-        fields = LineChange.fields(self, write_content)
-        return fields | {"factor": canonical_number(self.factor)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetRecord(LineChange):
-    """One line leaves every later query.
-
-    Novelty looks at what is not forgotten, so that forgets are decided among themselves.
-    """
-
-    op: ClassVar[str] = "forget"
-    company: ClassVar[Company] = "forgets"
-
-    @property
-    def effects(self) -> tuple[LineEffect, ...]:
-        """The forgetting."""
-        return (LineEffect("forget", self.anchor),)
-
-    def event(self, revision: int) -> LineForgotten:
-        """A line forgotten."""
-        return LineForgotten(revision, self.anchor)
-
-    @classmethod
-    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
-        """An anchor."""
-        return cls(**parse_frame(fields), anchor=fields["anchor"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollbackRecord(Record):
-    """The state after `revision` records is the lattice's again."""
-
-    op: ClassVar[str] = "rollback"
-    company: ClassVar[Company] = "none"
-    revision: int
-
-    def event(self, revision: int) -> RolledBack:
-        """A rollback."""
-        return RolledBack(revision, self.revision)
-
-    @classmethod
-    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RollbackRecord:  # noqa: ARG003  # no lines
-        """A revision."""
-        return cls(**parse_frame(fields), revision=int(fields["revision"]))
-
-    def fields(self, write_content: WriteContent) -> Fields:
-        """A revision."""
-        return Record.fields(self, write_content) | {"revision": str(self.revision)}
-
-
-OPERATIONS: Final[Mapping[str, type[Record]]] = {
-    kind.op: kind for kind in (PutRecord, RaceRecord, DecayRecord, ForgetRecord, RollbackRecord)
-}
-"""Every operation by its name in the log. A new one is a class above and its row here."""
 
 
 def leaf(record: Record) -> bytes:

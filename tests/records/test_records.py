@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import anchors_hold
+from pmll_async.records.changes import DecayRecord, ForgetRecord, RollbackRecord
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.parser import (
     RecordFormatError,
@@ -24,12 +25,9 @@ from pmll_async.records.parser import (
     parse_object,
 )
 from pmll_async.records.record import (
-    DecayRecord,
-    ForgetRecord,
     PutRecord,
     RaceRecord,
     Record,
-    RollbackRecord,
     encode_record,
     leaf,
 )

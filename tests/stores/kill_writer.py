@@ -20,7 +20,7 @@ from pathlib import Path
 from make_records import Chain
 
 from pmll_async.protocols import Store
-from pmll_async.records.record import RollbackRecord
+from pmll_async.records.changes import RollbackRecord
 from pmll_async.stores.choice import is_lmdb, store_at
 from pmll_async.stores.jsonl import JsonlStore
 

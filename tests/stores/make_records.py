@@ -10,14 +10,12 @@ import numpy as np
 
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.changes import DecayRecord, ForgetRecord, RollbackRecord
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.record import (
-    DecayRecord,
-    ForgetRecord,
     PutRecord,
     RaceRecord,
     Record,
-    RollbackRecord,
 )
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
 from pmll_async.values.concert import Float32, exact_norm

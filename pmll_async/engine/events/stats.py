@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from pmll_async.records.record import DecayRecord, ForgetRecord, PutRecord, RaceRecord, Record
+from pmll_async.records.changes import DecayRecord, ForgetRecord
+from pmll_async.records.record import PutRecord, RaceRecord, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pmll_async.errors import ConflictError as ConflictError
 from pmll_async.errors import CorruptionError as CorruptionError
 from pmll_async.errors import DimensionMismatchError as DimensionMismatchError
 from pmll_async.errors import DurabilityUnknownError as DurabilityUnknownError
+from pmll_async.errors import ErasureUnfinishedError as ErasureUnfinishedError
 from pmll_async.errors import FormatError as FormatError
 from pmll_async.errors import InvalidContextError as InvalidContextError
 from pmll_async.errors import InvalidFilterError as InvalidFilterError
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from pmll_async.records.events import LineDecayed as LineDecayed
     from pmll_async.records.events import LineForgotten as LineForgotten
     from pmll_async.records.events import LinePut as LinePut
+    from pmll_async.records.events import LinesErased as LinesErased
     from pmll_async.records.events import RaceDecided as RaceDecided
     from pmll_async.records.events import RolledBack as RolledBack
     from pmll_async.values.checks import journal_key as journal_key
@@ -102,6 +104,7 @@ else:
             "LineDecayed": "pmll_async.records.events",
             "LineForgotten": "pmll_async.records.events",
             "LinePut": "pmll_async.records.events",
+            "LinesErased": "pmll_async.records.events",
             "MemoryLine": "pmll_async.values.lines",
             "Origin": "pmll_async.integrity.source",
             "Point": "pmll_async.engine.ledger.snapshot",
@@ -138,6 +141,7 @@ __all__ = [
     "CorruptionError",
     "DimensionMismatchError",
     "DurabilityUnknownError",
+    "ErasureUnfinishedError",
     "EventStream",
     "EventsMissed",
     "FormatError",
@@ -158,6 +162,7 @@ __all__ = [
     "LineForgotten",
     "LineNotFoundError",
     "LinePut",
+    "LinesErased",
     "MalformedExportError",
     "MemoryLine",
     "NoWinnerError",

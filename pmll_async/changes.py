@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from pmll_async import engine
-from pmll_async.errors import InvalidInputError
+from pmll_async.errors import InvalidInputError, StoreError
 from pmll_async.values import checks
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _TOGETHER: Final = 1024
 """So many lines are forgotten at once: a few commits, and callers besides get their turn."""
+_ERASED_TOGETHER: Final = 16_384
+"""Each time files are written anew, so that there are few of them; a record of a third of a MB."""
 
 
 class Changeable(ABC):
@@ -37,31 +40,65 @@ class Changeable(ABC):
         record = engine.DecayRecord(t=engine.PENDING, anchor=checks.anchor(anchor), factor=by)
         await opened.trace.commit(engine.ChangeProposal(record))
 
-    async def forget(self, anchor: str) -> None:
+    async def forget(self, anchor: str, *, erase: bool = False) -> None:
         """Take a line out of every later query; it stays on the chain and `get` finds it.
 
-        Its idempotency key is free: the same call as once made it makes it anew.
+        Its idempotency key is free: the same call as once made it makes it anew. With `erase` its
+        content leaves the store's files, too, and every state of before: `get` raises
+        `LineErasedError`, and nothing brings it back. That is done when this returns, or
+        `ErasureUnfinishedError` says what is not.
         """
-        opened = self._writable()
-        record = engine.ForgetRecord(t=engine.PENDING, anchor=checks.anchor(anchor))
+        opened, wanted = self._writable(), checks.anchor(anchor)
+        if checks.flag(erase, "erase"):
+            await self._erase(opened, (wanted,))
+            return
+        record = engine.ForgetRecord(t=engine.PENDING, anchor=wanted)
         await opened.trace.commit(engine.ChangeProposal(record))
 
-    async def forget_where(self, where: Where, *, dry_run: bool = False) -> tuple[str, ...]:
+    async def forget_where(
+        self, where: Where, *, erase: bool = False, dry_run: bool = False
+    ) -> tuple[str, ...]:
         """Forget whatever is there that a filter matches: lines, branches and notes; their anchors.
 
-        With `dry_run` they are only told, oldest first. A filter that would match everything, `{}`,
-        is refused. What is put meanwhile is not looked at. Many are forgotten in several commits:
-        an error or a cancellation leaves some, and the same call does the rest.
+        With `erase` as of `forget`. With `dry_run` they are only told, oldest first. A filter that
+        would match everything, `{}`, is refused. What is put meanwhile is not looked at. Many are
+        forgotten in several commits: an error or a cancellation leaves some, and the same call does
+        the rest. What was forgotten already is not there: to erase it, name its anchor.
         """
         opened, matching = self._writable(), engine.parse(where)
         if matching is None:
             raise InvalidInputError("forget_where needs a filter: an empty one matches everything")
+        erases = checks.flag(erase, "erase")
         services, snapshot = opened.services, self._snapshot()
         matched = services.reader.matching
         found = await services.filters.run(snapshot, matching, matched, snapshot, matching)
-        for first in range(0, 0 if dry_run else len(found), _TOGETHER):
+        if dry_run:
+            return found
+        if erases:
+            await self._erase(opened, found)
+            return found
+        for first in range(0, len(found), _TOGETHER):
             await asyncio.gather(*map(self.forget, found[first : first + _TOGETHER]))
         return found
+
+    async def _erase(self, opened: Opened, anchors: Sequence[str]) -> None:
+        """Erase lines, those that are hidden apart from the others: that outlasts their sources."""
+        if not isinstance(opened.store, engine.SupportsErase):
+            kind = type(opened.store).__name__
+            raise StoreError(f"{kind} cannot erase: it has no `erase` (SupportsErase)")
+        services, snapshot = opened.services, self._snapshot()
+        hidden, acts = await services.hiding.among(snapshot, anchors)
+        if acts:
+            raise InvalidInputError(
+                f"{min(acts)} is a note that quarantines, revokes or takes that back: it can be "
+                "undone, but not erased"
+            )
+        kept = [anchor for anchor in anchors if anchor not in hidden]
+        for withheld, several in ((False, kept), (True, sorted(hidden))):
+            for first in range(0, len(several), _ERASED_TOGETHER):
+                some = tuple(several[first : first + _ERASED_TOGETHER])
+                record = engine.EraseRecord(t=engine.PENDING, anchors=some, withheld=withheld)
+                await opened.trace.commit(engine.ChangeProposal(record))
 
     async def rollback(self, point: Point) -> None:
         """Make the state at `point` the lattice's again, as a new record.

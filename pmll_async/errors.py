@@ -23,6 +23,7 @@
     └── StoreError
         ├── StoreLockedError
         ├── StoreMovedError
+        ├── ErasureUnfinishedError
         ├── NotStoredError
         │   └── StoreFullError (OSError)
         ├── ReadOnlyStoreError
@@ -253,6 +254,17 @@ class StoreMovedError(StoreError):
         super().__init__(
             f"{path}: {what} while it was open, so nothing more is written; "
             "close this lattice and open the store where it is now"
+        )
+
+
+class ErasureUnfinishedError(StoreError):
+    """Erased lines are gone from every answer, but not yet from the store's files."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path}: what was erased is given to nobody any more, but could not be removed from "
+            f"the files: {reason}; mend that and erase again, or open the lattice anew, which does"
         )
 
 

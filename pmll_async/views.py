@@ -245,14 +245,19 @@ class _Rewind(AsyncIterator["MemoryLine"]):
     async def __anext__(self) -> MemoryLine:
         services = self._services()
         if self._snapshot is None:
-            await self._begin(services)
-        if not self._batch:
+            self._snapshot = await self._begin(services)
+        if self._snapshot.is_outdated:
+            self._batch = [
+                line for line in self._batch if not self._snapshot.lacks_all(line.anchor)
+            ]
+        # Of what was erased meanwhile there is nothing to give.
+        while not self._batch:
+            if self._fetched >= len(self._numbers):
+                raise StopAsyncIteration
             await self._fetch(services)
-        if not self._batch:
-            raise StopAsyncIteration
         return self._batch.pop()
 
-    async def _begin(self, services: Services) -> None:
+    async def _begin(self, services: Services) -> Snapshot:
         snapshot = await self._ready()
         start = None
         if self._start is not None:
@@ -265,7 +270,8 @@ class _Rewind(AsyncIterator["MemoryLine"]):
         else:
             with services.jobs.going_on():
                 numbers = await services.filters.run(snapshot, self._where, *asked)
-        self._numbers, self._snapshot = numbers[: self._limit], snapshot
+        self._numbers = numbers[: self._limit]
+        return snapshot
 
     async def _fetch(self, services: Services) -> None:
         # Nothing moves on before the lines are here: a cancelled call may be made again.
@@ -312,19 +318,19 @@ class LatticeView(Readable):
         return self._open_services()
 
     def _snapshot(self) -> Snapshot:
-        if self._drawn is None:
+        if self._drawn is None or self._drawn.is_outdated:
             self._drawn = self._services().ledger.at(self._revision)
         return self._drawn
 
     async def _ready(self) -> Snapshot:
-        if self._drawn is None:
+        if self._drawn is None or self._drawn.is_outdated:
             self._drawn = await self._draw()
         return self._drawn
 
     async def _draw(self) -> Snapshot:
         """The state, drawn once for all who wait for it."""
         services = self._services()
-        if self._drawing is None:
+        if self._drawing is None or (self._drawing.done() and self._drawn is not None):
             self._drawing = services.jobs.start(services.ledger.at, self._revision)
         try:
             return await asyncio.shield(self._drawing)
@@ -342,4 +348,4 @@ class LatticeView(Readable):
 
 
 def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:
-    return [reader.line(snapshot, int(number)) for number in numbers]
+    return reader.lines(snapshot, map(int, numbers))

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from pmll_async.integrity.source import trust_of as trust_of
     from pmll_async.integrity.standing import Act as Act
     from pmll_async.integrity.standing import act_note as act_note
+    from pmll_async.protocols import SupportsErase as SupportsErase
     from pmll_async.protocols import SupportsFollow as SupportsFollow
     from pmll_async.records.changes import DecayRecord as DecayRecord
+    from pmll_async.records.changes import EraseRecord as EraseRecord
     from pmll_async.records.changes import ForgetRecord as ForgetRecord
     from pmll_async.records.changes import RollbackRecord as RollbackRecord
     from pmll_async.records.proposals import ChangeProposal as ChangeProposal
@@ -56,6 +58,7 @@ _HOMES: Final = {
     "ChangeProposal": "pmll_async.records.proposals",
     "Concert": "pmll_async.values.concert",
     "DecayRecord": "pmll_async.records.changes",
+    "EraseRecord": "pmll_async.records.changes",
     "EventStream": "pmll_async.engine.events.events",
     "ExactIndex": "pmll_async.indexes.exact",
     "ForgetRecord": "pmll_async.records.changes",
@@ -74,6 +77,7 @@ _HOMES: Final = {
     "RaceScoring": "pmll_async.engine.race.scores",
     "RollbackRecord": "pmll_async.records.changes",
     "Source": "pmll_async.integrity.source",
+    "SupportsErase": "pmll_async.protocols",
     "SupportsFollow": "pmll_async.protocols",
     "Survey": "pmll_async.engine.queries.survey",
     "Voice": "pmll_async.integrity.guard",

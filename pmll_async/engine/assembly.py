@@ -23,9 +23,11 @@ from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
 from pmll_async.engine.seals import Seals
 from pmll_async.engine.shape import Shape
+from pmll_async.engine.trace.erasing import purge
 from pmll_async.engine.trace.trace import Trace
 from pmll_async.errors import (
     CorruptionError,
+    ErasureUnfinishedError,
     InvalidInputError,
     LatticeClosedError,
     WrongEventLoopError,
@@ -81,6 +83,8 @@ def load(store: Store, index: Index, shape: Shape, hasher: Hasher) -> Loaded:
         shape.check(header)
         index.open(header.dim)
         ledger = _read(store, index, header.novelty_window)
+        if not store.read_only:
+            _finish_erasing(store, ledger)
         place = place_of(store)
     # Whatever stopped it, the store must not stay open and locked.
     except BaseException:
@@ -123,6 +127,14 @@ def _read(store: Store, index: Index, novelty_window: int | None) -> Ledger:
     return ledger
 
 
+def _finish_erasing(store: Store, ledger: Ledger) -> None:
+    """Do what a crash, or a full disk, kept the last writer from doing."""
+    try:
+        purge(store, ledger)
+    except ErasureUnfinishedError as exc:
+        logger("pmll.trace").error("erasure.unfinished", path=store.path, error=str(exc))
+
+
 def _sidecar(store: Store, index: Index) -> tuple[SidecarIndex, Sidecar] | None:
     """An index that leaves something with the store, and its file there; None without either."""
     if not (isinstance(index, SidecarIndex) and isinstance(store, SupportsSidecar)):
@@ -136,7 +148,8 @@ def _close(store: Store, index: Index, ledger: Ledger, seals: Seals) -> None:
     try:
         seals.end()
         found = _sidecar(store, index)
-        if found is not None and not found[1].read_only:
+        # An index that was opened with them has the keys of lines that are erased since.
+        if found is not None and not found[1].read_only and not ledger.has_erased_rows:
             found[0].keep(found[1].path, ledger.snapshot.columns.anchors)
     except Exception as exc:  # noqa: BLE001  # it only saves time, and the store is to be closed
         logger("pmll.index").warning("index.not_kept", path=store.path, error=repr(exc))

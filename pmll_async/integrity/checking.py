@@ -115,6 +115,7 @@ class LogCheck:
         self._seal, self._trust = seal, trust
         self._state, self._waiting, self._records = LogState(), bytearray(), 0
         flaw = seal.proof_flaw(checker)
+        self._length_flaws: list[str] = []
         self._flaws = ([flaw] if flaw else []) + (trust.flaws(seal) if trust else [])
         # Where the log is held against them, the longer first; the same seal needs it once.
         marks = [seal] if trust is None or trust.seal == seal else [seal, trust.seal]
@@ -140,9 +141,9 @@ class LogCheck:
             flaws = self._state.flaws(seal)
             if head is not None and head != seal.head:
                 flaws.append("its head is not that of the log")
-            if None not in (end, seal.log_bytes) and end != seal.log_bytes:
-                flaws.append("its log_bytes are not those of the log")
             whose = "" if seal is self._seal else "the remembered seal: "
+            if None not in (end, seal.log_bytes) and end != seal.log_bytes:
+                self._length_flaws.append(f"{whose}its log_bytes are not those of the log")
             self._flaws += [f"{whose}{flaw}" for flaw in flaws]
 
     def _settle(self) -> None:
@@ -151,7 +152,8 @@ class LogCheck:
 
     def standing(self, report: Report) -> SealStanding:
         """The outcome, once the store was gone through and reported."""
-        flaws = list(self._flaws)
+        # What was erased since has made the log another length, and left every L_n.
+        flaws = self._flaws + ([] if report.erased else self._length_flaws)
         if self._seal.store != report.store:
             there = report.store or "a store without a readable id"
             flaws.append(f"it is of the store {self._seal.store}, and this is {there}")

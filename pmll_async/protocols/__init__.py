@@ -16,11 +16,13 @@ from pmll_async.protocols.indexes import ReadsKeys as ReadsKeys
 from pmll_async.protocols.indexes import Resident as Resident
 from pmll_async.protocols.indexes import SidecarIndex as SidecarIndex
 from pmll_async.protocols.indexes import SupportsCosines as SupportsCosines
+from pmll_async.protocols.stores import DERIVED as DERIVED
 from pmll_async.protocols.stores import Clock as Clock
 from pmll_async.protocols.stores import Recovery as Recovery
 from pmll_async.protocols.stores import Sidecar as Sidecar
 from pmll_async.protocols.stores import Store as Store
 from pmll_async.protocols.stores import StoreHeader as StoreHeader
+from pmll_async.protocols.stores import SupportsErase as SupportsErase
 from pmll_async.protocols.stores import SupportsFollow as SupportsFollow
 from pmll_async.protocols.stores import SupportsKeys as SupportsKeys
 from pmll_async.protocols.stores import SupportsLogSize as SupportsLogSize

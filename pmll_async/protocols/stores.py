@@ -6,10 +6,10 @@ store from one thread at a time, and `read` and `contexts` from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,21 @@ class SupportsUpkeep(Protocol):
 
 
 @runtime_checkable
+class SupportsErase(Protocol):
+    """A store from whose files content can be removed for good."""
+
+    def erase(self, records: Mapping[int, Record]) -> None:
+        """Put these records in the place of those with their numbers, which stand for the same.
+
+        A record is what is left of the old one (`Record.erased`), so that its L_n stays. Durable
+        when it returns, and no file of the store has a byte of what was removed, in whatever form:
+        what others derived from the records and left beside them (`SupportsSidecar`) is gone, and
+        torn ends that were moved aside. An error leaves all as it was, or half done, and then the
+        same call does the rest. Called as `append` is.
+        """
+
+
+@runtime_checkable
 class SupportsKeys(Protocol):
     """A store that reads keys of lines quickly, so that an index need not keep them in memory."""
 
@@ -195,6 +210,10 @@ class Sidecar:
 
     path: Path
     read_only: bool = False
+
+
+DERIVED: Final = ("text.sqlite", "text.sqlite-journal", "codes.faiss")
+"""The sidecars that hold what lines say, in whatever form: erasing a line removes them."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pmll_async.loop.breathing import Breather
 from pmll_async.records.changes import RollbackRecord
+from pmll_async.records.content import LineRecord
 from pmll_async.records.record import Record, leaf
 from pmll_async.values.anchors import fold
 from pmll_async.values.concert import Float32, Float64
@@ -24,7 +25,9 @@ from pmll_async.values.concert import Float32, Float64
 LINE: Final = 0
 NOTE: Final = 1
 BRANCH: Final = 2
-MarkKind = Literal["decay", "revise", "forget", "rollback"]
+ERASED: Final = 4
+"""Added to the kind of a line whose content was erased: it has no vectors any more."""
+MarkKind = Literal["decay", "revise", "forget", "erase", "rollback"]
 KIND_CODES: Final = {"line": LINE, "note": NOTE, "branch": BRANCH}
 
 
@@ -58,9 +61,9 @@ class Block:
     """The columns of records `first` … `first + len(times) - 1`.
 
     By record: `times` float64, `line_counts` int64. By line, in record order, the line on the
-    chain before its branches: `anchors` uint64, `kinds` uint8 (0 line, 1 note, 2 branch),
-    `strengths` float64 at birth. By line that has vectors: `keys` float32 (m, dim), `norms`,
-    `timestamps`, `novelties` float64 (m,). `digest` is h after the last record.
+    chain before its branches: `anchors` uint64, `kinds` uint8 (0 line, 1 note, 2 branch, and 4 more
+    if it is erased), `strengths` float64 at birth. By line that has vectors: `keys` float32
+    (m, dim), `norms`, `timestamps`, `novelties` float64 (m,). `digest` is h after the last record.
     """
 
     first: int
@@ -156,20 +159,30 @@ class RecordBlock(Block):
     def _columns(self) -> dict[str, NDArray[Any]]:
         records = self.records
         lines = [(record.t, line) for record in records for line in record.lines]
-        vectors = [(t, line) for t, line in lines if line.kind != "note"]
+        vectors = [(t, line) for t, line in lines if line.content.key]
         raw = b"".join([line.content.key for _, line in vectors])
         times = [t if line.timestamp is None else line.timestamp for t, line in vectors]
         return {
             "times": np.array([record.t for record in records], np.float64),
             "line_counts": np.array([len(record.lines) for record in records], np.int64),
             "anchors": np.array([int(line.anchor, 16) for _, line in lines], np.uint64),
-            "kinds": np.array([KIND_CODES[line.kind] for _, line in lines], np.uint8),
+            "kinds": np.array([_kind_of(line) for _, line in lines], np.uint8),
             "strengths": np.array([line.strength for _, line in lines], np.float64),
             "keys": np.frombuffer(raw, dtype="<f4").reshape(len(vectors), self.dim),
             "norms": np.array([line.content.norm for _, line in vectors], np.float64),
             "timestamps": np.array(times, np.float64),
             "novelties": np.array([line.novelty for _, line in vectors], np.float64),
         }
+
+
+def have_vectors(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which lines of these kinds have vectors: neither notes nor what is left of erased ones."""
+    plain: NDArray[np.bool_] = (kinds & (NOTE | ERASED)) == 0
+    return plain
+
+
+def _kind_of(line: LineRecord) -> int:
+    return KIND_CODES[line.kind] | (ERASED if line.content.erased else 0)
 
 
 def _key_use(record: Record, key: str, n: int) -> KeyUse:

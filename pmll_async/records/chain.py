@@ -65,6 +65,9 @@ class Chain:
         self._rollbacks: list[tuple[int, int]] = []
         self._spans = [(0, _UNKNOWN)]
         self._has_missed = False
+        # By record and anchor; and the anchors that are said to be erased before some record.
+        self._bare: list[tuple[int, str]] = []
+        self._erased: dict[str, int] = {}
 
     @property
     def revision(self) -> int:
@@ -90,6 +93,8 @@ class Chain:
         """Why no lattice of these dimensions has this as its next record; empty when it may."""
         if isinstance(record, RollbackRecord) and not 0 <= record.revision <= self.revision:
             return f"it rolls back to revision {record.revision}"
+        if record.was is not None and not any(line.content.erased for line in record.lines):
+            return "it says what it was, and nothing of it was erased"
         if self._dimensions is None:
             return ""
         reasons = (_line_flaw(line, self._dimensions) for line in record.lines)
@@ -101,7 +106,9 @@ class Chain:
         if head and not anchors_hold(record, head, self._hasher):
             return "an anchor does not follow from its line and the head"
         for effect in record.effects:
-            if not self._has(effect.anchor):
+            # What a rollback took off can be erased, too.
+            is_there = self._knows if effect.kind == "erase" else self._has
+            if not is_there(effect.anchor):
                 return f"it names {effect.anchor}, which no line has then"
         return ""
 
@@ -111,16 +118,37 @@ class Chain:
             return True
         return is_anchor(anchor) and any(map(self._is_followed, self._lines.records(anchor)))
 
+    def _knows(self, anchor: str) -> bool:
+        """Whether there is, or ever was, a line of this anchor."""
+        return self._has_missed or (is_anchor(anchor) and bool(self._lines.records(anchor)))
+
     def _is_followed(self, record: int) -> bool:
         """Whether a record is one of those that the newest state is made of."""
         first, stop = self._spans[max(0, bisect_right(self._spans, (record, _UNKNOWN)) - 1)]
         return first <= record < stop
+
+    @property
+    def erased(self) -> tuple[str, ...]:
+        """The anchors of lines without content, in order."""
+        return tuple(dict.fromkeys(anchor for _, anchor in self._bare))
+
+    def bare_flaws(self) -> list[tuple[int, str]]:
+        """The records with lines that lack their content, and no later record says why."""
+        if self._has_missed:
+            return []
+        unsaid = [(n, anchor) for n, anchor in self._bare if self._erased.get(anchor, -1) < n]
+        return [(n, f"the content of {anchor} is gone, and not erased") for n, anchor in unsaid]
 
     # --- following -----------------------------------------------------------------------------
 
     def add(self, record: Record) -> None:
         """The next record."""
         self._lines.add(self.revision, [line.anchor for line in record.lines])
+        bare = [line.anchor for line in record.lines if line.content.erased]
+        self._bare += [(self.revision, anchor) for anchor in bare]
+        for effect in record.effects:
+            if effect.kind == "erase":
+                self._erased[effect.anchor] = self.revision
         if isinstance(record, RollbackRecord):
             self._roll_back(record.revision)
         elif record.lines:
@@ -257,6 +285,8 @@ def group_flaw(following: int, due: int) -> str:
 
 def _line_flaw(line: LineRecord, dimensions: Dimensions) -> str:
     content, note = line.content, line.kind == "note"
+    if content.erased:
+        return ""
     sizes = (0, 0) if note else (dimensions.dim * 4, dimensions.value_dim * 4)
     if (len(content.key), len(content.value)) != sizes:
         return "its vectors have other dimensions than the store"

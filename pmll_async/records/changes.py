@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pmll_async.records.content import Fields, WriteContent, parse_frame
-from pmll_async.records.events import LineDecayed, LineForgotten, RolledBack
+from pmll_async.records.content import Fields, WriteContent, json_strings, parse_frame
+from pmll_async.records.events import LineDecayed, LineForgotten, LinesErased, RolledBack
 from pmll_async.records.record import Company, LineEffect, Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.contexts import canonical_number
@@ -75,6 +75,42 @@ class ForgetRecord(LineChange):
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> ForgetRecord:  # noqa: ARG003  # no lines
         """An anchor."""
         return cls(**parse_frame(fields), anchor=fields["anchor"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseRecord(Record):
+    """The content of lines is gone for good, from every state; `withheld` lines were hidden then.
+
+    Novelty looks at what is not forgotten, so that it is decided with forgets.
+    """
+
+    op: ClassVar[str] = "erase"
+    company: ClassVar[Company] = "forgets"
+    anchors: tuple[str, ...]
+    withheld: bool = False
+
+    @property
+    def effects(self) -> tuple[LineEffect, ...]:
+        """The erasures."""
+        factor = 0.0 if self.withheld else 1.0
+        return tuple([LineEffect("erase", anchor, factor) for anchor in self.anchors])
+
+    def event(self, revision: int) -> LinesErased:
+        """Lines erased."""
+        return LinesErased(revision, self.anchors)
+
+    @classmethod
+    def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> EraseRecord:  # noqa: ARG003  # no lines
+        """Anchors, and whether the lines were hidden."""
+        withheld = fields.get("withheld", False)
+        return cls(
+            **parse_frame(fields), anchors=tuple(fields["anchors"]), withheld=withheld is True
+        )
+
+    def fields(self, write_content: WriteContent) -> Fields:
+        """Anchors, and whether the lines were hidden."""
+        fields = Record.fields(self, write_content) | {"anchors": json_strings(self.anchors)}
+        return fields | {"withheld": "true"} if self.withheld else fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

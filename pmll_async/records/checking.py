@@ -31,6 +31,7 @@ def check_records(
         if watch is not None:
             watch(own, chain.head(n + 1), None)
     count = chain.revision
+    findings += [Finding("damage", "", 0, n, flaw) for n, flaw in chain.bare_flaws()]
     return Report(
         findings=tuple(findings),
         records=count,
@@ -40,4 +41,5 @@ def check_records(
         status="damaged" if findings else "clean",
         store=store_id,
         keyed=hasher.keyed,
+        erased=chain.erased,
     )

@@ -12,7 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pmll_async.values.anchors import Hasher, encode_bytes, encode_vector, is_anchor
+from pmll_async.values.anchors import (
+    DIGEST_BYTES,
+    Hasher,
+    encode_bytes,
+    encode_vector,
+    is_anchor,
+)
 from pmll_async.values.concert import exact_norm
 from pmll_async.values.contexts import canonical_number, canonical_string, reencode_context
 from pmll_async.values.lines import Kind
@@ -20,6 +26,8 @@ from pmll_async.values.packing import pack, pack_many, unpack
 
 PACKED: Final = "~"
 """Before the text of a packed vector: no base64 has it, and JSON leaves it as it is."""
+ERASED: Final = "erased"
+"""The field in which the digests of key, value and context are left of an erased line."""
 
 Fields = dict[str, str]
 """JSON fields in the log's order, each as RFC 8785 text."""
@@ -28,7 +36,7 @@ Fields = dict[str, str]
 class LineContent(NamedTuple):
     """What an anchor names: float32 little-endian bytes, canonical JSON, and D of each, joined.
 
-    `norm` is the length of the key, 0 in a note.
+    `norm` is the length of the key, 0 in a note. Of erased content the digests alone are left.
     """
 
     key: bytes
@@ -36,6 +44,7 @@ class LineContent(NamedTuple):
     context: bytes
     digests: bytes
     norm: float
+    erased: bool = False
 
     @classmethod
     def of(
@@ -46,6 +55,11 @@ class LineContent(NamedTuple):
         value_digest = key_digest if value == key else hasher.digest(encode_vector(value))
         context_digest = hasher.digest(encode_bytes(context))
         return cls(key, value, context, key_digest + value_digest + context_digest, norm)
+
+    @classmethod
+    def left_of(cls, digests: bytes) -> LineContent:
+        """What is left of erased content; the context stands for any reader's empty one."""
+        return cls(b"", b"", b"{}", digests, 0.0, erased=True)
 
     @property
     def size(self) -> int:
@@ -65,6 +79,10 @@ class LineRecord(NamedTuple):
     timestamp: float | None = None
     strength: float = 1.0
 
+    def erased(self) -> LineRecord:
+        """The line without its content."""
+        return self._replace(content=LineContent.left_of(self.content.digests))
+
 
 # --- writing -----------------------------------------------------------------------------------
 
@@ -74,7 +92,9 @@ WriteVector = Callable[[bytes], str]
 
 
 def content_fields(content: LineContent, write_vector: WriteVector) -> Fields:
-    """The content in full, as the log has it."""
+    """The content in full, as the log has it; of what was erased, its digests."""
+    if content.erased:
+        return {ERASED: f'"{content.digests.hex()}"'}
     fields = {"key": f'"{write_vector(content.key)}"'}
     # A value that is the key is left out: it would double the bytes of most records.
     if content.value != content.key:
@@ -157,21 +177,17 @@ def decode_line(
     context: bytes | None = None,
 ) -> LineRecord:
     """The line of parsed fields; `context` are its bytes where the caller has them."""
-    key = _vector(fields["key"])
-    value = _vector(fields["value"]) if "value" in fields else key
-    if value == key and "value" in fields:
-        raise ValueError("a value that equals its key is left out")
-    if context is None:
-        context = reencode_context(fields["ctx"])
+    content = _content(fields, hasher, context)
     anchor, prev = fields["anchor"], fields["prev"]
     if not (is_anchor(anchor) and is_anchor(prev)):
         raise ValueError("anchors are 16 lower-case hex digits")
-    norm = exact_norm(np.frombuffer(key, dtype="<f4"))
+    # Notes alone have no similarity; of an erased line nothing else tells.
+    is_line = "similarity" in fields if content.erased else bool(content.key)
     return LineRecord(
-        content=LineContent.of(hasher, key, value, context, norm),
+        content=content,
         anchor=anchor,
         prev_anchor=prev,
-        kind="branch" if branch_strength is not None else "line" if key else "note",
+        kind="branch" if branch_strength is not None else "line" if is_line else "note",
         similarity=float(fields.get("similarity", 0.0)),
         novelty=float(fields.get("novelty", 0.0)),
         timestamp=None if "timestamp" not in fields else float(fields["timestamp"]),
@@ -179,9 +195,29 @@ def decode_line(
     )
 
 
+def _content(fields: Mapping[str, Any], hasher: Hasher, context: bytes | None) -> LineContent:
+    if ERASED in fields:
+        digests = bytes.fromhex(fields[ERASED])
+        if len(digests) != 3 * DIGEST_BYTES:
+            raise ValueError("of an erased line three digests are left")
+        return LineContent.left_of(digests)
+    key = _vector(fields["key"])
+    value = _vector(fields["value"]) if "value" in fields else key
+    if value == key and "value" in fields:
+        raise ValueError("a value that equals its key is left out")
+    if context is None:
+        context = reencode_context(fields["ctx"])
+    norm = exact_norm(np.frombuffer(key, dtype="<f4"))
+    return LineContent.of(hasher, key, value, context, norm)
+
+
 def parse_frame(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What every record has."""
-    return {"t": float(fields["t"]), "following": int(fields.get("g", 0))}
+    was = fields.get("was")
+    digest = None if was is None else bytes.fromhex(was)
+    if digest is not None and len(digest) != DIGEST_BYTES:
+        raise ValueError("a record's digest has another length")
+    return {"t": float(fields["t"]), "following": int(fields.get("g", 0)), "was": digest}
 
 
 def parse_key(fields: Mapping[str, Any]) -> str | None:

@@ -46,6 +46,14 @@ class LineForgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class LinesErased:
+    """The content of lines is gone for good."""
+
+    revision: int
+    anchors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RolledBack:
     """The state after `to_revision` records is the lattice's again."""
 
@@ -53,4 +61,6 @@ class RolledBack:
     to_revision: int
 
 
-RecordEvent: TypeAlias = LinePut | RaceDecided | LineDecayed | LineForgotten | RolledBack
+RecordEvent: TypeAlias = (
+    LinePut | RaceDecided | LineDecayed | LineForgotten | LinesErased | RolledBack
+)

@@ -36,7 +36,8 @@ class Report:
 
     `records` can be read, `lines` of theirs are on the chain, which ends in `head`; `digest` is h
     after them, empty where damage keeps it from being known. `store` is its id, empty if that
-    cannot be read, and `keyed` whether its hashes have a key.
+    cannot be read, and `keyed` whether its hashes have a key. `erased` are the anchors of lines
+    whose content was erased, which a record of the log says.
     """
 
     findings: tuple[Finding, ...]
@@ -47,3 +48,4 @@ class Report:
     status: Literal["clean", "damaged", "torn"]
     store: str = ""
     keyed: bool = False
+    erased: tuple[str, ...] = ()

@@ -7,8 +7,8 @@ JSON in both directions, and which other proposals it may be decided with.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 from pmll_async.records.content import (
@@ -34,7 +34,7 @@ from pmll_async.values.anchors import Hasher, leaf_digest
 from pmll_async.values.contexts import canonical_json, canonical_number, canonical_string
 from pmll_async.values.lines import CandidateFailure, CandidateScore
 
-EffectKind = Literal["decay", "revise", "forget"]
+EffectKind = Literal["decay", "revise", "forget", "erase"]
 Company = Literal["any", "forgets", "none"]
 """Proposals of one company share a batch; those of "none" have one each."""
 _Texts = tuple[str, str, str, str, str, str]
@@ -51,7 +51,8 @@ class LineEffect:
     """What a record does to an older line.
 
     `decay` and `revise` multiply its strength by `factor`; a line is revised only once. `forget`
-    takes it out of every later query.
+    takes it out of every later query, `erase` out of every state; with the `factor` 0 it was hidden
+    then, and so is what was derived from it.
     """
 
     kind: EffectKind
@@ -64,13 +65,15 @@ class Record(ABC):
     """The base of the operations; `t` is the commit time in seconds.
 
     `following` counts the records after this one that belong to the same atomic group; like `n`,
-    `d` and `c` it belongs to the writing and not to what was written, so no digest has it.
+    `d` and `c` it belongs to the writing and not to what was written, so no digest has it. `was` is
+    the L_n of the record before more of it was erased than its lines' content.
     """
 
     op: ClassVar[str]
     company: ClassVar[Company] = "any"
     t: float
     following: int = 0
+    was: bytes | None = None
 
     @property
     def lines(self) -> tuple[LineRecord, ...]:
@@ -95,6 +98,10 @@ class Record(ABC):
     @abstractmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> Self:
         """The record of parsed fields; any of several errors where they are none."""
+
+    def erased(self, places: Collection[int]) -> Self:  # noqa: ARG002  # where it has lines
+        """The record without the content of its lines at these places; its leaf stays the same."""
+        return self
 
     def fields(self, write_content: WriteContent) -> Fields:  # noqa: ARG002  # where it has lines
         """Its fields in the log's order."""
@@ -137,6 +144,13 @@ class PutRecord(Record):
         """A line put."""
         return LinePut(revision, self.line.anchor, self.line.kind, self.revises)
 
+    def erased(self, places: Collection[int]) -> PutRecord:
+        """Nobody finds it by its idempotency key any more, which may tell of the content."""
+        if not places:
+            return self
+        was = self.was if self.idempotency_key is None else leaf(self)
+        return replace(self, line=self.line.erased(), idempotency_key=None, was=was)
+
     @classmethod
     def decode(
         cls, fields: Mapping[str, Any], hasher: Hasher, context: bytes | None = None
@@ -153,13 +167,15 @@ class PutRecord(Record):
         """Key and context first, for whoever reads a log."""
         line, content = self.line, self.line.content
         t, similarity, novelty, timestamp, revises, key = self._texts()
-        value = "" if content.value == content.key else f'"value":"{write_vector(content.value)}",'
         tail = f"{similarity}{novelty}{timestamp}{revises}{key}"[:-1]
         comma = "," if tail else ""
+        frame = f'"anchor":"{line.anchor}","prev":"{line.prev_anchor}"{comma}{tail}'
+        if content.erased:
+            return f'"op":"put","t":{t},{joined(content_fields(content, write_vector))},{frame}'
+        value = "" if content.value == content.key else f'"value":"{write_vector(content.value)}",'
         return (
             f'"op":"put","t":{t},"key":"{write_vector(content.key)}",{value}'
-            f'"ctx":{content.context.decode()},"anchor":"{line.anchor}","prev":"{line.prev_anchor}"'
-            f"{comma}{tail}"
+            f'"ctx":{content.context.decode()},{frame}'
         )
 
     def leaf_text(self) -> str:
@@ -223,6 +239,22 @@ class RaceRecord(Record):
         winner, *losers = [line.anchor for line in self.entries]
         return RaceDecided(revision, winner, tuple(losers), self.revises)
 
+    def erased(self, places: Collection[int]) -> RaceRecord:
+        """Without its winner nobody finds the race, nor what was told of those who failed."""
+        entries = [
+            line.erased() if place in places else line for place, line in enumerate(self.entries)
+        ]
+        if 0 not in places:
+            return replace(self, entries=tuple(entries))
+        return replace(
+            self,
+            entries=tuple(entries),
+            failures=(),
+            unfinished=(),
+            idempotency_key=None,
+            was=leaf(self),
+        )
+
     @classmethod
     def decode(cls, fields: Mapping[str, Any], hasher: Hasher) -> RaceRecord:
         """A loser's strength is the race's decay."""
@@ -280,7 +312,13 @@ class RaceRecord(Record):
 
 def leaf(record: Record) -> bytes:
     """L_n: the digest of the record's canonical JSON with content replaced by D of it."""
-    return leaf_digest(record.leaf_text().encode())
+    return record.was or leaf_digest(record.leaf_text().encode())
+
+
+def record_text(record: Record, write_vector: WriteVector) -> str:
+    """The record's fields as a log has them, without braces."""
+    text = record.log_text(write_vector)
+    return text if record.was is None else f'{text},"was":"{record.was.hex()}"'
 
 
 def encode_record(record: Record, frame: str, write_vector: WriteVector = base64_text) -> str:
@@ -289,7 +327,7 @@ def encode_record(record: Record, frame: str, write_vector: WriteVector = base64
     The closing brace is left to the caller, who may add a checksum.
     """
     group = f'"g":{record.following},' if record.following else ""
-    return f"{{{frame}{group}{record.log_text(write_vector)}"
+    return f"{{{frame}{group}{record_text(record, write_vector)}"
 
 
 def _revisions(anchors: tuple[str, ...]) -> tuple[LineEffect, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +55,10 @@ class MemoryStore:
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         self._records.extend(records)
+
+    def erase(self, records: Mapping[int, Record]) -> None:
+        for n, record in records.items():
+            self._records[n] = record
 
     def pin(self, name: str, value: str) -> None:
         if self._header is not None:

@@ -11,7 +11,7 @@ from pmll_async import CommitBatch, LatticeStats, QueryBatch
 # The default bounds are for milliseconds; a commit takes about one.
 _SECONDS: Final = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
-_KINDS: Final = ("put", "note", "race", "decay", "forget", "rollback")
+_KINDS: Final = ("put", "note", "race", "decay", "forget", "erase", "rollback")
 
 
 class LatticeMeters:
@@ -82,4 +82,5 @@ def _histogram(
 
 
 def _by_kind(stats: LatticeStats) -> tuple[int, ...]:
-    return (stats.puts, stats.notes, stats.races, stats.decays, stats.forgets, stats.rollbacks)
+    added = (stats.puts, stats.notes, stats.races)
+    return (*added, stats.decays, stats.forgets, stats.erasures, stats.rollbacks)

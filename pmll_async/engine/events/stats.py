@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from pmll_async.records.changes import DecayRecord, ForgetRecord
+from pmll_async.records.changes import DecayRecord, EraseRecord, ForgetRecord
 from pmll_async.records.record import PutRecord, RaceRecord, Record
 
 
@@ -26,6 +26,7 @@ class LatticeStats:
     races: int = 0
     decays: int = 0
     forgets: int = 0
+    erasures: int = 0
     rollbacks: int = 0
     refused: int = 0
     batches: int = 0
@@ -40,8 +41,8 @@ class LatticeStats:
     @property
     def records(self) -> int:
         """All that was stored."""
-        kinds = (self.puts, self.notes, self.races, self.decays, self.forgets, self.rollbacks)
-        return sum(kinds)
+        changes = self.decays + self.forgets + self.erasures + self.rollbacks
+        return self.puts + self.notes + self.races + changes
 
 
 class CommitBatch(NamedTuple):
@@ -87,6 +88,7 @@ class CommitSums(NamedTuple):
     races: int = 0
     decays: int = 0
     forgets: int = 0
+    erasures: int = 0
     rollbacks: int = 0
     refused: int = 0
     batches: int = 0
@@ -100,7 +102,7 @@ class CommitSums(NamedTuple):
     ) -> CommitSums:
         """The sums after one more batch."""
         # Plain steps in one pass: every commit takes this, and counting in C takes twice as long.
-        puts, notes, races, decays, forgets, rollbacks, *_ = self
+        puts, notes, races, decays, forgets, erasures, rollbacks, *_ = self
         for record in records:
             kind = type(record)
             if isinstance(record, PutRecord):
@@ -114,6 +116,8 @@ class CommitSums(NamedTuple):
                 decays += 1
             elif kind is ForgetRecord:
                 forgets += 1
+            elif kind is EraseRecord:
+                erasures += 1
             else:
                 rollbacks += 1
         return CommitSums(
@@ -122,6 +126,7 @@ class CommitSums(NamedTuple):
             races,
             decays,
             forgets,
+            erasures,
             rollbacks,
             self.refused + batch.refused,
             self.batches + bool(records),

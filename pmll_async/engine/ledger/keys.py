@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.ledger import Ledger
+from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.errors import CorruptionError
 from pmll_async.protocols import SupportsKeys
 from pmll_async.values.concert import Float32
@@ -25,20 +26,18 @@ class LedgerKeys:
 
     def __call__(self, rows: NDArray[np.int64]) -> Float32:
         """See `KeyReader`."""
-        order = self._order()
-        records = order[rows]
-        # The rows of a record are its lines, one behind the other.
-        places = rows - np.searchsorted(order, records)
-        return self._store.keys(records.astype(np.int64), places)
+        snapshot = self._snapshot()
+        records = snapshot.columns.order[rows].astype(np.int64)
+        places = snapshot.ranked_lines[rows] - snapshot.line_starts[records]
+        return self._store.keys(records, places.astype(np.int64))
 
     def refuse(self, row: int) -> NoReturn:
         """See `KeyReader.refuse`."""
-        n = int(self._order()[row])
+        n = int(self._snapshot().columns.order[row])
         raise CorruptionError(self._path, 0, "holds another record than was stored", n)
 
-    def _order(self) -> NDArray[np.integer[Any]]:
-        """The record of each row."""
+    def _snapshot(self) -> Snapshot:
         ledger = self._ledger()
         if ledger is None:
             raise RuntimeError("the lattice whose keys are asked for is gone")
-        return ledger.snapshot.columns.order
+        return ledger.snapshot

@@ -6,7 +6,7 @@ One thread extends it. What it hands out (`Snapshot`) never changes.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -14,10 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.arrays import AnchorMap, GrowingColumns
-from pmll_async.engine.ledger.snapshot import DORMANT_BELOW, Ints, Snapshot, record_of
+from pmll_async.engine.ledger.snapshot import (
+    DORMANT_BELOW,
+    Erasures,
+    Ints,
+    Snapshot,
+    record_of,
+)
 from pmll_async.integrity.leaves import Leaves
 from pmll_async.protocols import Columns, Index
-from pmll_async.records.blocks import BRANCH, KIND_CODES, NOTE, Block, KeyUse, Mark, RecordBlock
+from pmll_async.records.blocks import (
+    BRANCH,
+    ERASED,
+    KIND_CODES,
+    Block,
+    KeyUse,
+    Mark,
+    RecordBlock,
+    have_vectors,
+)
 from pmll_async.records.chain import lineage
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST
@@ -48,26 +63,26 @@ class State:
     `rows`, by index row, strength and whether it is live. `keys` are in use.
     """
 
-    def __init__(self, kinds: Kinds, births: Float64, present: Bools) -> None:
+    def __init__(self, kinds: Kinds, ranked: Ints, births: Float64, present: Bools) -> None:
         """Lines as they were born; `present` is False for what a rollback took off."""
-        chain, lines, rows = _born(kinds, births, present)
+        chain, lines, rows = _born(kinds, ranked, births, present)
         self.chain = GrowingColumns(chain)
         self.lines, self.rows = GrowingColumns(*lines), GrowingColumns(*rows)
         self.keys: dict[str, KeyUse] = {}
 
-    def extend(self, kinds: Kinds, births: Float64) -> None:
+    def extend(self, kinds: Kinds, ranked: Ints, births: Float64) -> None:
         """The next lines, as they were born."""
-        chain, lines, rows = _born(kinds, births, np.ones(len(kinds), dtype=np.bool_))
+        chain, lines, rows = _born(kinds, ranked, births, np.ones(len(kinds), dtype=np.bool_))
         self.chain.extend(chain + len(self.lines))
         self.lines.extend(*lines)
         self.rows.extend(*rows)
 
-    def add(self, line: int, kind: int, strength: float) -> None:
+    def add(self, line: int, kind: int, row: int, strength: float) -> None:
         """`extend` by one."""
         self.lines.append(strength, True, True, False)
         if kind != BRANCH:
             self.chain.append(line)
-        if kind != NOTE:
+        if row >= 0:
             self.rows.append(strength, strength >= DORMANT_BELOW)
 
     def apply(self, marks: Sequence[tuple[Mark, int]], kinds: Kinds, ranked: Ints) -> None:
@@ -84,6 +99,16 @@ class State:
             if row >= 0:
                 dormant = kinds[line] == BRANCH and strengths[line] < DORMANT_BELOW
                 row_strengths[row], live[row] = strengths[line], alive[line] and not dormant
+
+    def erase(self, lines: Sequence[int], ranked: Ints) -> None:
+        """These lines are not there for anybody any more."""
+        if not lines:
+            return
+        _, _, alive, _ = self.lines.own()
+        _, live = self.rows.own()
+        alive[lines] = False
+        rows = ranked[lines]
+        live[rows[rows >= 0]] = False
 
     def claim(self, uses: Sequence[KeyUse]) -> None:
         """Take keys into use, in order."""
@@ -131,6 +156,11 @@ class Ledger:
         # what an index ranks by.
         self._lines, self._rows = GrowingColumns(*lines), GrowingColumns(*rows)
         self._by_anchor = AnchorMap(self._lines.view()[0])
+        self.erasures = Erasures()
+        erased = self._note_erasures(self._marks)
+        self._drop_keys(erased)
+        self.unpurged = erased.difference(np.flatnonzero(columns["kinds"] & ERASED).tolist())
+        """Lines whose content the store still has, although they are erased."""
         revision = len(self._revisions) - 1
         self._state = self._rebuild(revision)
         self.snapshot = self._show(self._state, revision, digest)
@@ -164,20 +194,22 @@ class Ledger:
         self._rows.extend(*rows)
         for line, anchor in enumerate(block.anchors.tolist(), first_line):
             self._by_anchor.add(anchor, line)
-        self._state.extend(block.kinds, block.strengths)
+        _, kinds, ranked, _ = lines
+        self._state.extend(kinds, ranked, block.strengths)
 
     def _add_record(self, n: int, record: Record) -> None:
         for entry in record.lines:
             content, kind, strength = entry.content, KIND_CODES[entry.kind], entry.strength
-            line, row, anchor = len(self._lines), len(self._rows), int(entry.anchor, 16)
-            if kind != NOTE:
+            line, row, anchor = len(self._lines), -1, int(entry.anchor, 16)
+            if content.key:
+                row = len(self._rows)
                 key = np.frombuffer(content.key, dtype="<f4")
                 self._index.add(key[None], np.array([content.norm]))
                 time = record.t if entry.timestamp is None else entry.timestamp
                 self._rows.append(line, time, entry.novelty, kind != BRANCH, n, anchor)
-            self._lines.append(anchor, kind, row if kind != NOTE else -1, strength)
+            self._lines.append(anchor, kind, row, strength)
             self._by_anchor.add(anchor, line)
-            self._state.add(line, kind, strength)
+            self._state.add(line, kind, row, strength)
         self._revisions.append(record.t, len(self._lines))
 
     def at(self, revision: int) -> Snapshot:
@@ -189,13 +221,48 @@ class Ledger:
     def _take_effects(self, block: Block, revision: int) -> None:
         self._key_uses += block.key_uses
         self._marks += block.marks
+        self._state.claim(block.key_uses)
+        erased = self._note_erasures(block.marks)
+        if erased:
+            self.unpurged |= erased
+            self._state.free(self._drop_keys(erased))
         rollbacks = _rollbacks(block.marks)
         if rollbacks:
             self._rollbacks += rollbacks
             self._state = self._rebuild(revision)
         else:
-            self._state.claim(block.key_uses)
             self._apply(block.marks, self._state)
+            self._state.erase(sorted(erased), self._lines.view()[2])
+
+    @property
+    def has_erased_rows(self) -> bool:
+        """Whether the index has keys of erased lines."""
+        ranked = self._lines.view()[2]
+        return any(ranked[line] >= 0 for line in self.erasures.lines)
+
+    def purged(self, lines: frozenset[int]) -> None:
+        """The store has no content of these lines any more."""
+        self.unpurged -= lines
+
+    def _note_erasures(self, marks: Sequence[Mark]) -> frozenset[int]:
+        """The lines, of every state, that these marks erase."""
+        _, starts = self._revisions.view()
+        lines, withheld = set[int](), set[int]()
+        for mark in marks:
+            if mark.kind == "erase":
+                found = self._by_anchor.find(mark.anchor, int(starts[mark.n]))
+                lines.update(found)
+                withheld.update(found if not mark.factor else ())
+        if lines:
+            self.erasures.add(lines, withheld)
+        return frozenset(lines)
+
+    def _drop_keys(self, lines: Collection[int]) -> list[KeyUse]:
+        """The uses of keys that no state has any more, since these lines are erased."""
+        uses = [use for line in lines for use in self._key_uses_of(line)]
+        gone = {use.n for use in uses}
+        self._key_uses = [use for use in self._key_uses if use.n not in gone]
+        return uses
 
     def _rebuild(self, revision: int) -> State:
         _, starts = self._revisions.view()
@@ -203,14 +270,17 @@ class Ledger:
         present = np.zeros(starts[revision], dtype=np.bool_)
         for first, stop in spans:
             present[starts[first] : starts[stop]] = True
-        _, kinds, _, births = self._lines.view(len(present))
-        state = State(kinds, births, present)
+        _, kinds, ranked, births = self._lines.view(len(present))
+        state = State(kinds, ranked, births, present)
         state.claim([use for span in spans for use in _between(self._key_uses, *span)])
         self._apply([mark for span in spans for mark in _between(self._marks, *span)], state)
+        # Nothing brings them back, and no state of before has them.
+        state.erase([line for line in self.erasures.lines if line < len(present)], ranked)
         return state
 
     def _apply(self, marks: Sequence[Mark], state: State) -> None:
-        resolved = [(mark, self._line_of(mark, state)) for mark in marks if mark.kind != "rollback"]
+        passing = [mark for mark in marks if mark.kind not in ("erase", "rollback")]
+        resolved = [(mark, self._line_of(mark, state)) for mark in passing]
         if resolved:
             _, kinds, ranked, _ = self._lines.view()
             state.apply(resolved, kinds, ranked)
@@ -271,6 +341,8 @@ class Ledger:
                 anchors=row_anchors,
             ),
             keys=state.keys,
+            erasures=self.erasures,
+            erased=len(self.erasures.lines),
             novelty_window=self._novelty_window,
         )
 
@@ -280,7 +352,8 @@ def _columns_of(
 ) -> tuple[Arrays, Arrays, Arrays]:
     """What records, lines and index rows from these numbers on have in a ledger."""
     counts, anchors, kinds = columns["line_counts"], columns["anchors"], columns["kinds"]
-    places = np.flatnonzero(kinds != NOTE)
+    places = np.flatnonzero(have_vectors(kinds))
+    kinds = kinds & ~np.uint8(ERASED)
     ranked = np.full(len(kinds), -1, dtype=np.int32)
     ranked[places] = np.arange(first_row, first_row + len(places))
     records = np.arange(first, first + len(counts), dtype=np.int32).repeat(counts)
@@ -299,9 +372,11 @@ def _columns_of(
     )
 
 
-def _born(kinds: Kinds, births: Float64, present: Bools) -> tuple[Ints, Arrays, Arrays]:
+def _born(
+    kinds: Kinds, ranked: Ints, births: Float64, present: Bools
+) -> tuple[Ints, Arrays, Arrays]:
     """What lines have in a state at first: places on the chain, columns by line and by row."""
-    is_ranked = kinds != NOTE
+    is_ranked = ranked >= 0
     row_strengths = births[is_ranked]
     # Only a branch is born weaker than a line.
     live = present[is_ranked] & (row_strengths >= DORMANT_BELOW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -29,6 +29,24 @@ _STEP: Final = 4096
 _KINDS: Final[dict[int, Kind]] = {LINE: "line", NOTE: "note", BRANCH: "branch"}
 
 
+class Erasures:
+    """Which lines of a ledger are erased, in whatever state; each set is replaced, never changed.
+
+    `withheld` are those of them that were hidden then.
+    """
+
+    __slots__ = ("lines", "withheld")
+
+    def __init__(self) -> None:
+        self.lines: frozenset[int] = frozenset()
+        self.withheld: frozenset[int] = frozenset()
+
+    def add(self, lines: Collection[int], withheld: Collection[int]) -> None:
+        """These, too."""
+        self.withheld = self.withheld.union(withheld)
+        self.lines = self.lines.union(lines)
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Snapshot:
     """A state: which lines are on the chain, how strong each is, and what may be ranked.
@@ -38,8 +56,9 @@ class Snapshot:
     uint8; `ranked` int32, its row in the index or -1; `strengths` float64; `present` bool, False
     for what a rollback took off; `alive` bool, False for what was forgotten, too; `revised` bool,
     True for what a newer line replaced. `chain` int32: line numbers by position. `columns` are by
-    index row, and `ranked_lines` int32 gives each row's line. With a `novelty_window` novelty is of
-    so many lines.
+    index row, and `ranked_lines` int32 gives each row's line. `erasures` are the ledger's of now,
+    of which it was drawn with so many as `erased`. With a `novelty_window` novelty is of so many
+    lines.
     """
 
     revision: int
@@ -59,7 +78,22 @@ class Snapshot:
     columns: Columns
     ranked_lines: Ints
     keys: Mapping[str, KeyUse]
+    erasures: Erasures
+    erased: int
     novelty_window: int | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether lines were erased since it was drawn, which no state has any more."""
+        return len(self.erasures.lines) != self.erased
+
+    def lacks(self, line: int) -> bool:
+        """Whether the line is erased."""
+        return line in self.erasures.lines
+
+    def lacks_all(self, anchor: str) -> bool:
+        """Whether every line of this anchor is erased."""
+        return all(map(self.lacks, self._lines_of(anchor)))
 
     @property
     def committed_at(self) -> float:

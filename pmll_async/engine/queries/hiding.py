@@ -106,6 +106,8 @@ class _Hidden:
         first, count = len(self._lines), len(snapshot.kinds)
         self._lines.extend(np.zeros(max(0, count - first), np.bool_))
         hidden = self._lines.view()
+        # What it was hidden for is not to be read any more, and what comes of it stays hidden.
+        hidden[[line for line in snapshot.erasures.withheld if line < count]] = True
         self._hide_own(hidden, snapshot)
         derived = self._table.derived
         while self._derived < len(derived) and derived[self._derived][0] < count:
@@ -202,6 +204,26 @@ class Hiding:
                     shown = replace(snapshot, columns=replace(snapshot.columns, live=live))
                 known = self._shown[snapshot] = (shown,)
         return known[0] or snapshot
+
+    async def among(
+        self, snapshot: Snapshot, anchors: Sequence[str]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Which of these lines are hidden in that state, and which are acts."""
+        if not self.applies(snapshot.revision):
+            return frozenset(), frozenset()
+        return await self._jobs.run(self._among, snapshot, anchors)
+
+    def _among(
+        self, snapshot: Snapshot, anchors: Sequence[str]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        lines = {anchor: _lines_of(snapshot, anchor) for anchor in anchors}
+        with self._lock:
+            hidden = self._hidden(snapshot).grow(snapshot)
+            acts = set(self._table.act_lines.view().tolist())
+        return (
+            frozenset(anchor for anchor, found in lines.items() if hidden[found].any()),
+            frozenset(anchor for anchor, found in lines.items() if not acts.isdisjoint(found)),
+        )
 
     async def status(self, snapshot: Snapshot, line: int) -> Status:
         """Whether a line is shown in that state, and why not."""

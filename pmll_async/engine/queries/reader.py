@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.snapshot import Ints, Snapshot, window_start
 from pmll_async.engine.queries.context_index import ContextIndex
-from pmll_async.errors import CorruptionError, LineNotFoundError
+from pmll_async.errors import CorruptionError, LineErasedError, LineNotFoundError
 from pmll_async.loop.batcher import tried
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import (
@@ -150,12 +150,12 @@ class Reader:
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
         """The lines of hits, seen by their query."""
-        return [self._seen(snapshot, hit, self._stored) for hit in hits]
+        return [self._seen(snapshot, hit, self._stored) for hit in _remaining(snapshot, hits)]
 
     def kept_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine] | None:
         """The same without reading from the store; None if one of them is not kept."""
         try:
-            return [self._seen(snapshot, hit, self._kept) for hit in hits]
+            return [self._seen(snapshot, hit, self._kept) for hit in _remaining(snapshot, hits)]
         except KeyError:
             return None
 
@@ -207,9 +207,15 @@ class Reader:
     # --- lines ---------------------------------------------------------------------------------
 
     def line(self, snapshot: Snapshot, line: int) -> MemoryLine:
-        """One line as it is stored."""
+        """One line as it is stored; `LineErasedError` if it is no more."""
+        if snapshot.lacks(line):
+            raise LineErasedError(snapshot.anchor(line))
         stored = self._stored(snapshot, line)
         return self._as_stored(snapshot, line, stored, float(snapshot.strengths[line]))
+
+    def lines(self, snapshot: Snapshot, numbers: Iterable[int]) -> list[MemoryLine]:
+        """These lines as they are stored, without those that are erased."""
+        return [self.line(snapshot, line) for line in numbers if not snapshot.lacks(line)]
 
     def contexts(self, first: int, stop: int) -> Iterator[bytes]:
         """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""
@@ -229,7 +235,11 @@ class Reader:
         """The lines of record `n` as they were when it was committed."""
         first = int(snapshot.line_starts[n])
         lines = []
+        if snapshot.lacks(first):
+            raise LineErasedError(snapshot.anchor(first))
         for line, entry in enumerate(record.lines, first):
+            if snapshot.lacks(line):
+                continue
             stored = _decoded(entry, record.t)
             self._cache.put(line, stored)
             lines.append(self._as_stored(snapshot, line, stored, entry.strength))
@@ -257,6 +267,8 @@ class Reader:
         lines = snapshot.chain if start is None else snapshot.chain[: start + 1]
         if where is not None:
             lines = lines[self._contexts.mask(snapshot, where)[lines]]
+        if snapshot.erased:
+            lines = lines[~np.isin(lines, list(snapshot.erasures.lines))]
         return lines[::-1]
 
     def _seen(
@@ -307,6 +319,13 @@ class Reader:
         return record
 
 
+def _remaining(snapshot: Snapshot, hits: Iterable[Hit]) -> Iterable[Hit]:
+    """The hits without those that were erased since the snapshot was drawn."""
+    if not snapshot.is_outdated:
+        return hits
+    return [hit for hit in hits if not snapshot.lacks(int(snapshot.ranked_lines[hit.row]))]
+
+
 def _build(
     snapshot: Snapshot, line: int, stored: StoredLine, strength: float, seen: Hit
 ) -> MemoryLine:
@@ -332,6 +351,8 @@ def _build(
 
 def _decoded(line: LineRecord, t: float) -> StoredLine:
     content = line.content
+    if content.erased:
+        raise LineErasedError(line.anchor)
     return StoredLine(
         key=np.frombuffer(content.key, dtype="<f4"),
         value=np.frombuffer(content.value, dtype="<f4"),

@@ -118,9 +118,9 @@ class Survey:
     def contexts(self, first: int, stop: int) -> list[bytes]:
         """The canonical contexts of the rows that records `first` … `stop - 1` filled."""
         starts = self._snapshot.line_starts
-        kinds = self._snapshot.kinds[starts[first] : starts[stop]].tolist()
+        ranked = self._snapshot.ranked[starts[first] : starts[stop]].tolist()
         every = self._reader.contexts(first, stop)
-        return [context for kind, context in zip(kinds, every, strict=True) if kind != NOTE]
+        return [context for row, context in zip(ranked, every, strict=True) if row >= 0]
 
     def sidecar(self, name: str) -> Sidecar | None:
         """The file of this name that the store has room for; None if it offers none."""

@@ -178,7 +178,11 @@ class Draft:
     def change(self, change: ChangeProposal) -> None:
         """Nothing but that it is done."""
         for effect in change.record.effects:
-            self._check_present(effect.anchor)
+            if effect.kind == "erase":
+                # What a rollback took off can be erased, too.
+                self._snapshot.find(effect.anchor)
+            else:
+                self._check_present(effect.anchor)
         self._append(replace(change.record, t=self._clock()))
 
     # --- lines -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from weakref import WeakMethod
 from pmll_async.engine.events.stats import CommitBatch, CommitSums, anchors_of
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.trace.draft import Draft
+from pmll_async.engine.trace.erasing import purge_after
 from pmll_async.engine.trace.tickets import CloseTicket, CommitTicket, JobTicket, Ticket
 from pmll_async.errors import (
     DurabilityUnknownError,
@@ -225,6 +226,8 @@ class Trace:
             for ticket in tickets:
                 ticket.error = ticket.error or copy_error(error)
             records = []
+        if self._ledger.unpurged:
+            purge_after(tickets, self._store, self._ledger)
         batch = None
         try:
             batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
@@ -261,14 +264,8 @@ class Trace:
     def _decide(self, tickets: list[CommitTicket[Any]]) -> list[Record]:
         self._check()
         contents = [content for ticket in tickets for content in ticket.contents]
-        draft = Draft(
-            self._ledger.snapshot,
-            self._index,
-            self._hasher,
-            self._checked_clock,
-            contents,
-            self._dim,
-        )
+        state, clock = self._ledger.snapshot, self._checked_clock
+        draft = Draft(state, self._index, self._hasher, clock, contents, self._dim)
         breathe = Breather()
         for ticket in tickets:
             breathe()

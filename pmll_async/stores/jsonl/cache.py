@@ -14,7 +14,7 @@ from typing import Final
 
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
-from pmll_async.stores.jsonl.blockfile import BlockFile
+from pmll_async.stores.jsonl.blockfile import BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, CACHE_FOLDER
@@ -39,7 +39,7 @@ class Cache:
     def __init__(
         self, folder: Directory, files: Files, file: BlockFile, *, block_records: int, writes: bool
     ) -> None:
-        self._folder, self._files, self._file = folder, files, file
+        self._folder, self._files, self.file = folder, files, file
         self._block_records, self._writes = block_records, writes
         self._pending: list[Piece | Run] = []
         self._loose = self._last = 0
@@ -53,12 +53,8 @@ class Cache:
 
     @property
     def roots(self) -> tuple[tuple[int, str], ...]:
-        """The roots that the manifest is to list, with their numbers of blocks.
-
-        The last block but one has its own: the last is overwritten when it grows.
-        """
-        numbered = list(enumerate(self.headers, 1))[-2:]
-        return tuple((k, header.root.hex()) for k, header in numbered)
+        """The roots that the manifest is to list."""
+        return roots_of(self.headers)
 
     def keep_listed(self, roots: Sequence[tuple[int, str]]) -> None:
         """Trust only those blocks that the manifest vouches for."""
@@ -72,7 +68,7 @@ class Cache:
 
     def blocks(self, first: int) -> Generator[tuple[Block, array[int]] | None, None, None]:
         """The blocks from the i-th on and where their records end; None for one of other bytes."""
-        return self._file.blocks(self.headers[first:])
+        return self.file.blocks(self.headers[first:])
 
     def contexts(self, n: int, stop: int) -> tuple[list[bytes], int] | None:
         """Contexts of the lines of record `n` and those after it, and the record that is next.
@@ -84,7 +80,7 @@ class Cache:
         i = bisect_right(headers, n, key=lambda header: header.first) - 1
         if i >= 0 and n < headers[i].stop:
             end = min(stop, headers[i].stop)
-            contexts = self._file.contexts(headers[i], n, end)
+            contexts = self.file.contexts(headers[i], n, end)
             if contexts is not None:
                 return contexts, end
             self._doubtful = min(self._doubtful, headers[i].position)
@@ -133,6 +129,11 @@ class Cache:
         except Exception as exc:  # noqa: BLE001
             self._drop(exc)
 
+    def adopt(self, headers: list[CachedBlock]) -> None:
+        """Another file has taken the place of the old one, with these blocks."""
+        self.headers, self._doubtful = headers, _NOWHERE
+        self._close_file()
+
     def trim(self) -> None:
         """Cut off what is not trusted: the next opening makes it anew."""
         end = min(self._doubtful, self.headers[-1].end if self.headers else 0)
@@ -149,6 +150,9 @@ class Cache:
         """Close the file that it writes."""
         if self._writes and self._doubtful < _NOWHERE:
             self.trim()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -157,7 +161,7 @@ class Cache:
         """One piece of several; runs come after all else, and become one together."""
         pieces = [each for each in pending if isinstance(each, Piece)]
         runs = [each for each in pending if isinstance(each, Run)]
-        return join([*pieces, Run.joined(runs).piece(packed=self._file.packed)] if runs else pieces)
+        return join([*pieces, Run.joined(runs).piece(packed=self.file.packed)] if runs else pieces)
 
     def _drop(self, error: Exception) -> None:
         logger("pmll.jsonl").warning(
@@ -170,11 +174,11 @@ class Cache:
         # A small last block, from a clean close, grows instead of being followed by others.
         headers, last = self.headers, self.headers[-1] if self.headers else None
         if last and piece.sizes.records + last.sizes.records <= self._block_records:
-            before = self._file.whole(last)
+            before = self.file.whole(last)
             if before is not None:
                 headers, piece = headers[:-1], join([before, piece])
         position, root = (headers[-1].end, headers[-1].root) if headers else (0, ROOT_DIGEST)
-        header, parts = self._file.encode(piece, position, root)
+        header, parts = self.file.encode(piece, position, root)
         self._overwrite(position, parts)
         self.headers = [*headers, header]
         self.written += 1
@@ -197,3 +201,12 @@ class Cache:
             self._folder.copy([(CACHE, 0, position)], CACHE)
             self._files.forget(CACHE)
         return self._folder.open(CACHE, os.O_WRONLY | os.O_CREAT)
+
+
+def roots_of(headers: Sequence[CachedBlock]) -> tuple[tuple[int, str], ...]:
+    """The roots of blocks that a manifest lists, with their numbers of blocks.
+
+    The last block but one has its own: the last is overwritten when it grows.
+    """
+    numbered = list(enumerate(headers, 1))[-2:]
+    return tuple((k, header.root.hex()) for k, header in numbered)

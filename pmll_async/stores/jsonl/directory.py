@@ -12,10 +12,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pmll_async.errors import (
     DurabilityUnknownError,
@@ -37,6 +37,10 @@ _NOT_PLAIN: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENO
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 # No room on the disk, in the quota, or under the limit of a file's size.
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+Part: TypeAlias = tuple[str, int, int] | bytes
+"""Of a file from one byte on up to another, or bytes that no file has yet."""
 
 
 class NotPlainError(OSError):
@@ -167,12 +171,21 @@ class Directory:
                 return
         self.copy([(name, 0, size)], name)
 
-    def copy(self, parts: Sequence[tuple[str, int, int]], target: str) -> None:
-        """A file of parts of others (name, first byte, stop), durable before it has its name."""
-        with self.created(f"{target}.tmp") as fd:
-            for name, offset, stop in parts:
-                self._append_part(fd, name, offset, stop)
-            os.fsync(fd)
+    def copy(self, parts: Iterable[Part], target: str) -> None:
+        """A file of these parts, durable before it has its name; an error leaves no trace."""
+        temporary = f"{target}.tmp"
+        try:
+            with self.created(temporary) as fd:
+                for part in parts:
+                    if isinstance(part, bytes):
+                        write_all(fd, part)
+                    else:
+                        self._append_part(fd, *part)
+                os.fsync(fd)
+        except BaseException:
+            with suppress(OSError):
+                self.unlink(temporary)
+            raise
         self.rename(f"{target}.tmp", target)
         self.sync()
 
@@ -232,6 +245,13 @@ def store_folder(path: Path) -> Directory:
         return Directory(path)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise StoreError(f"{path} is not a store") from exc
+
+
+def remove(folder: Directory, names: Iterable[str]) -> None:
+    """Take away what there is of these files."""
+    for name in names:
+        with suppress(FileNotFoundError):
+            folder.unlink(name)
 
 
 @contextmanager

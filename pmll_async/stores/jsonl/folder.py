@@ -23,12 +23,16 @@ PACKED_KEYS: Final = "packed-keys"
 """The feature that new stores are made with; those without it keep to what they were made with."""
 NOVELTY_WINDOW: Final = "novelty-window"
 """The feature of a store whose `novelty_window` says of how many lines novelty is."""
+ERASED_LINES: Final = "erased-lines"
+"""The feature of a store that has erased lines, or segments that were written anew."""
+_FEATURES: Final = (PACKED_KEYS, NOVELTY_WINDOW, ERASED_LINES)
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
 CACHE_FOLDER: Final = "cache"
 CACHE: Final = f"{CACHE_FOLDER}/blocks.bin"
-SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})\.jsonl")
+SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})(?:-([1-9][0-9]{0,8}))?\.jsonl")
+"""A segment's number, and how often it was written anew because something in it was erased."""
 T = TypeVar("T")
 
 
@@ -133,6 +137,19 @@ def write_pins(folder: Directory, pins: dict[str, str]) -> None:
     folder.replace(STORE, encode_object(_read_object(folder, STORE) | {"pins": pins}))
 
 
+def require_erased_lines(folder: Directory) -> None:
+    """Let `store.json` say that there are erased lines, which earlier releases do not know."""
+    fields = _read_object(folder, STORE)
+    if ERASED_LINES not in fields.get("requires", ()):
+        folder.replace(STORE, encode_object(with_erased_lines(fields)))
+
+
+def with_erased_lines(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a header, requiring what reads erased lines."""
+    features = [each for each in fields.get("requires", ()) if each != ERASED_LINES]
+    return fields | {"requires": [*features, ERASED_LINES]}
+
+
 def read_manifest(folder: Directory, store_id: str) -> Manifest:
     """The manifest of the store with this id; of any store when the id is empty."""
     fields = _read_object(folder, MANIFEST)
@@ -171,7 +188,7 @@ def _read_object(folder: Directory, name: str) -> dict[str, Any]:
         version, features = fields["format"], list(fields.get("requires", ()))
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(str(folder.path), f"format {version}")
-    unknown = [each for each in features if each not in (PACKED_KEYS, NOVELTY_WINDOW)]
+    unknown = [each for each in features if each not in _FEATURES]
     if unknown:
         raise FormatError(str(folder.path), f"the feature {unknown[0]!r}")
     return fields

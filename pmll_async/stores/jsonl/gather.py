@@ -103,7 +103,7 @@ def _key_texts_of_any(line: bytes, n: int) -> list[bytes]:
     if head.n != n:
         raise BadFrameError(f"record {head.n} is in its place")
     try:
-        return [entry["key"].encode() for entry in parse_object(line)["lines"]]
+        return [entry.get("key", "").encode() for entry in parse_object(line)["lines"]]
     except NOT_OURS as exc:
         raise BadFrameError(f"not a record with keys: {type(exc).__name__}: {exc}") from exc
 

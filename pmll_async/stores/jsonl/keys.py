@@ -79,14 +79,16 @@ class PackedKeys(NamedTuple):
 
 
 def _key_texts(record: Record, line: bytes) -> list[bytes]:
-    """The text of each key in a record's log line; empty for a note."""
+    """The text of each key in a record's log line; empty for a note, none for an erased line."""
     if isinstance(record, PutRecord):
+        if record.line.content.erased:
+            return []
         # No text of a caller stands before it.
         start = line.index(_KEY) + len(_KEY)
         return [line[start : line.index(b'"', start)]]
     if not record.lines:
         return []
-    return [entry["key"].encode() for entry in parse_object(line)["lines"]]
+    return [entry["key"].encode() for entry in parse_object(line)["lines"] if "key" in entry]
 
 
 def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:

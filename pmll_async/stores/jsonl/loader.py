@@ -57,7 +57,7 @@ class Loader:
         # In this order: a writer that closes replaces the manifest before it empties LOCK.
         holder = None if whole else read_holder(self._folder)
         manifest = read_manifest(self._folder, self._store)
-        self._log.table = locate(self._folder, manifest)
+        self._log.rearrange(locate(self._folder, manifest))
         if not self._log.records:
             self._cache.keep_listed(manifest.cache)
             self._cache.keep(self._agreeing(manifest))

@@ -1,43 +1,35 @@
-"""The log: where each record lies, reading it from there, and writing on at its end.
-
-The writer stops for good where the disk leaves in doubt what is on it.
-"""
+"""The log: where each record lies, and reading it from there."""
 
 from __future__ import annotations
 
-import os
-import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import pairwise
-from typing import Final, Literal
+from contextlib import contextmanager
+from itertools import accumulate, islice, pairwise
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pmll_async.errors import (
     CorruptionError,
-    DurabilityUnknownError,
     FormatError,
     StoreError,
-    StoreFullError,
-    StoreMovedError,
 )
 from pmll_async.loop.breathing import Breather
-from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions
 from pmll_async.records.content import packed_together
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.cache import Cache
-from pmll_async.stores.jsonl.directory import FULL, Directory, translated, write_all
+from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import (
     FolderHeader,
     Manifest,
     SegmentEntry,
-    write_manifest,
-    write_pins,
 )
 from pmll_async.stores.jsonl.frames import (
     BadFrameError,
@@ -46,18 +38,15 @@ from pmll_async.stores.jsonl.frames import (
     decode_frame,
     encode_frame,
 )
-from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.pieces import Piece, Run
-from pmll_async.stores.jsonl.segments import Segment, Table, next_number, segment_name
+from pmll_async.stores.jsonl.segments import Segment, Table
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
+T = TypeVar("T")
 # The most bytes that are read and parsed at once: all threads wait for their turn meanwhile.
 _CHUNK: Final = 1 << 20
-Sync = Literal["group", "os"]
 # Keys of fewer records are packed one by one.
 _MANY: Final = 8
-# What `sync="os"` may lose to a crash of the machine.
-_SYNC_SECONDS: Final = 1.0
 
 
 class Log:
@@ -88,10 +77,19 @@ class Log:
         self.digest = ROOT_DIGEST
         self.digests = {0: ROOT_DIGEST}
         self.chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
+        self._moving = Lock()
 
     def place_of(self, n: int) -> int:
         """Where record `n`, or the end, is."""
         return self._places[n]
+
+    def number_at(self, place: int) -> int:
+        """The record that begins at a place, or how many there are."""
+        return bisect_left(self._places, place)
+
+    def line(self, n: int) -> bytes:
+        """The bytes of record `n`."""
+        return self.bytes_at(self._places[n], self._places[n + 1])
 
     def extend(self, ends: array[int]) -> None:
         """More records are there, which end at these places."""
@@ -103,7 +101,7 @@ class Log:
         data = self._bytes_now(place, stop)
         if len(data) < stop - place and self._relocate is not None:
             # A writer that opened after a crash has moved them into a new segment.
-            self.table = self._relocate()
+            self.rearrange(self._relocate())
             data = self._bytes_now(place, stop)
         return data
 
@@ -111,9 +109,43 @@ class Log:
         """Record `n`, its checksum and number checked."""
         if not 0 <= n < self.records:
             raise StoreError(f"{self._folder.path} has no record {n}; it has {self.records}")
-        place = self._places[n]
         with self._blaming(n):
-            return decode_frame(self.bytes_at(place, self._places[n + 1]), n, self._hasher)
+            return self.steadily(self._read, n)
+
+    def steadily(self, read: Callable[..., T], *arguments: Any) -> T:
+        """What a function reads here, once more where records may have moved meanwhile."""
+        try:
+            return read(*arguments)
+        except (BadFrameError, CorruptionError):
+            with self._moving:
+                if self._relocate is not None:
+                    self.rearrange(self._relocate())
+                return read(*arguments)
+
+    def _read(self, n: int) -> Record:
+        return decode_frame(self.line(n), n, self._hasher)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """How many bytes each record takes."""
+        places = np.array(self._places, dtype=np.int64)
+        return places[1:] - places[:-1]
+
+    def move(self, lengths: NDArray[np.int64], table: Table) -> None:
+        """The same records, of other lengths, lie in other segments."""
+        places = array("q", np.append(0, np.cumsum(lengths)).astype(np.int64).tobytes())
+        with self._moving:
+            self._places, self.table, self.stop = places, table, places[-1]
+
+    def rearrange(self, table: Table) -> None:
+        """Take the segments that are there now; a writer elsewhere may have written some anew."""
+        known, self.table = self.table, table
+        there = {segment.file for segment in table.segments}
+        if all(segment.file in there for segment in known.segments):
+            return
+        lines = islice(table.lines(self._folder, 0), self.records)
+        places = array("q", accumulate((len(line) for *_, line in lines), initial=0))
+        if len(places) == self.records + 1:
+            self._places, self.stop = places, places[-1]
 
     def parse(self, first: int, stop: int, most: int) -> Iterator[Piece]:
         """Records `first` … `stop - 1` checked in full, in pieces of at most `most`.
@@ -146,16 +178,23 @@ class Log:
         self.digests[self.records] = self.digest
         self.table = Table([*self.table.segments, Segment(name, self.stop, 0)])
 
+    def segments(self) -> list[Segment]:
+        """The segments, each with all that it has by now."""
+        known = self.table.segments
+        stops = [*(segment.base for segment in known[1:]), self.stop]
+        return [
+            Segment(segment.file, segment.base, stop - segment.base)
+            for segment, stop in zip(known, stops, strict=True)
+        ]
+
     def manifest(self, store_id: str, roots: tuple[tuple[int, str], ...]) -> Manifest:
         """The manifest of the whole log as it is now, and of the cache with these roots."""
         entries: list[SegmentEntry] = []
         first = 0
-        stops = [segment.base for segment in self.table.segments[1:]] + [self.stop]
-        for segment, place in zip(self.table.segments, stops, strict=True):
-            n = bisect_left(self._places, place)
+        for segment in self.segments():
+            n = self.number_at(segment.stop)
             digest = self.digest if n == self.records else self.digests[n]
-            size = place - segment.base
-            entries.append(SegmentEntry(segment.file, n - first, size, digest.hex()))
+            entries.append(SegmentEntry(segment.file, n - first, segment.size, digest.hex()))
             first = n
         return Manifest(store_id, tuple(entries), roots)
 
@@ -215,173 +254,3 @@ class Log:
             raise self.blamed(n, exc) from exc
         except UnknownOperationError as exc:
             raise FormatError(str(self._folder.path), f"the {exc} of record {n}") from exc
-
-
-class Writer:
-    """Appends to the last segment. Used by one thread at a time."""
-
-    def __init__(
-        self,
-        folder: Directory,
-        log: Log,
-        cache: Cache,
-        lock: WriterLock,
-        *,
-        store_id: str,
-        sync: Sync,
-        segment_bytes: int,
-    ) -> None:
-        self._folder, self._log, self._cache, self._lock = folder, log, cache, lock
-        self._path = str(folder.path)
-        self._store, self._mode, self._segment_bytes = store_id, sync, segment_bytes
-        # What the manifest has: so many records, and so many blocks that the cache had written.
-        self._listed = log.records, 0
-        self._durable = log.records
-        self._stopped = False
-        self._synced_at = time.monotonic()
-        name = log.table.segments[-1].file
-        self._fd = folder.open(name, os.O_WRONLY | os.O_APPEND)
-        lock.announce(self._durable)
-
-    def append(self, records: Sequence[Record], block: Block) -> None:
-        # Opening drops an unfinished group, and would drop what was acknowledged.
-        if records[-1].following:
-            raise StoreError("a batch must not end inside a group of records")
-        # Where nobody has called it since the last batch.
-        self.keep_up()
-        with translated(self._path, before_writing=True):
-            self._make_room()
-            lines = self._log.encode(records, self._durable)
-            run = Run(records, block, lines, self._log.stop)
-            ends, data = run.ends, b"".join(lines)
-        # Stopped, whatever should come out of this, until it is known to be done or undone.
-        self._stopped = True
-        self._write(data)
-        self._log.extend(ends)
-        self._log.digest = block.digest
-        if self._mode == "group" or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
-            self._make_durable()
-        # After the write, so that what was moved before it is found out before success is told.
-        self._lock.check()
-        self._cache.add(run)
-        self._stopped = False
-
-    def keep_up(self) -> None:
-        """Write a block of the cache, where there is enough for one, and list it."""
-        if not self._stopped:
-            self._cache.keep_up(self._durable)
-            self._list_cache()
-
-    def sync(self) -> None:
-        """Make durable what is only written; nothing is done when all is."""
-        if self._durable == self._log.records:
-            return
-        self._check()
-        self._stopped = True
-        self._make_durable()
-        self._list_cache()
-        self._stopped = False
-
-    def pin(self, pins: dict[str, str]) -> None:
-        """Let `store.json` say these pins."""
-        self._check()
-        try:
-            write_pins(self._folder, pins)
-        except DurabilityUnknownError:
-            self._stopped = True
-            raise
-
-    def close(self) -> None:
-        """Leave everything durable and listed, unless the disk is in doubt."""
-        try:
-            if not self._stopped:
-                self.sync()
-                self._cache.flush(self._durable)
-                self._list()
-                self._refuse_removed()
-        finally:
-            os.close(self._fd)
-
-    def _refuse_removed(self) -> None:
-        """A folder that was moved is whole where it is now; one that was removed is told of."""
-        if not os.fstat(self._folder.fd).st_nlink:
-            raise StoreMovedError(self._path, "its folder was removed")
-
-    def _check(self) -> None:
-        if self._stopped:
-            raise DurabilityUnknownError(self._path)
-
-    def _make_room(self) -> None:
-        """Begin a new segment where the last one is full, or shared with a copy of the folder.
-
-        Whatever fails, nothing is written yet. About 1 µs where there is nothing to do.
-        """
-        self._check()
-        # Another writer, whom a broken file lock let in, would have written behind our last record.
-        facts, size = os.fstat(self._fd), self._log.stop - self._log.table.segments[-1].base
-        if facts.st_size != size:
-            self._stopped = True
-            raise StoreMovedError(self._path, "somebody else wrote into its log, or cut it off,")
-        if size >= self._segment_bytes or facts.st_nlink > 1:
-            self._rotate()
-
-    def _write(self, data: bytes) -> None:
-        try:
-            write_all(self._fd, data)
-        except OSError as exc:
-            if exc.errno in FULL and self._is_undone():
-                raise StoreFullError(self._path) from exc
-            raise DurabilityUnknownError(self._path) from exc
-
-    def _is_undone(self) -> bool:
-        with suppress(OSError):
-            os.ftruncate(self._fd, self._log.stop - self._log.table.segments[-1].base)
-            self._stopped = False
-        return not self._stopped
-
-    def _make_durable(self) -> None:
-        try:
-            os.fdatasync(self._fd)
-        except OSError as exc:
-            # Never again: the next fdatasync would say that all is well.
-            raise DurabilityUnknownError(self._path) from exc
-        self._durable = self._log.records
-        self._synced_at = time.monotonic()
-        self._lock.announce(self._durable)
-
-    def _rotate(self) -> None:
-        """Go on in a new segment; whatever fails, the log is as it was."""
-        self.sync()
-        name = segment_name(next_number(self._folder))
-        fd = self._folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        self._stopped = True
-        try:
-            self._folder.sync()
-        except OSError as exc:
-            os.close(fd)
-            raise DurabilityUnknownError(self._path) from exc
-        os.close(self._fd)
-        self._fd, self._stopped = fd, False
-        self._list()
-        self._log.begin_segment(name)
-
-    def _list_cache(self) -> None:
-        """Let the manifest vouch for a block that the cache has written, once all is durable."""
-        if self._listed[1] != self._cache.written and self._durable == self._log.records:
-            self._list()
-
-    def _list(self) -> None:
-        """Let the manifest name all segments, and what is in the cache."""
-        state = self._log.records, self._cache.written
-        if self._listed == state:
-            return
-        try:
-            write_manifest(self._folder, self._log.manifest(self._store, self._cache.roots))
-        # The log is whole without it: the manifest only proves less than it could. And the records
-        # are written: nobody must be told that they are not.
-        except Exception as exc:  # noqa: BLE001
-            logger("pmll.jsonl").warning(
-                "store.manifest.unwritten", path=self._path, error=repr(exc)
-            )
-        else:
-            self._listed = state

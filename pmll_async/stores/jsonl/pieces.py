@@ -18,7 +18,16 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.records.blocks import BRANCH, NOTE, Block, KeyUse, Mark, MarkKind, RecordBlock
+from pmll_async.records.blocks import (
+    BRANCH,
+    ERASED,
+    Block,
+    KeyUse,
+    Mark,
+    MarkKind,
+    RecordBlock,
+    have_vectors,
+)
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.frames import CHECKSUM
 from pmll_async.stores.jsonl.keys import PackedKeys
@@ -205,7 +214,8 @@ def _is_coherent(block: Block, sizes: Sizes, ends: array[int]) -> bool:
     counts, own = block.line_counts, range(block.first, block.stop)
     return (
         bool((counts >= 0).all() and counts.sum() == sizes.lines)
-        and bool((block.kinds <= BRANCH).all() and (block.kinds != NOTE).sum() == sizes.vectors)
+        and bool(((block.kinds & ~np.uint8(ERASED)) <= BRANCH).all())
+        and int(have_vectors(block.kinds).sum()) == sizes.vectors
         and bool((np.diff(ends) > 0).all())
         and all(mark.n in own and _is_mark(mark) for mark in block.marks)
         and all(use.n in own and is_anchor(use.anchor) for use in block.key_uses)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,20 +46,42 @@ def segment_name(number: int) -> str:
     return f"log-{number:08d}.jsonl"
 
 
+def rewritten_name(name: str) -> str:
+    """The file of a segment after it was written anew once more."""
+    match = _NAME.match(name)
+    number, times = (match[1], int(match[2] or 0)) if match else (name, 0)
+    return f"log-{number}-{times + 1}.jsonl"
+
+
 def next_number(folder: Directory) -> int:
     """A number that no segment has or had: a reader may still hold an old one open by its name."""
-    return 1 + max((number for number, _ in _numbered(folder, torn=True)), default=0)
+    return 1 + max((number for number, *_ in _numbered(folder, torn=True)), default=0)
 
 
 def segment_files(folder: Directory) -> list[str]:
-    """The names of all segments, in order."""
-    return [name for _, name in sorted(_numbered(folder))]
+    """The names of all segments, in order; of one that was written anew the newest."""
+    return list(_newest(folder, ()).values())
 
 
-def _numbered(folder: Directory, *, torn: bool = False) -> Iterator[tuple[int, str]]:
+def torn_files(folder: Directory) -> list[str]:
+    """The names of what was torn and moved aside."""
+    whole = {name for *_, name in _numbered(folder)}
+    return [name for *_, name in _numbered(folder, torn=True) if name not in whole]
+
+
+def _newest(folder: Directory, listed: Container[str]) -> dict[int, str]:
+    """Each segment's file by its number: the listed one, else the one that was written last."""
+    names: dict[int, str] = {}
+    for number, _, name in sorted(_numbered(folder)):
+        if names.get(number) not in listed:
+            names[number] = name
+    return names
+
+
+def _numbered(folder: Directory, *, torn: bool = False) -> Iterator[tuple[int, int, str]]:
     for match in filter(None, map(_NAME.match, folder.names())):
-        if torn or not match[2]:
-            yield int(match[1]), match[0]
+        if torn or not match[3]:
+            yield int(match[1]), int(match[2] or 0), match[0]
 
 
 class Table:
@@ -105,8 +127,11 @@ def locate(folder: Directory, manifest: Manifest) -> Table:
 
     Raises `CorruptionError` for one that is missing, unknown, or shorter or longer than it can be.
     """
-    there, listed = segment_files(folder), manifest.segments
+    listed = manifest.segments
     names = [entry.file for entry in listed]
+    there = list(_newest(folder, names).values())
+    # A crash came between writing a segment anew and listing that, or removing the old file.
+    replaced = sorted({name for *_, name in _numbered(folder)}.difference(there))
     for name in names:
         if name not in there:
             raise CorruptionError(folder.named(name), 0, "the segment is missing")
@@ -119,7 +144,8 @@ def locate(folder: Directory, manifest: Manifest) -> Table:
         if size < entry.bytes or (size > entry.bytes and not grows):
             reason = f"it has {size} bytes where the manifest says {entry.bytes}"
             raise CorruptionError(folder.named(entry.file), min(size, entry.bytes), reason)
-    return _Arrangement(folder, manifest, sizes).table()
+    table = _Arrangement(folder, manifest, sizes).table()
+    return Table(table.segments, (*table.superseded, *replaced))
 
 
 def plain_table(folder: Directory) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,9 +50,10 @@ from pmll_async.stores.jsonl.folder import (
 from pmll_async.stores.jsonl.gather import read_keys
 from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
-from pmll_async.stores.jsonl.log import Log, Sync, Writer
+from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.recovery import mend
 from pmll_async.stores.jsonl.segments import Table, locate, plain_table, segment_name
+from pmll_async.stores.jsonl.writer import Sync, Writer
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 from pmll_async.values.concert import Float32
 
@@ -171,6 +172,24 @@ class JsonlStore:
             with translated(self.path):
                 writer.append(records, block)
 
+    def erase(self, records: Mapping[int, Record]) -> None:
+        from pmll_async.stores.jsonl.rewriting import Erasure  # noqa: PLC0415  # opening needs it not
+
+        session, writer = self._writing()
+        if not records:
+            return
+        with translated(self.path), writer.stopped():
+            writer.settle_for(records)
+            Erasure(
+                session.folder,
+                session.files,
+                session.header,
+                session.log,
+                session.cache,
+                session.cache.file,
+                records,
+            ).carry_out()
+
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()
         header = session.header.with_pin(name, value)
@@ -199,7 +218,8 @@ class JsonlStore:
     def keys(self, records: NDArray[np.int64], places: NDArray[np.int64]) -> Float32:
         session = self._opened()
         with translated(self.path):
-            return read_keys(session.log, session.files, records, places, session.header.dim)
+            log, dim = session.log, session.header.dim
+            return log.steadily(read_keys, log, session.files, records, places, dim)
 
     def contexts(self, first: int, stop: int) -> Iterator[Sequence[bytes]]:
         session = self._opened()

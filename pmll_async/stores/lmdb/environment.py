@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value", bytes, memoryview)
 DATA: Final = "data.mdb"
+_COPY: Final = f"{DATA}.tmp"
 _LOCKS: Final = "lock.mdb"
 _TABLES: Final = (b"meta", b"records", b"rows")
 _READERS: Final = 512
@@ -90,8 +91,10 @@ def key_of(n: int) -> bytes:
 class Environment:
     """An open environment; `users` stores have it. Reads may come from any thread."""
 
-    def __init__(self, env: lmdb.Environment, *, read_only: bool) -> None:
-        self.env, self.read_only = env, read_only
+    def __init__(self, folder: Directory, map_bytes: int, *, read_only: bool) -> None:
+        self.read_only = read_only
+        self._map_bytes = map_bytes
+        self.env = self._opened(folder)
         self.users = 0
         self._reads = 0
         self._ended = Condition()
@@ -186,6 +189,41 @@ class Environment:
             return True
         return False
 
+    def renew(self, folder: Directory) -> None:
+        """Give the store another file, which has nothing but what is there now.
+
+        LMDB leaves in its free pages what was in them. Reads wait; those of other processes go on
+        with the old file, until they end.
+        """
+        with folder.created(_COPY) as fd:
+            self.env.copyfd(fd, compact=True)
+            os.fsync(fd)
+        with self._ended:
+            self._ended.wait_for(lambda: not self._reads)
+            self.env.close()
+            self._tables = {}
+            folder.rename(_COPY, DATA)
+            folder.sync()
+            self.env = self._opened(folder)
+            self.has_tables()
+
+    def is_of(self, folder: Directory) -> bool:
+        """Whether the folder's file is still the one that is open."""
+        facts = folder.stat(DATA)
+        return facts is not None and (facts.st_dev, facts.st_ino) == self._file
+
+    def _opened(self, folder: Directory) -> lmdb.Environment:
+        env = _mapped(folder, self._map_bytes, read_only=self.read_only)
+        facts = folder.stat(DATA)
+        self._file = (facts.st_dev, facts.st_ino) if facts else (0, 0)
+        try:
+            _check_length(folder, env)
+        # Whatever stopped it, the environment is nobody's.
+        except BaseException:
+            env.close()
+            raise
+        return env
+
     def close(self) -> None:
         """Close it as soon as no read is under way."""
         with self._ended:
@@ -242,14 +280,7 @@ def _opened(folder: Directory, map_bytes: int, *, writes: bool) -> Environment:
     _check_files(folder)
     # What may be written is opened so: a writer in this process will have to share it.
     read_only = not writes and not os.access(folder.place / DATA, os.W_OK)
-    env = _mapped(folder, map_bytes, read_only=read_only)
-    try:
-        _check_length(folder, env)
-    # Whatever stopped it, the environment is nobody's.
-    except BaseException:
-        env.close()
-        raise
-    return Environment(env, read_only=read_only)
+    return Environment(folder, map_bytes, read_only=read_only)
 
 
 def _check_files(folder: Directory) -> None:

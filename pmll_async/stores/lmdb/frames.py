@@ -3,8 +3,8 @@
 All numbers are little-endian. Every frame begins with the format (1), the kind, flags, how many
 records of its group follow, and the record's number. A put is binary throughout: its time, anchors,
 similarity, novelty and timestamp (NaN for none), four lengths, then key, value, context and, where
-it has them, the rest as JSON. Other records, which are rare, are the JSON of the log. The last
-record of a batch ends with the digest after it.
+it has them, the rest as JSON. Other records, which are rare, and puts that were erased are the JSON
+of the log. The last record of a batch ends with the digest after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pmll_async.records.parser import (
     decode_record,
     parse_object,
 )
-from pmll_async.records.record import PutRecord, Record
+from pmll_async.records.record import PutRecord, Record, record_text
 from pmll_async.stores.jsonl.frames import BadFrameError, crc32c
 from pmll_async.values.anchors import DIGEST_BYTES, Hasher, is_anchor
 from pmll_async.values.concert import exact_norm
@@ -59,10 +59,10 @@ class Head(NamedTuple):
 
 def encode_frame(record: Record, n: int, digest: bytes = b"") -> bytes:
     """The frame of record `n`; the last of a batch has the `digest` after it."""
-    if isinstance(record, PutRecord):
+    if isinstance(record, PutRecord) and not record.line.content.erased:
         kind, parts = _PUT_KIND, _put_parts(record)
     else:
-        kind, parts = _JSON, [f"{{{record.log_text(base64_text)}}}".encode()]
+        kind, parts = _JSON, [f"{{{record_text(record, base64_text)}}}".encode()]
     head = _HEAD.pack(FORMAT, kind, bool(digest), record.following, n)
     body = b"".join([head, *parts, digest])
     return body + crc32c(body).to_bytes(_CHECKSUM, "little")

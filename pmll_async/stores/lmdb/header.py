@@ -17,7 +17,13 @@ from pmll_async.errors import (
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.folder import NOVELTY_WINDOW, read_window, window_fields
+from pmll_async.stores.jsonl.folder import (
+    ERASED_LINES,
+    NOVELTY_WINDOW,
+    read_window,
+    window_fields,
+    with_erased_lines,
+)
 from pmll_async.stores.jsonl.frames import BadFrameError, decode_object, encode_object
 from pmll_async.stores.lmdb.environment import DATA, Environment
 from pmll_async.values.anchors import Hasher
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 _STORE: Final = b"store"
 _OPEN: Final = b"open"
+_ERASING: Final = b"erasing"
 
 
 def find_header(
@@ -60,7 +67,7 @@ def read_header(folder: Directory, environment: Environment) -> StoreHeader:
         raise _damaged(folder, f"its header is not what it should be: {exc}") from exc
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(str(folder.path), f"format {version}")
-    unknown = [each for each in features if each != NOVELTY_WINDOW]
+    unknown = [each for each in features if each not in (NOVELTY_WINDOW, ERASED_LINES)]
     if unknown:
         raise FormatError(str(folder.path), f"the feature {unknown[0]!r}")
     try:
@@ -78,6 +85,26 @@ def write_pins(
     """Let the header say these pins, whatever else it says."""
     fields = _fields(folder, environment) | {"pins": pins}
     transaction.put(_STORE, encode_object(fields), db=environment.meta)
+
+
+def begin_erasing(
+    folder: Directory, environment: Environment, transaction: Transaction[bytes]
+) -> None:
+    """There are erased lines, and pages that still have what they were."""
+    fields = with_erased_lines(_fields(folder, environment))
+    transaction.put(_STORE, encode_object(fields), db=environment.meta)
+    transaction.put(_ERASING, b"1", db=environment.meta)
+
+
+def end_erasing(environment: Environment, transaction: Transaction[bytes]) -> None:
+    """No page has anything that was erased."""
+    transaction.delete(_ERASING, db=environment.meta)
+
+
+def is_erasing(environment: Environment) -> bool:
+    """Whether pages may have what was erased."""
+    with environment.reading() as transaction:
+        return transaction.get(_ERASING, db=environment.meta) is not None
 
 
 def is_marked_open(environment: Environment) -> bool:

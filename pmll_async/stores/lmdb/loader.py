@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.errors import CorruptionError, FormatError
+from pmll_async.errors import CorruptionError, FormatError, StoreError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
@@ -61,6 +61,11 @@ class LmdbLoader:
 
     def runs(self) -> Iterator[FrameRun]:
         """What was added since, in order; frames come only with records that no row holds."""
+        if not self._environment.is_of(self._folder):
+            raise StoreError(
+                f"{self._folder.path}: its file was replaced, as it is when lines are erased; open "
+                "it again"
+            )
         stop = self._environment.count()
         if stop < self.records:
             raise self._blame(stop, "records that were there are missing")

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from pmll_async.protocols import StoreHeader
-from pmll_async.records.blocks import NOTE, Block
+from pmll_async.records.blocks import Block, have_vectors
 from pmll_async.records.chain import NOT_OURS
 from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.stores.jsonl.pieces import Piece, Sizes, decode_columns, encode_columns, join_blocks
@@ -159,7 +159,7 @@ class RowForm:
         puts = np.array([is_put(frame) for frame in run.frames])
         if puts.all():
             return b""
-        of_puts = np.repeat(puts, block.line_counts)[block.kinds != NOTE]
+        of_puts = np.repeat(puts, block.line_counts)[have_vectors(block.kinds)]
         loose: bytes = block.keys[~of_puts].astype("<f4", copy=False).tobytes()
         return loose
 
@@ -172,7 +172,7 @@ class RowForm:
     def _mixed_keys(self, block: Block, frames: Sequence[Bytes], loose: bytes) -> list[Bytes]:
         parts: list[Bytes] = []
         size, line, taken = self._dim * 4, 0, 0
-        ranked = (block.kinds != NOTE).tolist()
+        ranked = have_vectors(block.kinds).tolist()
         for frame, count in zip(frames, block.line_counts.tolist(), strict=True):
             vectors = sum(ranked[line : line + count])
             if not is_put(frame):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +127,7 @@ class LmdbStore:
                     session.lock,
                     session.form,
                     records=loader.records,
+                    dim=session.header.dim,
                     gathered=gathered,
                 )
             session.loaded = True
@@ -144,6 +145,12 @@ class LmdbStore:
         if records:
             with translated(self._path):
                 writer.append(records, block)
+
+    def erase(self, records: Mapping[int, Record]) -> None:
+        session, writer = self._writing()
+        if records:
+            with translated(self._path):
+                writer.erase(records, session.loader.read)
 
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()

@@ -123,6 +123,8 @@ class _RecordCheck:
             self._find(count - 1, "its group of records is not complete")
         if self._rows.left(count):
             self._find(self._rows.first, "the row is not one of its records")
+        for n, reason in self._chain.bare_flaws():
+            self._find(n, reason)
         return Report(
             findings=tuple(self._findings),
             records=count,
@@ -132,6 +134,7 @@ class _RecordCheck:
             status="damaged" if self._findings else "clean",
             store=self._header.store_id,
             keyed=self._hasher.keyed,
+            erased=self._chain.erased,
         )
 
     def _frames(self, count: int) -> Iterator[tuple[int, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -19,14 +19,22 @@ from pmll_async.errors import (
 )
 from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
+from pmll_async.protocols import DERIVED
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record
-from pmll_async.stores.jsonl.directory import Directory, translated
+from pmll_async.records.record import Record, leaf
+from pmll_async.stores.jsonl.directory import Directory, remove, translated
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
-from pmll_async.stores.lmdb.frames import encode_frame
-from pmll_async.stores.lmdb.header import mark_closed, mark_open, write_pins
-from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail
+from pmll_async.stores.lmdb.frames import check_frame, encode_frame
+from pmll_async.stores.lmdb.header import (
+    begin_erasing,
+    end_erasing,
+    is_erasing,
+    mark_closed,
+    mark_open,
+    write_pins,
+)
+from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail, records_in
 
 if TYPE_CHECKING:
     from lmdb import Transaction
@@ -49,17 +57,18 @@ class LmdbWriter:
         form: RowForm,
         *,
         records: int,
+        dim: int,
         gathered: GatheredRows,
     ) -> None:
         self._folder, self._environment, self._lock, self._form = folder, environment, lock, form
-        self._records, self._tail = records, gathered.tail
+        self._records, self._dim, self._tail = records, dim, gathered.tail
         self._stopped = False
-        facts = folder.stat(DATA)
-        self._file = (facts.st_dev, facts.st_ino) if facts else (0, 0)
         # Whatever an earlier writer left is durable with this, before anything follows it.
         self._commit(lambda transaction: self._begin(transaction, gathered))
         lock.announce(records)
         self._stopped = False
+        if is_erasing(environment):
+            self._renew()
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         """See `Store.append`."""
@@ -81,6 +90,59 @@ class LmdbWriter:
         self._records += len(records)
         self._tail = tail if joined is None else Tail(block.digest)
         self._lock.check()
+        self._stopped = False
+
+    def erase(self, records: Mapping[int, Record], decode: Callable[[int], Record]) -> None:
+        """See `SupportsErase.erase`; `decode` gives a record as it is now."""
+        self._check()
+        remove(self._folder, DERIVED)
+        with translated(self._path, before_writing=True):
+            self._commit(lambda transaction: self._replace(transaction, records, decode))
+        self._stopped = False
+        first = self._records - self._tail.records
+        if max(records) >= first:
+            self._tail = self._tail_anew(first, decode)
+        self._renew()
+
+    def _replace(
+        self,
+        transaction: Transaction[bytes],
+        records: Mapping[int, Record],
+        decode: Callable[[int], Record],
+    ) -> None:
+        begin_erasing(self._folder, self._environment, transaction)
+        breathe = Breather()
+        for n, record in sorted(records.items()):
+            breathe()
+            if leaf(record) != leaf(decode(n)):
+                raise NotStoredError(self._path, f"record {n} is to be replaced by another")
+            before = transaction.get(key_of(n), db=self._environment.records) or b""
+            frame = encode_frame(record, n, check_frame(before, n).digest)
+            transaction.put(key_of(n), frame, db=self._environment.records)
+            self._drop_row(transaction, n)
+
+    def _drop_row(self, transaction: Transaction[bytes], n: int) -> None:
+        """Delete the row that record `n` is in; the next opening makes it anew."""
+        cursor = transaction.cursor(db=self._environment.rows)
+        if not (cursor.set_range(key_of(n + 1)) and cursor.prev()) and not cursor.last():
+            return
+        first = int.from_bytes(cursor.key(), "big")
+        if first <= n < first + records_in(cursor.value()):
+            cursor.delete()
+
+    def _tail_anew(self, first: int, decode: Callable[[int], Record]) -> Tail:
+        records = [decode(n) for n in range(first, self._records)]
+        with self._environment.reading() as transaction:
+            frames = self._environment.frames(transaction, first, self._records)
+        block = Block.of(records, first, self._tail.before, self._dim)
+        return Tail(self._tail.before).plus(FrameRun(block, frames))
+
+    def _renew(self) -> None:
+        """Leave no page with what was erased."""
+        # LMDB's file is closed for a moment: whatever fails then, nothing can be written.
+        self._stopped = True
+        self._environment.renew(self._folder)
+        self._commit(lambda transaction: end_erasing(self._environment, transaction))
         self._stopped = False
 
     def pin(self, pins: dict[str, str]) -> None:
@@ -134,7 +196,7 @@ class LmdbWriter:
         if self._stopped:
             raise DurabilityUnknownError(self._path)
         facts = self._folder.stat(DATA)
-        if facts is None or (facts.st_dev, facts.st_ino) != self._file:
+        if facts is None or not self._environment.is_of(self._folder):
             self._stopped = True
             raise StoreMovedError(self._path, f"its {DATA} was removed or replaced")
         if facts.st_nlink > 1:

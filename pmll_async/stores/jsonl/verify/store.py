@@ -90,6 +90,10 @@ class _Verification:
             log = LogCheck(self._manifest, self._header, self._hasher, cache, self._watch)
             self._read_through(log)
             self._judge(log)
+            self._findings += [
+                Finding("damage", self._table.segments[0].file, 0, n, reason)
+                for n, reason in log.chain.bare_flaws()
+            ]
             self._findings += cache.finish(log.keep.n)
         keep = log.keep
         severities = {finding.severity for finding in self._findings}
@@ -102,6 +106,7 @@ class _Verification:
             status="damaged" if "damage" in severities else "torn" if severities else "clean",
             store=self._header.store_id if self._header else "",
             keyed=self._hasher.keyed,
+            erased=log.chain.erased,
         )
 
     def _read_through(self, log: LogCheck) -> None:

@@ -1,0 +1,205 @@
+"""Erasing from a log: its segments are written anew without what was erased, and the cache with it.
+
+What is written first are new files that nobody knows yet. Replacing the manifest is the one moment
+at which they become the log; then the old ones are removed. A crash before it leaves new files, one
+after it old ones, and the next opening for writing removes whichever the manifest does not name.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmll_async.errors import DurabilityUnknownError, StoreError
+from pmll_async.loop.breathing import Breather
+from pmll_async.protocols import DERIVED
+from pmll_async.records.blocks import Block
+from pmll_async.records.record import Record, leaf
+from pmll_async.stores.jsonl.blockfile import BlockFile, CachedBlock
+from pmll_async.stores.jsonl.cache import Cache, roots_of
+from pmll_async.stores.jsonl.directory import Directory, Part, remove
+from pmll_async.stores.jsonl.files import Files
+from pmll_async.stores.jsonl.folder import (
+    CACHE,
+    FolderHeader,
+    Manifest,
+    require_erased_lines,
+    write_manifest,
+)
+from pmll_async.stores.jsonl.frames import check_frame, encode_frame
+from pmll_async.stores.jsonl.log import Log
+from pmll_async.stores.jsonl.pieces import Piece, Run
+from pmll_async.stores.jsonl.segments import Segment, Table, rewritten_name, torn_files
+from pmll_async.values.anchors import ROOT_DIGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The records that take the place of others in a log whose end is durable and listed.
+
+    None of them is in the last segment, which is being written to.
+    """
+
+    folder: Directory
+    files: Files
+    header: FolderHeader
+    log: Log
+    cache: Cache
+    blocks: BlockFile
+    records: Mapping[int, Record]
+
+    def carry_out(self) -> None:
+        """Leave no file that has a byte of what was erased."""
+        lines = self._lines()
+        # What was torn may be half of what is erased.
+        remove(self.folder, (*DERIVED, *torn_files(self.folder)))
+        require_erased_lines(self.folder)
+        old, lengths = self.log.table, self.log.lengths()
+        lengths[list(lines)] = [len(line) for line in lines.values()]
+        table = self._table(lengths)
+        written = [segment.file for segment in table.segments]
+        try:
+            self._write_segments(table, lines)
+            headers = self._write_cache(lengths, lines)
+            write_manifest(self.folder, self._manifest(table, headers))
+        except DurabilityUnknownError:
+            raise
+        # Nobody knows of what was written; the cache may be the new one.
+        except BaseException:
+            self._remove([name for name in written if name not in _names(old)])
+            self.cache.adopt(self._same_headers(lines))
+            raise
+        self.log.move(lengths, table)
+        self.cache.adopt(headers)
+        self._remove([name for name in _names(old) if name not in written])
+        self.folder.sync()
+
+    def _lines(self) -> dict[int, bytes]:
+        """The new lines; refused where they would not stand for what was there."""
+        breathe, lines = Breather(), dict[int, bytes]()
+        for n, record in sorted(self.records.items()):
+            breathe()
+            before = self.log.line(n)
+            if leaf(record) != leaf(self.log.read(n)):
+                raise StoreError(f"{self.folder.path}: record {n} is to be replaced by another")
+            d = check_frame(before).d
+            lines[n] = encode_frame(record, n, d, self.header.write_vector)
+        return lines
+
+    # --- segments ------------------------------------------------------------------------------
+
+    def _table(self, lengths: NDArray[np.int64]) -> Table:
+        """The segments as they will be."""
+        segments, base, first = list[Segment](), 0, 0
+        for segment in self.log.segments():
+            stop = self.log.number_at(segment.stop)
+            size = int(lengths[first:stop].sum())
+            changed = any(first <= n < stop for n in self.records)
+            name = rewritten_name(segment.file) if changed else segment.file
+            segments.append(Segment(name, base, size))
+            base, first = base + size, stop
+        return Table(segments)
+
+    def _write_segments(self, table: Table, lines: Mapping[int, bytes]) -> None:
+        for old, new in zip(self.log.segments(), table.segments, strict=True):
+            if old.file != new.file:
+                self.folder.copy(self._parts(old, lines), new.file)
+
+    def _parts(self, segment: Segment, lines: Mapping[int, bytes]) -> Iterator[Part]:
+        offset = 0
+        for n, line in lines.items():
+            place, stop = self.log.place_of(n), self.log.place_of(n + 1)
+            if segment.base <= place < segment.stop:
+                yield segment.file, offset, place - segment.base
+                yield line
+                offset = stop - segment.base
+        yield segment.file, offset, segment.size
+
+    def _manifest(self, table: Table, headers: list[CachedBlock]) -> Manifest:
+        before = self.log.manifest(self.header.store_id, roots_of(headers))
+        entries = [
+            replace(entry, file=segment.file, bytes=segment.size)
+            for entry, segment in zip(before.segments, table.segments, strict=True)
+        ]
+        return replace(before, segments=tuple(entries))
+
+    # --- the cache -----------------------------------------------------------------------------
+
+    def _write_cache(
+        self, lengths: NDArray[np.int64], lines: Mapping[int, bytes]
+    ) -> list[CachedBlock]:
+        """The cache of the new log; what of it cannot be read, the next opening makes anew."""
+        headers, made, ends = self.cache.headers, self._same_headers(lines), np.cumsum(lengths)
+        same = len(made)
+        if same == len(headers):
+            return made
+
+        def parts() -> Iterator[Part]:
+            yield CACHE, 0, headers[same].position
+            for header in headers[same:]:
+                piece = self._piece(header, ends, lines)
+                if piece is None:
+                    return
+                position, root = (made[-1].end, made[-1].root) if made else (0, ROOT_DIGEST)
+                block, encoded = self.blocks.encode(piece, position, root)
+                made.append(block)
+                yield from encoded
+
+        self.folder.copy(parts(), CACHE)
+        self.files.forget(CACHE)
+        return made
+
+    def _same_headers(self, lines: Mapping[int, bytes]) -> list[CachedBlock]:
+        """Of the blocks before the first new line: nothing of theirs changes, or moves."""
+        first = min(lines)
+        return [header for header in self.cache.headers if header.stop <= first]
+
+    def _piece(
+        self, header: CachedBlock, ends: NDArray[np.int64], lines: Mapping[int, bytes]
+    ) -> Piece | None:
+        """What a block of the cache is to be."""
+        if any(header.first <= n < header.stop for n in lines):
+            return self._new_piece(header, ends, lines)
+        piece = self.blocks.whole(header)
+        if piece is None:
+            return None
+        own = ends[header.first : header.stop]
+        places = _places(own)
+        return replace(piece, ends=places, last=places[-1] - (header.place - header.last))
+
+    def _new_piece(
+        self, header: CachedBlock, ends: NDArray[np.int64], lines: Mapping[int, bytes]
+    ) -> Piece | None:
+        numbers = range(header.first, header.stop)
+        breathe, records, texts = Breather(), list[Record](), list[bytes]()
+        for n in numbers:
+            breathe()
+            records.append(self.records.get(n) or self.log.read(n))
+            texts.append(lines.get(n) or self.log.line(n))
+        before = self._digest_before(header)
+        block = Block.of(records, header.first, before, self.header.dim)
+        if block.digest != header.digest:
+            return None
+        place = int(ends[header.first] - len(texts[0]))
+        return Run(records, block, texts, place).piece(packed=self.header.packed)
+
+    def _digest_before(self, header: CachedBlock) -> bytes:
+        i = self.cache.headers.index(header)
+        return self.cache.headers[i - 1].digest if i else ROOT_DIGEST
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            self.files.forget(name)
+        remove(self.folder, names)
+
+
+def _names(table: Table) -> list[str]:
+    return [segment.file for segment in table.segments]
+
+
+def _places(ends: NDArray[np.int64]) -> array[int]:
+    return array("q", ends.tobytes())

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
+
+from typing_extensions import Unpack
 
 from pmll_async import engine
 from pmll_async.errors import InvalidInputError, StoreError
 from pmll_async.values import checks
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from pmll_async.engine.assembly import Opened
     from pmll_async.engine.ledger.snapshot import Point, Snapshot
+    from pmll_async.integrity.lifetime import Lasting
     from pmll_async.views import Where
 
 _TOGETHER: Final = 1024
@@ -30,6 +35,13 @@ class Changeable(ABC):
 
     @abstractmethod
     def _snapshot(self) -> Snapshot: ...
+
+    @abstractmethod
+    def _now(self) -> float: ...
+
+    @abstractmethod
+    async def pin(self, name: str, value: str) -> None:
+        """See `Lattice.pin`."""
 
     async def decay(self, anchor: str, factor: float) -> None:
         """Multiply a line's strength by `factor` ≥ 0, within [0, 1]; above 1 reinforces."""
@@ -72,6 +84,8 @@ class Changeable(ABC):
         services, snapshot = opened.services, self._snapshot()
         matched = services.reader.matching
         found = await services.filters.run(snapshot, matching, matched, snapshot, matching)
+        kept = await services.hiding.kept(snapshot)
+        found = tuple(anchor for anchor in found if snapshot.find(anchor) not in kept)
         if dry_run:
             return found
         if erases:
@@ -80,6 +94,33 @@ class Changeable(ABC):
         for first in range(0, len(found), _TOGETHER):
             await asyncio.gather(*map(self.forget, found[first : first + _TOGETHER]))
         return found
+
+    async def lasting(
+        self, context: Mapping[str, JsonValue] | None = None, **life: Unpack[Lasting]
+    ) -> Mapping[str, JsonValue]:
+        """The context of a line that ends, or is kept: for `note`, candidates and races.
+
+        `ttl`: so many seconds after its commit; `expires_at`: at that time, in seconds since the
+        epoch; `pinned=True`: neither `compact` nor `forget_where` takes it. From its end on no
+        query returns a line; `get` and `rewind` show it until it is compacted.
+        """
+        stamped = engine.lasting(context, life)
+        await self.pin(engine.LIFETIMES, engine.PIN_VALUE)
+        return stamped
+
+    async def compact(self) -> tuple[str, ...]:
+        """Erase what no query returns any more; the anchors, oldest first.
+
+        That are branches that went dormant, lines that have ended, and what a rollback took off:
+        none of them can be brought back. Pinned lines stay. Queries go on meanwhile, and writes
+        wait while files are written anew.
+        """
+        opened, now = self._writable(), self._now()
+        hiding, snapshot = opened.services.hiding, self._snapshot()
+        over, kept = await hiding.over(snapshot, now), await hiding.kept(snapshot)
+        dead = await opened.services.jobs.run(engine.dead_lines, snapshot, over, kept)
+        await self._erase(opened, dead)
+        return dead
 
     async def _erase(self, opened: Opened, anchors: Sequence[str]) -> None:
         """Erase lines, those that are hidden apart from the others: that outlasts their sources."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
+from typing_extensions import Unpack
 
 from pmll_async import engine
 from pmll_async.changes import Changeable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pmll_async.engine.ledger.snapshot import Point, Snapshot
     from pmll_async.engine.queries.services import Services
     from pmll_async.engine.race.race import CandidateFunction, Judge
+    from pmll_async.integrity.lifetime import Lasting
     from pmll_async.integrity.sealing import Sealing
     from pmll_async.protocols import Clock, Index, Store
     from pmll_async.values.concert import Concert
@@ -166,16 +168,20 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         revises: Sequence[str] = (),
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
+        **life: Unpack[Lasting],
     ) -> str:
         """Store one line and return its anchor once it is durable.
 
         `key` (dim,); `value` (value_dim,), the key when left out; `timestamp` in seconds since the
         epoch, the commit's time when left out. `prev_anchor` no longer the head, or a line of
         `revises` already revised or forgotten: `StaleAnchorError`. Novelty under `min_novelty`:
-        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`. A large
-        context is encoded between turns of the loop: leave it as it is until then.
+        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`. `ttl=`,
+        `expires_at=` or `pinned=` are those of `lasting`. A large context is encoded between turns
+        of the loop: leave it as it is until then.
         """
         opened = self._writable()
+        if life:
+            context = await self.lasting(context, **life)
         proposal = engine.PutProposal(
             await opened.encoder.line(key, value, context),
             timestamp=checks.optional_seconds(timestamp, "timestamp"),

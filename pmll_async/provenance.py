@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from numpy.typing import ArrayLike
+from typing_extensions import Unpack
 
 from pmll_async import engine
 from pmll_async.errors import InvalidInputError
@@ -18,6 +19,7 @@ from pmll_async.views import Readable
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from pmll_async.integrity.lifetime import Lasting
     from pmll_async.integrity.source import Origin, Source
     from pmll_async.integrity.standing import Deed
     from pmll_async.lattice import Lattice
@@ -63,6 +65,7 @@ class Writer:
         revises: Sequence[str] = (),
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
+        **life: Unpack[Lasting],
     ) -> str:
         """`Lattice.put`; `LineNotFoundError` for a parent that is not there.
 
@@ -79,6 +82,7 @@ class Writer:
             revises=revises,
             min_novelty=min_novelty,
             idempotency_key=idempotency_key,
+            **life,
         )
 
     async def note(
@@ -219,7 +223,8 @@ class Provenance(Readable):
             name = waiting.pop(0)
             if name not in told:
                 line = await services.jobs.run(services.reader.line, snapshot, snapshot.find(name))
-                status = await services.hiding.status(snapshot, snapshot.find(name))
+                number, now = snapshot.find(name), self._now()
+                status = await services.hiding.status(snapshot, number, now)
                 source = engine.source_of(line.context)
                 told[name] = engine.Origin(name, source, status)
                 waiting += () if source is None else source.parents

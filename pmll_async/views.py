@@ -68,10 +68,14 @@ class Readable(ABC):
     def _now(self) -> float:
         """The `now` of a query that gives none."""
 
+    async def _shown(self, now: float) -> Snapshot:
+        """The state without what is hidden then."""
+        return await self._services().hiding.of(await self._ready(), now)
+
     async def survey(self) -> Survey:
         """The whole state: not for agents, but for indexes over its lines."""
         services = self._services()
-        jobs, snapshot = services.jobs, await services.hiding.of(await self._ready())
+        jobs, snapshot = services.jobs, await self._shown(self._now())
         rows = partial(matching_rows, services, snapshot)
         return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
 
@@ -129,8 +133,8 @@ class Readable(ABC):
             else checks.fraction(min_similarity, "min_similarity", -1.0)
         )
         matching, with_branches = engine.parse(where), checks.flag(branches, "branches")
-        snapshot = await services.hiding.of(await self._ready())
         when = self._now() if when is None else when
+        snapshot = await self._shown(when)
         question = engine.Query(vector, norm, limit, when, floor=floor, branches=with_branches)
         if guard.chooses:
             asking = Corroboration(services, snapshot, guard)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pmll_async.engine.assembly import load as load
     from pmll_async.engine.events.events import EventStream as EventStream
     from pmll_async.engine.events.stats import LatticeStats as LatticeStats
+    from pmll_async.engine.ledger.snapshot import dead_lines as dead_lines
+    from pmll_async.engine.queries.hiding import LIFETIMES as LIFETIMES
     from pmll_async.engine.queries.hiding import PIN as PIN
     from pmll_async.engine.queries.hiding import PIN_VALUE as PIN_VALUE
     from pmll_async.engine.queries.reader import Query as Query
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pmll_async.integrity.guard import KnownRows as KnownRows
     from pmll_async.integrity.guard import Voice as Voice
     from pmll_async.integrity.guard import corroborated as corroborated
+    from pmll_async.integrity.lifetime import lasting as lasting
     from pmll_async.integrity.source import Origin as Origin
     from pmll_async.integrity.source import Source as Source
     from pmll_async.integrity.source import low_water as low_water
@@ -66,6 +69,7 @@ _HOMES: Final = {
     "Guarded": "pmll_async.integrity.guard",
     "KnownRows": "pmll_async.integrity.guard",
     "LatticeStats": "pmll_async.engine.events.stats",
+    "LIFETIMES": "pmll_async.engine.queries.hiding",
     "Limits": "pmll_async.values.lines",
     "MOST_IN_A_BATCH": "pmll_async.values.lines",
     "Origin": "pmll_async.integrity.source",
@@ -84,7 +88,9 @@ _HOMES: Final = {
     "act_note": "pmll_async.integrity.standing",
     "assemble": "pmll_async.engine.assembly",
     "corroborated": "pmll_async.integrity.guard",
+    "dead_lines": "pmll_async.engine.ledger.snapshot",
     "follow": "pmll_async.engine.assembly",
+    "lasting": "pmll_async.integrity.lifetime",
     "load": "pmll_async.engine.assembly",
     "low_water": "pmll_async.integrity.source",
     "named": "pmll_async.integrity.source",

@@ -17,7 +17,7 @@ from pmll_async.engine.holdings import Holding, end_orphans, place_of
 from pmll_async.engine.ledger.keys import LedgerKeys
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.queries.batcher import QueryBatcher
-from pmll_async.engine.queries.hiding import PIN, Hiding
+from pmll_async.engine.queries.hiding import LIFETIMES, PIN, Hiding
 from pmll_async.engine.queries.matches import FilterBatcher
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Services
@@ -293,18 +293,17 @@ def assemble(
     hiding = Hiding(
         loaded.store.contexts,
         jobs,
-        lambda: PIN in pins.known,
+        lambda: PIN in pins.known or LIFETIMES in pins.known,
         ledger.snapshot.revision,
         read_only=loaded.store.read_only,
     )
+    newest = partial(hiding.newest, ledger, clock)
     return Opened(
         loop=jobs.loop,
         forget=holding.forget,
         services=Services(
             reader=reader,
-            queries=QueryBatcher(
-                reader, jobs, lambda: hiding.seen(ledger.snapshot), header.dim, hub.happened
-            ),
+            queries=QueryBatcher(reader, jobs, newest, header.dim, hub.happened),
             filters=FilterBatcher(reader, jobs),
             hiding=hiding,
             jobs=jobs,

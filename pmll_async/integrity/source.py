@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.values import checks
-from pmll_async.values.contexts import RESERVED_KEY, StampedContext, stamp
+from pmll_async.values.contexts import RESERVED_KEY, StampedContext, stamp_also
 from pmll_async.values.filters import FieldPath
 
 SOURCE: Final = "source"
@@ -24,7 +24,7 @@ OWNER_TRUST: Final = 1.0
 # They are written into every line, and kept in memory once each.
 _NAME_LENGTH: Final = 256
 
-Status: TypeAlias = Literal["shown", "quarantined", "revoked", "derived"]
+Status: TypeAlias = Literal["shown", "quarantined", "revoked", "derived", "expired"]
 """Whether queries may return a line, and if not, why; `derived`: from one that is hidden."""
 
 
@@ -101,9 +101,4 @@ def low_water(trust: float, contexts: Iterable[Mapping[str, Any]]) -> float:
 
 def sourced(context: Mapping[str, Any] | None, source: Source) -> StampedContext:
     """The context with the source beside whatever the framework has stamped on it already."""
-    given: Mapping[str, Any] = {} if context is None else context
-    facts: dict[str, Any] = {SOURCE: source.facts()}
-    if isinstance(given, StampedContext):
-        facts = {**_inner(given, RESERVED_KEY), **facts}
-        given = {name: value for name, value in given.items() if name != RESERVED_KEY}
-    return stamp(given, facts)
+    return stamp_also(context, {SOURCE: source.facts()})

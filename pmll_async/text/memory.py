@@ -201,9 +201,12 @@ class TextMemory(Openable, Recalling, Remembering):
     def _context_bytes(self) -> int:
         return self._lattice._limits.context_bytes  # noqa: SLF001  # what `put` will ask
 
-    async def forget(self, anchor: str) -> None:
-        """Take a text out of every later recall; `get` and `at` still find it; its key is free."""
-        await self._state().forget(anchor)
+    async def forget(self, anchor: str, *, erase: bool = False) -> None:
+        """Take a text out of every later recall; `get` and `at` still find it; its key is free.
+
+        With `erase` it leaves the files and every state of before; see `Lattice.forget`.
+        """
+        await self._state().forget(anchor, erase=erase)
 
     def at(self, point: Point) -> TextView:
         """The memory just after the record of an anchor, a revision, or a moment (datetime)."""

@@ -8,7 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from typing_extensions import Unpack
+
 from pmll_async.errors import InvalidInputError, LineNotFoundError, NotNovelError
+from pmll_async.integrity.lifetime import Lasting
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
@@ -60,6 +63,7 @@ class Remembering(ABC):
         context: Mapping[str, JsonValue] | None = None,
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
+        **life: Unpack[Lasting],
     ) -> Stored | Duplicate:
         """Store a text as one line, as it is; returns when it is durable.
 
@@ -67,6 +71,8 @@ class Remembering(ABC):
         since the epoch. `Duplicate` only if its novelty is under `min_novelty`, which the commit
         decides. Other arguments and errors as for `Lattice.put`.
         """
+        if life:
+            context = await self._state().lasting(context, **life)
         said = _said(text, speaker, session, timestamp, context, idempotency_key)
         try:
             return Stored(await self._put(said, min_novelty=min_novelty))

@@ -10,7 +10,7 @@ from pmll_async.errors import InvalidContextError, InvalidInputError
 from pmll_async.text.results import Utterance
 from pmll_async.text.views import text_of
 from pmll_async.values import checks
-from pmll_async.values.contexts import StampedContext, encode_in_turns, stamp
+from pmll_async.values.contexts import StampedContext, encode_in_turns, stamp_also
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -31,7 +31,7 @@ async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
     if not isinstance(said.context, Mapping):
         kind = type(said.context).__name__
         raise InvalidContextError("", f"a mapping is wanted, not {kind}")
-    context = stamp(said.context, facts)
+    context = stamp_also(said.context, facts)
     # Encoded once, here: the lattice takes these bytes and does not encode again.
     context.canonical = await encode_in_turns(context, most_bytes)
     checks.optional_seconds(said.timestamp, "timestamp")

@@ -76,6 +76,17 @@ def stamp(context: Mapping[str, JsonValue], facts: Mapping[str, JsonValue]) -> S
         raise _unreadable(exc) from exc
 
 
+def stamp_also(
+    context: Mapping[str, JsonValue] | None, facts: Mapping[str, JsonValue]
+) -> StampedContext:
+    """`stamp`, with the facts beside what the framework has stamped on the context already."""
+    given: Mapping[str, Any] = {} if context is None else context
+    if isinstance(given, StampedContext):
+        facts = {**thaw(given[RESERVED_KEY]), **facts}
+        given = {name: value for name, value in given.items() if name != RESERVED_KEY}
+    return stamp(given, facts)
+
+
 def _refuse_reserved(context: Mapping[str, JsonValue]) -> None:
     try:
         is_reserved = RESERVED_KEY in context

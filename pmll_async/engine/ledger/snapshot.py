@@ -177,6 +177,21 @@ class Snapshot:
         return int(by_then[-1]) + 1 if len(by_then) else 0
 
 
+def dead_lines(snapshot: Snapshot, over: Collection[int], kept: Collection[int]) -> tuple[str, ...]:
+    """The anchors of what can go: dormant branches, what a rollback took off, lines that are over.
+
+    An anchor that is also that of a line that stays is not among them, and nothing `kept` is.
+    """
+    dormant = (snapshot.kinds == BRANCH) & (snapshot.strengths < DORMANT_BELOW)
+    dead = dormant | ~snapshot.present
+    dead[list(over)] = True
+    dead[[line for line in kept if line < len(dead)]] = False
+    stay = set(snapshot.anchors[~dead].tolist())
+    dead[list(snapshot.erasures.lines)] = False
+    found = dict.fromkeys(snapshot.anchors[dead].tolist())
+    return tuple(f"{anchor:016x}" for anchor in found if anchor not in stay)
+
+
 def window_start(columns: Columns, window: int | None) -> int:
     """An index row from which on `window` rows are live and on the chain.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.snapshot import Snapshot
+from pmll_async.engine.ledger.snapshot import Erasures, Snapshot
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Rows
 from pmll_async.protocols import Columns, Sidecar
@@ -73,6 +73,11 @@ class Survey:
         """How many branches there are, dormant ones included."""
         snapshot = self._snapshot
         return int(np.count_nonzero((snapshot.kinds == BRANCH) & snapshot.alive))
+
+    @property
+    def erasures(self) -> Erasures:
+        """Which lines of the lattice are erased, as of now and not of this state."""
+        return self._snapshot.erasures
 
     # --- by row --------------------------------------------------------------------------------
 

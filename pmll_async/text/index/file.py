@@ -118,7 +118,7 @@ class IndexFile:
             # The next opening derives from the log what is missing here.
             self._warn("text.shelf_not_written", exc)
             if _is_damage(exc):
-                self._throw_away()
+                self.throw_away()
 
     def _connect(self, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
         self._refuse_others()
@@ -148,7 +148,10 @@ class IndexFile:
         if not os.path.samestat(folder, self._folder):
             raise OSError(errno.ESTALE, "its folder was moved or replaced", str(self._path))
 
-    def _throw_away(self) -> None:
+    def throw_away(self) -> None:
+        """Remove the file, if it is a shelf."""
+        if self._read_only or not self._path.exists():
+            return
         try:
             with self._path.open("rb") as file:
                 header = file.read(_HEADER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ class TextIndexer:
         self._is_loaded = False
         self._plays: dict[bool, tuple[object, Play]] = {}
         self._waiting: list[RowBlock] = []
+        self._erased: Callable[[], bool] = lambda: False
+        """Whether a line was erased since the index was loaded."""
 
     def follow(self, survey: Survey) -> TextRows:
         """Take in what the log has up to the surveyed state.
@@ -70,6 +72,8 @@ class TextIndexer:
             self._shelve()
 
     def _load(self, survey: Survey) -> None:
+        erasures, before = survey.erasures, len(survey.erasures.lines)
+        self._erased = lambda: len(erasures.lines) != before
         place = self._place or survey.sidecar(FILE)
         if place is None:
             return
@@ -116,7 +120,14 @@ class TextIndexer:
 
     def _shelve(self) -> None:
         waiting, self._waiting = self._waiting, []
-        if self._shelf is None or not waiting:
+        if self._shelf is None:
+            return
+        if self._erased():
+            # What waits and what is there has words of lines that are erased since.
+            self._shelf.throw_away()
+            self._shelf = None
+            return
+        if not waiting:
             return
         block = _merged(waiting)
         self._shelf.keep(Shelved(len(self.rows) - len(block.lengths), block, self._log))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import Unpack
 
 from pmll_async import engine
-from pmll_async.errors import InvalidInputError, StoreError
+from pmll_async.errors import InvalidInputError, PmllError, StoreError
+from pmll_async.loop.logs import logger
 from pmll_async.values import checks
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ _TOGETHER: Final = 1024
 """So many lines are forgotten at once: a few commits, and callers besides get their turn."""
 _ERASED_TOGETHER: Final = 16_384
 """Each time files are written anew, so that there are few of them; a record of a third of a MB."""
+
+
+_ENDED_SHARE: Final = 1 / 8
+"""Files are written anew as a whole, however few lines are erased."""
 
 
 class Changeable(ABC):
@@ -121,6 +126,22 @@ class Changeable(ABC):
         dead = await opened.services.jobs.run(engine.dead_lines, snapshot, over, kept)
         await self._erase(opened, dead)
         return dead
+
+    async def _erase_ended(self) -> None:
+        """Erase the lines that have ended, if they are enough; another time if that fails."""
+        opened, snapshot = self._writable(), self._snapshot()
+        hiding = opened.services.hiding
+        if not hiding.applies(snapshot.revision):
+            return
+        try:
+            over = await hiding.over(snapshot, self._now())
+            left = sorted(line for line in over if not snapshot.lacks(line))
+            if left and len(left) >= _ENDED_SHARE * len(snapshot.chain):
+                await self._erase(opened, [snapshot.anchor(line) for line in left])
+        except PmllError as exc:
+            logger("pmll.lattice").warning(
+                "compaction.failed", path=opened.store.path, error=str(exc)
+            )
 
     async def _erase(self, opened: Opened, anchors: Sequence[str]) -> None:
         """Erase lines, those that are hidden apart from the others: that outlasts their sources."""

@@ -55,7 +55,8 @@ class Lattice(Openable, Changeable, Provable, Provenance):
     `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
     where it is another. Left out, it is what the store has, and of a new one all lines. With
     `seal_on_close` closing makes a seal, in that file or as `Sealing` says; `aclose` raises what
-    kept it from being made, once all is closed.
+    kept it from being made, once all is closed. Lines that have ended leave the files at closing,
+    too, once they are an eighth of all, unless `compact_on_close` is False.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         limits: Limits | None = None,
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
+        compact_on_close: bool = True,
     ) -> None:
         self._store, self._clock = store, clock
+        self._compacts = checks.flag(compact_on_close, "compact_on_close")
         hub, at_close = EventHub(), sealing_at_close(seal_on_close)
         self._hub = hub
         self._concert, self._given_limits = concert, limits
@@ -103,6 +106,7 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         limits: Limits | None = None,
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
+        compact_on_close: bool = True,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -121,6 +125,7 @@ class Lattice(Openable, Changeable, Provable, Provenance):
             limits=limits,
             novelty_window=novelty_window,
             seal_on_close=seal_on_close,
+            compact_on_close=compact_on_close,
         )
 
     def __repr__(self) -> str:
@@ -140,7 +145,19 @@ class Lattice(Openable, Changeable, Provable, Provenance):
 
         On another loop than its own only if that is closed.
         """
-        await self._lifecycle.close()
+        try:
+            if self._compacts and self._is_here:
+                await self._erase_ended()
+        finally:
+            await self._lifecycle.close()
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether it is open for writing, on this loop and in this process."""
+        opened = self._open
+        if opened is None or self._lifecycle.is_closed or self._store.read_only:
+            return False
+        return opened.loop is asyncio.get_running_loop() and opened.holding.pid == os.getpid()
 
     @property
     def _open(self) -> Opened | None:

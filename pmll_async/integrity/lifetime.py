@@ -46,6 +46,9 @@ class Lifetime:
 
 def lasting(context: Mapping[str, Any] | None, wanted: Lasting) -> StampedContext:
     """The context of a line that lasts as wanted; `InvalidInputError` unless it is one of three."""
+    unknown = wanted.keys() - Lasting.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     facts: dict[str, Any] = {}
     if wanted.get("ttl") is not None:
         facts["ttl"] = checks.number(wanted["ttl"], "ttl")

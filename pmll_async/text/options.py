@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal, TypedDict
 
+from pmll_async.integrity.sealing import Sealing
 from pmll_async.protocols import Clock, Index
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits
@@ -23,3 +25,5 @@ class LatticeOptions(TypedDict, total=False):
     integrity_key: bytes | None
     limits: Limits | None
     novelty_window: int | None
+    seal_on_close: str | os.PathLike[str] | Sealing | None
+    compact_on_close: bool

@@ -200,12 +200,12 @@ class Environment:
             os.fsync(fd)
         with self._ended:
             self._ended.wait_for(lambda: not self._reads)
+            folder.rename(_COPY, DATA)
             self.env.close()
             self._tables = {}
-            folder.rename(_COPY, DATA)
-            folder.sync()
             self.env = self._opened(folder)
             self.has_tables()
+        folder.sync()
 
     def is_of(self, folder: Directory) -> bool:
         """Whether the folder's file is still the one that is open."""

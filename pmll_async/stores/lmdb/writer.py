@@ -139,9 +139,12 @@ class LmdbWriter:
 
     def _renew(self) -> None:
         """Leave no page with what was erased."""
-        # LMDB's file is closed for a moment: whatever fails then, nothing can be written.
-        self._stopped = True
-        self._environment.renew(self._folder)
+        try:
+            self._environment.renew(self._folder)
+        except (OSError, lmdb.Error):
+            # Another file has the name, and could not be opened.
+            self._stopped = not self._environment.is_of(self._folder)
+            raise
         self._commit(lambda transaction: end_erasing(self._environment, transaction))
         self._stopped = False
 

@@ -1,0 +1,141 @@
+"""Erasures that are cut short: the next opening for writing does the rest, and loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonl_tools import CrashError, crashing
+
+from pmll_async import ErasureUnfinishedError, Lattice, LineErasedError
+from pmll_async.records.blocks import Block
+from pmll_async.records.changes import EraseRecord
+from pmll_async.stores.jsonl import JsonlStore
+from pmll_async.stores.lmdb import LmdbStore
+from pmll_async.values.anchors import Hasher
+
+DIM = 16
+SECRET = b"4711"
+Made = JsonlStore | LmdbStore
+MAKERS: dict[str, Callable[[Path], Made]] = {
+    "jsonl": lambda path: JsonlStore(path, segment_bytes=2_000, cache_records=4),
+    "lmdb": LmdbStore,
+}
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def make(request: pytest.FixtureRequest) -> Callable[[Path], Made]:
+    return MAKERS[request.param]
+
+
+def key(n: int) -> np.ndarray:
+    return np.random.default_rng(n).standard_normal(DIM).astype(np.float32)
+
+
+async def filled(path: Path, make: Callable[[Path], Made]) -> list[str]:
+    async with Lattice(make(path), dim=DIM) as lattice:
+        texts = ["4711" if n % 5 == 2 else "plain" for n in range(20)]
+        return [await lattice.put(key(n), None, {"text": text}) for n, text in enumerate(texts)]
+
+
+def erase(store: Made, anchors: list[str]) -> None:
+    """What the trace does: first the record, then the files."""
+    header = store.open(None, Hasher(None))
+    *_, last = store.load()
+    record = EraseRecord(t=1.0, anchors=tuple(anchors))
+    store.append([record], Block.of([record], last.stop, last.digest, header.dim))
+    store.erase({n: store.read(n).erased({0}) for n in (2, 7, 12, 17)})
+    store.close()
+
+
+def mentions(path: Path) -> list[str]:
+    return [file.name for file in path.rglob("*") if file.is_file() and SECRET in file.read_bytes()]
+
+
+async def check(path: Path, make: Callable[[Path], Made], anchors: list[str]) -> None:
+    """Nothing is lost, and what the log says is erased is in no file."""
+    async with Lattice(make(path)) as lattice:
+        gone = anchors[2::5] if lattice.revision == 21 else []
+        for anchor in anchors:
+            if anchor in gone:
+                with pytest.raises(LineErasedError):
+                    await lattice.get(anchor)
+            else:
+                assert (await lattice.get(anchor)).anchor == anchor
+        assert bool(mentions(path)) == (not gone)
+        assert len(await lattice.query(key(0), 50, min_similarity=-1)) == 20 - len(gone)
+        found = await lattice.verify()
+        assert found.holds, found
+        assert set(found.report.erased) == set(gone)
+        await lattice.put(key(99))
+    assert bool(mentions(path)) == (not gone)
+    async with Lattice(make(path)) as lattice:
+        assert lattice.recovery.clean
+        assert len(lattice) == 21
+
+
+async def test_an_erasure_may_be_cut_at_any_step(
+    tmp_path: Path, make: Callable[[Path], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors = await filled(tmp_path / "whole", make)
+    after = 0
+    while True:
+        path, dead = tmp_path / f"live-{after}", tmp_path / f"dead-{after}"
+        shutil.copytree(tmp_path / "whole", path)
+        store = make(path)
+        try:
+            with crashing(monkeypatch, after) as calls:
+                erase(store, anchors[2::5])
+                shutil.copytree(path, dead)
+                break
+        except CrashError:
+            monkeypatch.undo()
+            shutil.copytree(path, dead)
+            # A dead process lets go of what it has; here somebody has to.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "fdatasync", lambda _: None)
+                store.close()
+        await check(dead, make, anchors)
+        shutil.rmtree(path)
+        shutil.rmtree(dead)
+        after += 1
+    assert len(calls) == after
+    assert after > 6
+    await check(dead, make, anchors)
+
+
+async def test_a_full_disk_leaves_it_for_later(
+    tmp_path: Path, make: Callable[[Path], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memory"
+    anchors = await filled(path, make)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with Lattice(make(path)) as lattice:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", full)
+            with pytest.raises(ErasureUnfinishedError):
+                await lattice.forget(anchors[2], erase=True)
+        with pytest.raises(LineErasedError):
+            await lattice.get(anchors[2])
+        assert len(await lattice.query(key(0), 50, min_similarity=-1)) == 19
+        for anchor in anchors[7::5]:
+            await lattice.forget(anchor, erase=True)
+        assert not mentions(path)
+        await lattice.put(key(50))
+    await check_reopened(path, make)
+
+
+async def check_reopened(path: Path, make: Callable[[Path], Made]) -> None:
+    async with Lattice(make(path)) as lattice:
+        assert len(lattice) == 21
+        assert (await lattice.verify()).holds
+        assert len(await lattice.query(key(0), 50, min_similarity=-1)) == 17

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pmll_async.values.anchors import Hasher
 
 # Scripts go by these: a torn end is no damage, and no success either.
 EXIT_CODES: Final = {"clean": 0, "damaged": 1, "torn": 3}
+_NAMED: Final = 8
 _VERDICTS: Final = {
     "clean": ("clean: every byte is what was written", "green"),
     "damaged": ("damaged: restore the files named above from a copy", "red"),
@@ -86,7 +88,14 @@ def _show(path: Path, report: Report) -> None:
         ("head", report.head),
         ("digest", report.digest or "unknown"),
     ]
+    if report.erased:
+        rows.append(("erased", f"{len(report.erased)} lines: {_named(report.erased)}"))
     show(facts(rows), Text(verdict, style=colour))
+
+
+def _named(anchors: Sequence[str]) -> str:
+    more = len(anchors) - _NAMED
+    return ", ".join(anchors[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:

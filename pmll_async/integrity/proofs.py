@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from pmll_async.errors import InvalidInputError
+from pmll_async.errors import InvalidInputError, LineErasedError
 from pmll_async.integrity.documents import Document, Hash
 from pmll_async.integrity.merkle import (
     consistency_proof,
@@ -34,11 +34,13 @@ class InclusionProof(Document):
 
     @classmethod
     def made(cls, seal: Seal, n: int, record: Record, leaves: bytes) -> Self:
-        """Of the sealed records' leaves."""
+        """Of the sealed records' leaves; `LineErasedError` if its canonical JSON is gone."""
         if n >= seal.records:
             raise InvalidInputError(
                 f"record {n} is not sealed yet: the seal is of {seal.records} records; seal again"
             )
+        if record.was is not None:
+            raise LineErasedError(record.lines[0].anchor)
         path = tuple(node.hex() for node in inclusion_proof(leaves, n))
         return cls(n=n, record=record.leaf_text(), path=path, seal=seal)
 

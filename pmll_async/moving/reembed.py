@@ -23,7 +23,7 @@ from pmll_async.loop.lifecycle import Abandonable
 from pmll_async.loop.workers import CALLS
 from pmll_async.moving.transfer import Progress
 from pmll_async.protocols import AsyncEmbedder, Embedder, Store, StoreHeader
-from pmll_async.records.changes import LineChange
+from pmll_async.records.changes import EraseRecord, LineChange
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.proposals import ChangeProposal, PutProposal, RaceEntry, RaceProposal
 from pmll_async.records.record import PutRecord, RaceRecord, Record
@@ -116,7 +116,7 @@ class _Copy:
         await self._put(waiting, keys)
 
     async def _keys(self, records: Sequence[Record]) -> Float32:
-        lines = [line for record in records for line in record.lines if line.kind != "note"]
+        lines = [line for record in records for line in record.lines if line.content.key]
         return await self._batcher.embed([_text_of(line) for line in lines])
 
     async def _put(self, records: Sequence[PutRecord], keys: Iterator[Float32]) -> None:
@@ -137,6 +137,9 @@ class _Copy:
                 # A new store has no race of before, so that each has its record.
                 for old, new in zip(record.lines, made.lines if made else (), strict=True):
                     self.anchors[old.anchor] = new.anchor
+            case EraseRecord():
+                named = self._named(record.anchors)
+                await self._trace.commit(ChangeProposal(replace(record, anchors=named)))
             case LineChange():
                 here = replace(record, anchor=self.anchors[record.anchor])
                 await self._trace.commit(ChangeProposal(here))
@@ -154,6 +157,11 @@ class _Copy:
         )
 
     def _race_proposal(self, race: RaceRecord, keys: Iterator[Float32]) -> RaceProposal:
+        if any(line.content.erased for line in race.lines):
+            raise InvalidInputError(
+                f"a line of the race that {race.lines[0].anchor} won was erased, so that it cannot "
+                "be raced again"
+            )
         places = {line.anchor: place for place, line in enumerate(race.lines)}
         return RaceProposal(
             tuple(RaceEntry(self._content(line, keys), line.timestamp) for line in race.lines),
@@ -170,6 +178,9 @@ class _Copy:
 
     def _content(self, line: LineRecord, keys: Iterator[Float32]) -> LineContent:
         old, context = line.content, line.content.context
+        if old.erased:
+            # Its place on the chain stays, and says no more.
+            return old
         if names_lines(context):
             context = renamed(context, self.anchors)
         if line.kind == "note":

@@ -253,6 +253,8 @@ class _Intake:
             raise self._malformed("the export ends within a group of records that belong together")
         if self._pending:
             self._write()
+        for n, reason in self._chain.bare_flaws():
+            raise self._malformed(f"record {n}: {reason}")
         if self._digest.hex() != self._header.digest:
             raise self._malformed(
                 "all records together have another digest than the header says: "

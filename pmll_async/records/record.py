@@ -315,6 +315,11 @@ def leaf(record: Record) -> bytes:
     return record.was or leaf_digest(record.leaf_text().encode())
 
 
+def has_erased(record: Record) -> bool:
+    """Whether it has a line without content."""
+    return any(line.content.erased for line in record.lines)
+
+
 def record_text(record: Record, write_vector: WriteVector) -> str:
     """The record's fields as a log has them, without braces."""
     text = record.log_text(write_vector)

@@ -87,12 +87,16 @@ def write_pins(
     transaction.put(_STORE, encode_object(fields), db=environment.meta)
 
 
-def begin_erasing(
+def require_erased_lines(
     folder: Directory, environment: Environment, transaction: Transaction[bytes]
 ) -> None:
-    """There are erased lines, and pages that still have what they were."""
+    """Let the header say that there are erased lines, which earlier releases do not know."""
     fields = with_erased_lines(_fields(folder, environment))
     transaction.put(_STORE, encode_object(fields), db=environment.meta)
+
+
+def begin_erasing(environment: Environment, transaction: Transaction[bytes]) -> None:
+    """There will be pages that have what was erased."""
     transaction.put(_ERASING, b"1", db=environment.meta)
 
 

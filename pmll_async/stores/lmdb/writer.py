@@ -21,7 +21,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import DERIVED
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record, leaf
+from pmll_async.records.record import Record, has_erased, leaf
 from pmll_async.stores.jsonl.directory import Directory, remove, translated
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
@@ -32,6 +32,7 @@ from pmll_async.stores.lmdb.header import (
     is_erasing,
     mark_closed,
     mark_open,
+    require_erased_lines,
     write_pins,
 )
 from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail, records_in
@@ -82,6 +83,8 @@ class LmdbWriter:
 
         def fill(transaction: Transaction[bytes]) -> None:
             self._put_frames(transaction, run.frames)
+            if any(map(has_erased, records)):
+                require_erased_lines(self._folder, self._environment, transaction)
             if joined is not None:
                 row, key = self._form.encode(joined, tail.before), key_of(joined.block.first)
                 transaction.put(key, row, db=self._environment.rows)
@@ -110,7 +113,8 @@ class LmdbWriter:
         records: Mapping[int, Record],
         decode: Callable[[int], Record],
     ) -> None:
-        begin_erasing(self._folder, self._environment, transaction)
+        require_erased_lines(self._folder, self._environment, transaction)
+        begin_erasing(self._environment, transaction)
         breathe = Breather()
         for n, record in sorted(records.items()):
             breathe()

@@ -22,6 +22,7 @@ from pmll_async.engine.ledger.snapshot import (
     record_of,
 )
 from pmll_async.integrity.leaves import Leaves
+from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Columns, Index
 from pmll_async.records.blocks import (
     BRANCH,
@@ -247,9 +248,10 @@ class Ledger:
     def _note_erasures(self, marks: Sequence[Mark]) -> frozenset[int]:
         """The lines, of every state, that these marks erase."""
         _, starts = self._revisions.view()
-        lines, withheld = set[int](), set[int]()
+        lines, withheld, breathe = set[int](), set[int](), Breather()
         for mark in marks:
             if mark.kind == "erase":
+                breathe()
                 found = self._by_anchor.find(mark.anchor, int(starts[mark.n]))
                 lines.update(found)
                 withheld.update(found if not mark.factor else ())
@@ -259,7 +261,10 @@ class Ledger:
 
     def _drop_keys(self, lines: Collection[int]) -> list[KeyUse]:
         """The uses of keys that no state has any more, since these lines are erased."""
-        uses = [use for line in lines for use in self._key_uses_of(line)]
+        uses, breathe = list[KeyUse](), Breather()
+        for line in lines:
+            breathe()
+            uses += self._key_uses_of(line)
         gone = {use.n for use in uses}
         self._key_uses = [use for use in self._key_uses if use.n not in gone]
         return uses

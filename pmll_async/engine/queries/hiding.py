@@ -285,7 +285,10 @@ class Hiding:
     def _among(
         self, snapshot: Snapshot, anchors: Sequence[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
-        lines = {anchor: _lines_of(snapshot, anchor) for anchor in anchors}
+        lines, breathe = dict[str, list[int]](), Breather()
+        for anchor in anchors:
+            breathe()
+            lines[anchor] = _lines_of(snapshot, anchor)
         with self._lock:
             hidden = self._hidden(snapshot, 0.0).grow(snapshot)
             acts = set(self._table.act_lines.view().tolist())

@@ -177,7 +177,9 @@ class Draft:
 
     def change(self, change: ChangeProposal) -> None:
         """Nothing but that it is done."""
+        breathe = Breather()
         for effect in change.record.effects:
+            breathe()
             if effect.kind == "erase":
                 # What a rollback took off can be erased, too.
                 self._snapshot.find(effect.anchor)

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import StoreError
-from pmll_async.records.chain import NOT_OURS
-from pmll_async.records.parser import parse_object
 from pmll_async.stores.jsonl.files import Files
-from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, checked_body
-from pmll_async.stores.jsonl.keys import PACKED_MARK, PackedKeys
+from pmll_async.stores.jsonl.frames import BadFrameError
+from pmll_async.stores.jsonl.keys import PACKED_MARK, PackedKeys, key_texts
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.segments import Segment
 from pmll_async.values.concert import Float32
 from pmll_async.values.packing import PackedRow, split
-
-_PUT: Final = re.compile(
-    rb'\{"n":([0-9]+),"d":[0-9]+,(?:"g":[0-9]+,)?"op":"put","t":[0-9.e+-]+,"key":"'
-)
-"""How a put begins, up to its key's text: no text of a caller stands before it."""
 
 
 def read_keys(
@@ -38,7 +29,7 @@ def read_keys(
     for n, place in zip(numbers, places.tolist(), strict=True):
         try:
             if n != known:
-                known, texts = n, _key_texts(next(lines), n)
+                known, texts = n, key_texts(next(lines), n)
             gathered.add(texts, place)
         except BadFrameError as exc:
             raise log.blamed(n, exc) from exc
@@ -85,27 +76,6 @@ def _read(files: Files, name: str, spans: Sequence[tuple[int, int]]) -> Sequence
         return files.read_many(name, spans)
     except FileNotFoundError:
         return [b""] * len(spans)
-
-
-def _key_texts(line: bytes, n: int) -> list[bytes]:
-    """The texts of the keys of record `n`, whose line this is."""
-    put = _PUT.match(line)
-    if put is None:
-        return _key_texts_of_any(line, n)
-    checked_body(line)
-    if int(put[1]) != n:
-        raise BadFrameError(f"record {put[1].decode()} is in its place")
-    return [line[put.end() : line.index(b'"', put.end())]]
-
-
-def _key_texts_of_any(line: bytes, n: int) -> list[bytes]:
-    head = check_frame(line)
-    if head.n != n:
-        raise BadFrameError(f"record {head.n} is in its place")
-    try:
-        return [entry.get("key", "").encode() for entry in parse_object(line)["lines"]]
-    except NOT_OURS as exc:
-        raise BadFrameError(f"not a record with keys: {type(exc).__name__}: {exc}") from exc
 
 
 class _Gathered:

@@ -10,17 +10,21 @@ plain keys has the raw rows and nothing else.
 from __future__ import annotations
 
 import binascii
+import re
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.records.chain import NOT_OURS
 from pmll_async.records.content import PACKED
 from pmll_async.records.parser import parse_object
 from pmll_async.records.record import PutRecord, Record
 from pmll_async.stores.jsonl.compression import compress, decompress
+from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, checked_body
 from pmll_async.values.concert import Float32
 from pmll_async.values.packing import PackedRow, split, unpack_rows
 
@@ -28,6 +32,12 @@ _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")
 PACKED_MARK: Final = PACKED.encode()
 _LITTLE: Final = np.dtype("<f4")
+
+
+_PUT: Final = re.compile(
+    rb'\{"n":([0-9]+),"d":[0-9]+,(?:"g":[0-9]+,)?"op":"put","t":[0-9.e+-]+,"key":"'
+)
+"""How a put begins, up to its key's text: no text of a caller stands before it."""
 
 
 class PackedKeys(NamedTuple):
@@ -41,13 +51,18 @@ class PackedKeys(NamedTuple):
     @classmethod
     def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
         """Those of records, from their log lines: packing them again takes far longer."""
+        texts = [_key_texts(record, line) for record, line in zip(records, lines, strict=True)]
+        return cls.of_texts(filter(None, chain.from_iterable(texts)))
+
+    @classmethod
+    def of_texts(cls, texts: Iterable[bytes]) -> PackedKeys:
+        """Those of keys by their texts in the log."""
         which, rows = bytearray(), list[PackedRow]()
-        for record, line in zip(records, lines, strict=True):
-            for text in filter(None, _key_texts(record, line)):
-                packed = text.startswith(PACKED_MARK)
-                which.append(packed)
-                if packed:
-                    rows.append(split(binascii.a2b_base64(text[len(PACKED_MARK) :])))
+        for text in texts:
+            packed = text.startswith(PACKED_MARK)
+            which.append(packed)
+            if packed:
+                rows.append(split(binascii.a2b_base64(text[len(PACKED_MARK) :])))
         return cls.of(which, rows)
 
     @classmethod
@@ -59,6 +74,15 @@ class PackedKeys(NamedTuple):
             b"".join([row.first for row in rows]),
             b"".join([row.second for row in rows]),
         )
+
+    def where(self, stays: NDArray[np.bool_], lines: Sequence[bytes], first: int) -> PackedKeys:
+        """Those of the keys that stay; `lines` are the log's of all records, from `first` on."""
+        if self.bitmaps:
+            # Taking rows out of the joined parts is no quicker than reading them again.
+            texts = [text for n, line in enumerate(lines, first) for text in key_texts(line, n)]
+            return PackedKeys.of_texts(filter(None, texts))
+        which = np.frombuffer(self.which, np.uint8)
+        return self._replace(which=which[stays].tobytes() if len(which) else b"")
 
     @classmethod
     def joined(cls, several: Iterable[PackedKeys]) -> PackedKeys:
@@ -89,6 +113,27 @@ def _key_texts(record: Record, line: bytes) -> list[bytes]:
     if not record.lines:
         return []
     return [entry["key"].encode() for entry in parse_object(line)["lines"] if "key" in entry]
+
+
+def key_texts(line: bytes, n: int) -> list[bytes]:
+    """The texts of the keys of record `n`, whose line this is."""
+    put = _PUT.match(line)
+    if put is None:
+        return _texts_of_any(line, n)
+    checked_body(line)
+    if int(put[1]) != n:
+        raise BadFrameError(f"record {put[1].decode()} is in its place")
+    return [line[put.end() : line.index(b'"', put.end())]]
+
+
+def _texts_of_any(line: bytes, n: int) -> list[bytes]:
+    head = check_frame(line)
+    if head.n != n:
+        raise BadFrameError(f"record {head.n} is in its place")
+    try:
+        return [entry.get("key", "").encode() for entry in parse_object(line).get("lines", ())]
+    except NOT_OURS as exc:
+        raise BadFrameError(f"not a record with keys: {type(exc).__name__}: {exc}") from exc
 
 
 def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:

@@ -149,6 +149,48 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
+def without_erased(
+    piece: Piece, records: Sequence[Record], numbers: Sequence[int], lines: Sequence[bytes]
+) -> Piece:
+    """The piece once these records of it, by their numbers, are erased; `lines` are all its own.
+
+    Places are left to the caller.
+    """
+    block = piece.block
+    starts = np.append(0, np.cumsum(block.line_counts))
+    own = [
+        int(starts[n - block.first]) + place
+        for n, record in zip(numbers, records, strict=True)
+        for place, line in enumerate(record.lines)
+        if line.content.erased
+    ]
+    kinds = block.kinds.copy()
+    kinds[own] |= ERASED
+    stays = have_vectors(kinds)[have_vectors(block.kinds)]
+    contexts = list(piece.contexts)
+    for line in own:
+        contexts[line] = b"{}"
+    lost = {n for n, record in zip(numbers, records, strict=True) if record.idempotency_key is None}
+    made = Block(
+        first=block.first,
+        digest=block.digest,
+        times=block.times,
+        line_counts=block.line_counts,
+        anchors=block.anchors,
+        kinds=kinds,
+        strengths=block.strengths,
+        keys=block.keys[stays],
+        norms=block.norms[stays],
+        timestamps=block.timestamps[stays],
+        novelties=block.novelties[stays],
+        marks=block.marks,
+        key_uses=tuple([use for use in block.key_uses if use.n not in lost]),
+    )
+    checksum = lines[-1][CHECKSUM]
+    packed = piece.packed.where(stays, lines, block.first)
+    return Piece(made, piece.ends, contexts, packed, piece.last, checksum)
+
+
 def difference(one: Piece, other: Piece) -> str:
     """The name of the first thing in which two pieces differ; empty when they are equal."""
     for name, kind in _ARRAYS:

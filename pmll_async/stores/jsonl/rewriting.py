@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.errors import DurabilityUnknownError, StoreError
+from pmll_async.errors import DurabilityUnknownError
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import DERIVED
-from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record, leaf
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.blockfile import BlockFile, CachedBlock
 from pmll_async.stores.jsonl.cache import Cache, roots_of
 from pmll_async.stores.jsonl.directory import Directory, Part, remove
@@ -32,7 +31,7 @@ from pmll_async.stores.jsonl.folder import (
 )
 from pmll_async.stores.jsonl.frames import check_frame, encode_frame
 from pmll_async.stores.jsonl.log import Log
-from pmll_async.stores.jsonl.pieces import Piece, Run
+from pmll_async.stores.jsonl.pieces import Piece, without_erased
 from pmll_async.stores.jsonl.segments import Segment, Table, rewritten_name, torn_files
 from pmll_async.values.anchors import ROOT_DIGEST
 
@@ -79,14 +78,11 @@ class Erasure:
         self.folder.sync()
 
     def _lines(self) -> dict[int, bytes]:
-        """The new lines; refused where they would not stand for what was there."""
+        """The new lines, by the numbers of their records."""
         breathe, lines = Breather(), dict[int, bytes]()
         for n, record in sorted(self.records.items()):
             breathe()
-            before = self.log.line(n)
-            if leaf(record) != leaf(self.log.read(n)):
-                raise StoreError(f"{self.folder.path}: record {n} is to be replaced by another")
-            d = check_frame(before).d
+            d = check_frame(self.log.line(n)).d
             lines[n] = encode_frame(record, n, d, self.header.write_vector)
         return lines
 
@@ -162,34 +158,16 @@ class Erasure:
         self, header: CachedBlock, ends: NDArray[np.int64], lines: Mapping[int, bytes]
     ) -> Piece | None:
         """What a block of the cache is to be."""
-        if any(header.first <= n < header.stop for n in lines):
-            return self._new_piece(header, ends, lines)
         piece = self.blocks.whole(header)
         if piece is None:
             return None
-        own = ends[header.first : header.stop]
-        places = _places(own)
-        return replace(piece, ends=places, last=places[-1] - (header.place - header.last))
-
-    def _new_piece(
-        self, header: CachedBlock, ends: NDArray[np.int64], lines: Mapping[int, bytes]
-    ) -> Piece | None:
-        numbers = range(header.first, header.stop)
-        breathe, records, texts = Breather(), list[Record](), list[bytes]()
-        for n in numbers:
-            breathe()
-            records.append(self.records.get(n) or self.log.read(n))
-            texts.append(lines.get(n) or self.log.line(n))
-        before = self._digest_before(header)
-        block = Block.of(records, header.first, before, self.header.dim)
-        if block.digest != header.digest:
-            return None
-        place = int(ends[header.first] - len(texts[0]))
-        return Run(records, block, texts, place).piece(packed=self.header.packed)
-
-    def _digest_before(self, header: CachedBlock) -> bytes:
-        i = self.cache.headers.index(header)
-        return self.cache.headers[i - 1].digest if i else ROOT_DIGEST
+        changed = [n for n in range(header.first, header.stop) if n in lines]
+        if changed:
+            texts = [lines.get(n) or self.log.line(n) for n in range(header.first, header.stop)]
+            piece = without_erased(piece, [self.records[n] for n in changed], changed, texts)
+        places = array("q", ends[header.first : header.stop].tobytes())
+        size = int(ends[header.stop - 1] - (ends[header.stop - 2] if header.stop > 1 else 0))
+        return replace(piece, ends=places, last=places[-1] - size)
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
@@ -199,7 +177,3 @@ class Erasure:
 
 def _names(table: Table) -> list[str]:
     return [segment.file for segment in table.segments]
-
-
-def _places(ends: NDArray[np.int64]) -> array[int]:
-    return array("q", ends.tobytes())

@@ -49,6 +49,14 @@ Every byte is what was written: clean
 It is what was sealed: False
   the log has 1 records where 2 were sealed: it was cut off or replaced by an older one
 """,
+    "erased_memory": r"""
+Files that have her number: [1-9]
+To be erased: 1 line
+Files that have her number: 0
+Asked for it: the content of line [0-9a-f]{16} was erased
+Before, it knew: \['I take the late train on Fridays\.'\]
+As it was sealed: True; erased: True
+""",
     "chat_memory": r"""
 (Monday, Ann: .*
 Monday, agent: I will remember that\.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
-from pmll_async.records.changes import DecayRecord, ForgetRecord, RollbackRecord
+from pmll_async.records.changes import DecayRecord, EraseRecord, ForgetRecord, RollbackRecord
 from pmll_async.records.content import LineContent, LineRecord
 from pmll_async.records.record import (
     PutRecord,
@@ -157,6 +157,10 @@ class ChainBuilder:
     def forget(self, anchor: str) -> ForgetRecord:
         """A line forgotten."""
         return self._append(ForgetRecord(t=self._now(), anchor=anchor))
+
+    def erase(self, *anchors: str) -> EraseRecord:
+        """Lines are erased."""
+        return self._append(EraseRecord(t=self._now(), anchors=anchors))
 
     def rollback(self, revision: int) -> RollbackRecord:
         """The state after `revision` records again."""

@@ -27,6 +27,7 @@ from pmll_async.lattice import Lattice
 from pmll_async.protocols import Store, StoreHeader, SupportsFollow, SupportsKeys, SupportsSync
 from pmll_async.records.record import Record
 from pmll_async.testing.chains import ChainBuilder
+from pmll_async.testing.erasing import ErasingSuite
 from pmll_async.testing.faults import FailingStore
 from pmll_async.testing.reads import ReadingSuite
 from pmll_async.values.anchors import Hasher
@@ -56,7 +57,7 @@ def check_keys(store: SupportsKeys, chain: ChainBuilder, records: int) -> None:
         assert keys.tobytes() == b"".join([key for _, _, key in asked])
 
 
-class StoreSuite(ReadingSuite, ABC):
+class StoreSuite(ReadingSuite, ErasingSuite, ABC):
     """Inherit and give `make_store`; the other hooks are for those who can.
 
     `make_store(path)` is called once for every opening and with the same path for the same store. A

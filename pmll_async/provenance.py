@@ -109,6 +109,8 @@ class Writer:
 
     async def candidate(self, candidate: Candidate) -> Candidate:
         """The candidate in this name, for a race."""
+        if not isinstance(candidate, engine.Candidate):
+            raise InvalidInputError(f"a Candidate is wanted, not {type(candidate).__name__}")
         context = await self.stamped(candidate.context, candidate.revises)
         return candidate.model_copy(update={"context": context})
 
@@ -124,7 +126,8 @@ class Writer:
 
     async def _signed(self, candidate: Candidate) -> Candidate:
         # What is none, the lattice refuses by its number.
-        return await self.candidate(candidate) if hasattr(candidate, "revises") else candidate
+        is_one = isinstance(candidate, engine.Candidate)
+        return await self.candidate(candidate) if is_one else candidate
 
     async def stamped(
         self, context: Mapping[str, JsonValue] | None, revises: Sequence[str] = ()

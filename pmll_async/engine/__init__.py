@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     from pmll_async.records.record import PENDING as PENDING
     from pmll_async.values.concert import Concert as Concert
     from pmll_async.values.lines import MOST_IN_A_BATCH as MOST_IN_A_BATCH
+    from pmll_async.values.lines import Candidate as Candidate
     from pmll_async.values.lines import Limits as Limits
     from pmll_async.values.where import parse as parse
 
 _HOMES: Final = {
     "Act": "pmll_async.integrity.standing",
+    "Candidate": "pmll_async.values.lines",
     "ChangeProposal": "pmll_async.records.proposals",
     "Concert": "pmll_async.values.concert",
     "DecayRecord": "pmll_async.records.changes",

@@ -24,7 +24,11 @@ def fence(texts: Iterable[str], *, name: str = "memory") -> str:
         raise InvalidInputError("fence takes several texts; for one: fence([text])")
     if not name.replace("_", "").isalnum():
         raise InvalidInputError(f"the name of a fence is letters, digits and _, not {name!r}")
-    given = [without_surrogates(text) for text in texts]
+    given = list(texts)
+    for text in given:
+        if not isinstance(text, str):
+            raise InvalidInputError(f"a fence is around texts, not {type(text).__name__}")
+    given = list(map(without_surrogates, given))
     tag = f"{name}-{_mark(given)}"
     return "\n".join(f"<{tag}>\n{text}\n</{tag}>" for text in given)
 

@@ -66,6 +66,8 @@ def named(value: object, what: str, *, least: int = 1) -> str:
         raise InvalidInputError(
             f"{what} has {least} to {_NAME_LENGTH} characters: {checks.shown(value)}"
         )
+    if least and not value.strip():
+        raise InvalidInputError(f"{what} is a name, and not blank")
     if checks.lone_surrogate(value) is not None:
         raise InvalidInputError(f"{what} is text; it has a lone surrogate")
     return str(value)

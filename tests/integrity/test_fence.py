@@ -57,3 +57,9 @@ def test_a_name_that_would_be_no_tag_is_refused(name: str) -> None:
 def test_one_text_is_not_several() -> None:
     with pytest.raises(InvalidInputError, match="several"):
         fence("one")
+
+
+@pytest.mark.parametrize("texts", [[5], [None], ["fine", b"bytes"]])
+def test_what_is_no_text_is_refused(texts: list[object]) -> None:
+    with pytest.raises(InvalidInputError):
+        fence(texts)  # type: ignore[arg-type]  # that is the point

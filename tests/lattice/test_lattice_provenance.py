@@ -71,6 +71,7 @@ async def test_nobody_but_the_owner_acts(lattice: Lattice) -> None:
     "options",
     [
         {"principal": ""},
+        {"principal": " \t"},
         {"principal": "x" * 257},
         {"principal": "\ud800"},
         {"principal": 5},
@@ -156,6 +157,12 @@ async def test_a_query_leaves_out_what_is_trusted_less(lattice: Lattice) -> None
         assert await seen(lattice.at(lattice.revision), min_trust=1.0) == ["mine"]
         with pytest.raises(InvalidInputError):
             await lattice.query(axis(0), min_trust=2.0)
+
+
+async def test_a_writer_signs_candidates_alone(lattice: Lattice) -> None:
+    async with lattice:
+        with pytest.raises(InvalidInputError, match="Candidate"):
+            await lattice.as_writer("web").candidate({"key": axis(0)})  # type: ignore[arg-type]  # that
 
 
 # --- one principal among many, and many that agree -----------------------------------------------

@@ -151,6 +151,18 @@ async def test_what_is_put_again_after_a_rollback_is_not_compacted(tmp_path: Pat
         assert (await lattice.get(off)).context == {"n": 1}
 
 
+async def test_what_a_rollback_took_off_is_compacted_whatever_it_is(tmp_path: Path) -> None:
+    async with Lattice.open(tmp_path / "memory", dim=DIM) as lattice:
+        await lattice.as_writer("web").put(axis(0))
+        act = await lattice.revoke("web")
+        await lattice.note({"kind": "note"})
+        await lattice.rollback(1)
+        assert len(await lattice.compact()) == 2
+        assert len(await shown(lattice)) == 1
+        with pytest.raises(LineErasedError):
+            await lattice.get(act)
+
+
 @pytest.mark.parametrize("compacts", [True, False])
 async def test_what_has_ended_leaves_the_files_at_closing(
     tmp_path: Path, clock: Any, compacts: bool

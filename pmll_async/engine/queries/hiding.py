@@ -277,7 +277,7 @@ class Hiding:
     async def among(
         self, snapshot: Snapshot, anchors: Sequence[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
-        """Which of these lines are hidden in that state, and which are acts."""
+        """Which of these lines are hidden in that state, and which are acts on its chain."""
         if not self.applies(snapshot.revision):
             return frozenset(), frozenset()
         return await self._jobs.run(self._among, snapshot, anchors)
@@ -291,7 +291,8 @@ class Hiding:
             lines[anchor] = _lines_of(snapshot, anchor)
         with self._lock:
             hidden = self._hidden(snapshot, 0.0).grow(snapshot)
-            acts = set(self._table.act_lines.view().tolist())
+            acts = {line for line in self._table.act_lines.view().tolist() if line < len(hidden)}
+        acts = {line for line in acts if snapshot.has(line)}
         return (
             frozenset(anchor for anchor, found in lines.items() if hidden[found].any()),
             frozenset(anchor for anchor, found in lines.items() if not acts.isdisjoint(found)),

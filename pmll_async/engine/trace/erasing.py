@@ -17,12 +17,15 @@ from pmll_async.records.record import Record
 
 def purge_after(tickets: Iterable[CommitTicket[Any]], store: Store, ledger: Ledger) -> None:
     """`purge`, whose failure is told to those of the tickets that asked for an erasure."""
+    asked = [ticket for ticket in tickets if ticket.error is None and _erases(ticket.proposal)]
+    # What could not be removed is tried again when somebody erases, and not at each put.
+    if not asked:
+        return
     try:
         purge(store, ledger)
     except ErasureUnfinishedError as exc:
-        for ticket in tickets:
-            if ticket.error is None and _erases(ticket.proposal):
-                ticket.error = copy_error(exc)
+        for ticket in asked:
+            ticket.error = copy_error(exc)
 
 
 def purge(store: Store, ledger: Ledger) -> None:

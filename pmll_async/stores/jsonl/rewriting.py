@@ -54,8 +54,9 @@ class Erasure:
     def carry_out(self) -> None:
         """Leave no file that has a byte of what was erased."""
         lines = self._lines()
-        # What was torn may be half of what is erased.
-        remove(self.folder, (*DERIVED, *torn_files(self.folder)))
+        # What was torn may be half of what is erased, and what a crash left of a cache all of it.
+        remove(self.folder, (*DERIVED, *torn_files(self.folder), f"{CACHE}.tmp"))
+        self.cache.trim()
         require_erased_lines(self.folder)
         old, lengths = self.log.table, self.log.lengths()
         lengths[list(lines)] = [len(line) for line in lines.values()]

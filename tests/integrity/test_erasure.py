@@ -31,6 +31,7 @@ from pmll_async.text.embedders.hashing import HashingEmbedder
 from pmll_async.values.anchors import Hasher
 
 DIM = 16
+SECRET = "the code of the safe is 4711"
 LOG = "log-00000001.jsonl"
 
 
@@ -250,7 +251,7 @@ async def test_an_export_carries_erased_lines_and_no_content(
     tmp_path: Path, kind: type[JsonlStore | LmdbStore]
 ) -> None:
     async with Lattice.open(tmp_path / "memory", dim=DIM) as lattice:
-        await lattice.put(key(0), None, {"text": "4711"}, idempotency_key="k0")
+        await lattice.put(key(0), None, {"text": SECRET}, idempotency_key="k0")
         anchors = [*[line.anchor async for line in lattice.rewind()], *await filled(lattice)]
         await lattice.forget(anchors[0], erase=True)
         digest, head = lattice.digest, lattice.head
@@ -258,7 +259,7 @@ async def test_an_export_carries_erased_lines_and_no_content(
         for text in export_records(JsonlStore(tmp_path / "memory"), Hasher(None)):
             out.write(text.encode())
     data = (tmp_path / "export.jsonl").read_bytes()
-    assert b"4711" not in data
+    assert SECRET.encode() not in data
     import_records(data.splitlines(keepends=True), kind(tmp_path / "copy"), Hasher(None))
     async with Lattice(kind(tmp_path / "copy")) as copy:
         assert (copy.digest, copy.head) == (digest, head)
@@ -269,7 +270,7 @@ async def test_an_export_carries_erased_lines_and_no_content(
 
 async def test_reembedding_leaves_the_place_of_an_erased_text(tmp_path: Path) -> None:
     async with TextMemory.open(tmp_path / "memory") as memory:
-        gone = (await memory.remember("The code is 4711.")).anchor
+        gone = (await memory.remember(SECRET)).anchor
         stays = (await memory.remember("The cat is at home.")).anchor
         await memory.forget(gone, erase=True)
     anchors = await reembed(

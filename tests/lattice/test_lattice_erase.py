@@ -133,9 +133,11 @@ async def test_no_file_has_a_byte_of_it(tmp_path: Path, store: Callable[[], Stor
     key, value = vector(7).tobytes(), vector(1007)
     async with Lattice(store(), dim=DIM) as lattice:
         anchors = await filled(lattice, 7)
-        anchors.append(await lattice.put(vector(7), value, {"text": SECRET}, idempotency_key="k7"))
+        anchors.append(
+            await lattice.put(vector(7), value, {"text": SECRET}, idempotency_key=f"of {SECRET}")
+        )
         anchors += await filled(lattice, 4)
-    wanted = key[:12], key[-12:], value.tobytes()[:12], b"4711", b"k7"
+    wanted = key[:12], key[-12:], value.tobytes()[:12], SECRET.encode()[:-4]
     assert traces(folder, *wanted)
     (folder / "text.sqlite").write_bytes(SECRET.encode())
     if isinstance(store(), JsonlStore):

@@ -171,10 +171,10 @@ async def test_what_has_ended_leaves_the_files_at_closing(
     async with Lattice.open(path, dim=DIM, clock=clock, compact_on_close=compacts) as lattice:
         for n in range(7):
             await lattice.put(axis(n), None, {"n": n})
-        ended = await lattice.put(axis(7), None, {"text": "4711"}, ttl=1)
+        ended = await lattice.put(axis(7), None, {"text": "a passing thought"}, ttl=1)
         clock.advance(2)
     log = b"".join(file.read_bytes() for file in path.glob("log-*.jsonl"))
-    assert (b"4711" in log) != compacts
+    assert (b"a passing thought" in log) != compacts
     async with Lattice.open(path, clock=clock, compact_on_close=False) as lattice:
         assert ended not in await shown(lattice)
 

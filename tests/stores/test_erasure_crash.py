@@ -21,7 +21,7 @@ from pmll_async.stores.lmdb import LmdbStore
 from pmll_async.values.anchors import Hasher
 
 DIM = 16
-SECRET = b"4711"
+SECRET = b"the code of the safe"
 Made = JsonlStore | LmdbStore
 MAKERS: dict[str, Callable[[Path], Made]] = {
     "jsonl": lambda path: JsonlStore(path, segment_bytes=2_000, cache_records=4),
@@ -40,7 +40,7 @@ def key(n: int) -> np.ndarray:
 
 async def filled(path: Path, make: Callable[[Path], Made]) -> list[str]:
     async with Lattice(make(path), dim=DIM) as lattice:
-        texts = ["4711" if n % 5 == 2 else "plain" for n in range(20)]
+        texts = [SECRET.decode() if n % 5 == 2 else "plain" for n in range(20)]
         return [await lattice.put(key(n), None, {"text": text}) for n, text in enumerate(texts)]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -234,16 +236,50 @@ async def test_a_reader_elsewhere_goes_on(tmp_path: Path) -> None:
             assert len(await reader.query(key(1), 50, min_similarity=-1)) == 30
 
 
-async def test_a_reader_of_lmdb_elsewhere_is_told_to_open_anew(tmp_path: Path) -> None:
+async def test_a_reader_of_lmdb_beside_its_writer_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     async with Lattice(LmdbStore(path), dim=DIM) as lattice:
         anchors = await filled(lattice, 30)
         async with Lattice(LmdbStore(path, read_only=True)) as reader:
-            # In the same process they share what is open.
+            # In one process they share what is open.
             await lattice.forget(anchors[3], erase=True)
             assert (await reader.get(anchors[5])).context == {"n": 5}
             with pytest.raises(LineErasedError):
                 await reader.get(anchors[3])
+
+
+READER = """
+import asyncio, sys
+from pmll_async import Lattice, StoreError
+
+async def main():
+    async with Lattice.open(sys.argv[1], read_only=True) as reader:
+        print((await reader.get(sys.argv[2])).context, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        try:
+            await reader.get(sys.argv[2])
+        except StoreError as error:
+            print(error)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_reader_of_lmdb_in_another_process_is_told_to_open_anew(tmp_path: Path) -> None:
+    path = tmp_path / "memory.lmdb"
+    async with Lattice.open(path, dim=DIM) as lattice:
+        anchors = await filled(lattice, 5)
+        reader = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", READER, str(path), anchors[3]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert reader.stdout is not None
+        assert await reader.stdout.readline() == b"{'n': 3}\n"
+        await lattice.forget(anchors[3], erase=True)
+        told, _ = await reader.communicate(b"\n")
+    assert reader.returncode == 0
+    assert b"open it again" in told
 
 
 @pytest.mark.parametrize("kind", [JsonlStore, LmdbStore])

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from numpy.typing import ArrayLike
 
-from pmll_async import engine
+from pmll_async import encryption, engine
 from pmll_async.changes import Changeable
 from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
 from pmll_async.engine.shape import Shape
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pmll_async.engine.queries.services import Services
     from pmll_async.engine.race.race import CandidateFunction, Judge
     from pmll_async.integrity.sealing import Sealing
+    from pmll_async.integrity.secrets import Secret, SuiteName
     from pmll_async.protocols import Clock, Index, Store
     from pmll_async.values.concert import Concert
     from pmll_async.values.lines import Candidate, Limits, RaceOutcome
@@ -53,7 +54,9 @@ class Lattice(Openable, Changeable, Provable, Provenance):
     `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
     where it is another. Left out, it is what the store has, and of a new one all lines. With
     `seal_on_close` closing makes a seal, in that file or as `Sealing` says; `aclose` raises what
-    kept it from being made, once all is closed.
+    kept it from being made, once all is closed. `secret` (a `Passphrase`, a `RawKey`, or an async
+    function that gives its 32 bytes for a store id) encrypts a new store and opens an encrypted
+    one: `WrongSecretError` where it does not. `suite` says with which cipher a new one is.
     """
 
     def __init__(
@@ -69,8 +72,12 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         limits: Limits | None = None,
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
+        secret: Secret | None = None,
+        suite: SuiteName | None = None,
     ) -> None:
+        store = encryption.wrapped(store, secret, suite)
         self._store, self._clock = store, clock
+        self._fetch = encryption.fetching(store, secret)
         hub, at_close = EventHub(), sealing_at_close(seal_on_close)
         self._hub = hub
         self._concert, self._given_limits = concert, limits
@@ -101,6 +108,8 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         limits: Limits | None = None,
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
+        secret: Secret | None = None,
+        suite: SuiteName | None = None,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -119,6 +128,8 @@ class Lattice(Openable, Changeable, Provable, Provenance):
             limits=limits,
             novelty_window=novelty_window,
             seal_on_close=seal_on_close,
+            secret=secret,
+            suite=suite,
         )
 
     def __repr__(self) -> str:
@@ -130,6 +141,9 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         return f"<{name}: {len(state.chain)} lines, head {state.head}{closed}>"
 
     async def _opened(self) -> Self:
+        if self._fetch is not None and self._open is None and not self._lifecycle.is_closed:
+            # On the loop, by who opens it: nothing is open yet, should it be cancelled.
+            await self._fetch()
         await self._lifecycle.open(self)
         return self
 
@@ -367,4 +381,6 @@ def _load(store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Has
     """Open the store; blocks, and first loads what an open lattice is made of."""
     engine.load_parts()
     store = store.made() if isinstance(store, StoreAt) else store
-    return engine.load(store, engine.ExactIndex() if index is None else index, shape, hasher)
+    index = engine.ExactIndex() if index is None else index
+    with encryption.told(store):
+        return engine.load(store, index, shape, hasher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pmll_async.integrity.secrets import Secret, SuiteName
 from pmll_async.protocols import Clock, Index
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits
@@ -23,3 +24,5 @@ class LatticeOptions(TypedDict, total=False):
     integrity_key: bytes | None
     limits: Limits | None
     novelty_window: int | None
+    secret: Secret | None
+    suite: SuiteName | None

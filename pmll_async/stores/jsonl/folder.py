@@ -26,6 +26,8 @@ NOVELTY_WINDOW: Final = "novelty-window"
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
+KEYRING: Final = "keyring.json"
+"""Of an encrypted store; whoever wraps the store knows what is in it."""
 CACHE_FOLDER: Final = "cache"
 CACHE: Final = f"{CACHE_FOLDER}/blocks.bin"
 SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})\.jsonl")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pmll_async.integrity.keys import SealSigner as SealSigner
     from pmll_async.integrity.proofs import ConsistencyProof as ConsistencyProof
     from pmll_async.integrity.proofs import InclusionProof as InclusionProof
+    from pmll_async.integrity.rekeying import rekey as rekey
     from pmll_async.integrity.sealing import Sealing as Sealing
     from pmll_async.integrity.seals import Seal as Seal
     from pmll_async.integrity.seals import read_seal as read_seal
@@ -56,6 +57,7 @@ else:
             "fence": "pmll_async.integrity.fencing",
             "read_seal": "pmll_async.integrity.seals",
             "read_trust": "pmll_async.integrity.trust",
+            "rekey": "pmll_async.integrity.rekeying",
             "source_of": "pmll_async.integrity.source",
             "trust_of": "pmll_async.integrity.source",
         },
@@ -82,6 +84,7 @@ __all__ = [
     "fence",
     "read_seal",
     "read_trust",
+    "rekey",
     "source_of",
     "trust_of",
 ]

@@ -8,8 +8,8 @@ leaves anything in its folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import (
+    CorruptionError,
     DurabilityUnknownError,
     NotStoredError,
     ReadOnlyStoreError,
@@ -28,7 +29,7 @@ from pmll_async.integrity.envelopes import HEAD_BYTES, Envelopes
 from pmll_async.integrity.facts import Facts
 from pmll_async.integrity.secrets import Secret, SuiteName
 from pmll_async.integrity.unlocking import Unlocking
-from pmll_async.integrity.unsealing import Reading, joined, texts_of
+from pmll_async.integrity.unsealing import Reading, damaged_at, joined, texts_of
 from pmll_async.protocols import (
     Recovery,
     Sidecar,
@@ -59,6 +60,7 @@ class _Session:
     """What is open between `open` and `close`; `digest` is that of the records within."""
 
     pid: int
+    suite: SuiteName
     inner_hasher: Hasher
     reading: Reading
     facts: Facts
@@ -100,6 +102,11 @@ class EncryptedStore:
     def recovery(self) -> Recovery:
         return self._inner.recovery
 
+    @property
+    def suite(self) -> SuiteName:
+        """The cipher of an open store."""
+        return self._opened().suite
+
     async def fetch(self) -> None:
         """Await the function that gives the key, if the secret is one; before `open`."""
         await self._unlocking.fetch()
@@ -111,7 +118,7 @@ class EncryptedStore:
         if self._session is not None:
             raise StoreLockedError(self.path, {}, same_process=True)
         keys = self._unlocking.unlocked(header)
-        envelopes, inner_hasher = Envelopes(keys), Hasher(keys.for_store(b"pmll store within"))
+        envelopes, inner_hasher = Envelopes(keys), Hasher(keys.within)
         facts = Facts(self.path, keys, envelopes)
         hidden = None if header is None else facts.hide(header, hasher, inner_hasher)
         stored = self._unlocking.opened(hidden, inner_hasher)
@@ -124,7 +131,7 @@ class EncryptedStore:
             raise
         reading = Reading(self._inner, shown, hasher, envelopes, self._learn)
         chain = Chain(hasher, Dimensions(shown.dim, shown.value_dim))
-        self._session = _Session(os.getpid(), inner_hasher, reading, facts, chain)
+        self._session = _Session(os.getpid(), keys.suite, inner_hasher, reading, facts, chain)
         return shown
 
     def load(self) -> Iterator[Block]:
@@ -224,12 +231,33 @@ class EncryptedStore:
         return None
 
     def verify(self, hasher: Hasher, watch: Watch | None = None) -> Report:
-        """The files of the store within first; then what its records were encrypted of."""
+        """Besides the files of the store within: what its records were encrypted of."""
         session = self._opened()
-        found = Report((), 0, 0, "", "", "clean")
+        report = session.reading.check(watch)
         if isinstance(self._inner, SupportsVerify):
-            found = self._inner.verify(session.inner_hasher)
-        return joined(found, session.reading.check(watch))
+            report = joined(self._inner.verify(session.inner_hasher), report)
+        return report
+
+    def verify_closed(
+        self, within: Callable[[bytes], Report], hasher: Hasher, watch: Watch | None = None
+    ) -> Report:
+        """`verify` of what is not open; `within` checks the closed store's files by its key.
+
+        Nothing is raised for damage, as long as the key ring holds.
+        """
+        keys = self._unlocking.unlocked(None)
+        found = self._unlocking.checked(within, keys.within)
+        if found.status == "damaged":
+            return replace(found, digest="", keyed=hasher.keyed)
+        try:
+            self.open(None, hasher)
+            for _ in self.load():
+                pass
+            return joined(found, self._opened().reading.check(watch))
+        except CorruptionError as exc:
+            return joined(found, damaged_at(exc, found, keyed=hasher.keyed))
+        finally:
+            self.close()
 
     # --- parts ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from pmll_async.errors import KeyringError, SealError, WrongSecretError
+from pmll_async.errors import KeyringError, SealError, StoreError, WrongSecretError
 from pmll_async.integrity.documents import Document, Hash
 from pmll_async.integrity.passphrases import Lock, locked_with, new_lock
 from pmll_async.integrity.secrets import KEY_BYTES, Passphrase, RawKey, SuiteName
@@ -28,6 +28,8 @@ from pmll_async.integrity.suites import (
 
 Wrapped = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$")]
 """A key and its tag, in lower-case hex."""
+MOST_EPOCHS: Final = 128
+"""Each is derived and checked at every opening."""
 _NO_MAC: Final = "0" * 64
 
 
@@ -48,7 +50,7 @@ class Keyring(Document):
     suite: SuiteName
     lock: Lock
     secret_check: Hash
-    epochs: Annotated[tuple[Epoch, ...], Field(min_length=1, max_length=128)]
+    epochs: Annotated[tuple[Epoch, ...], Field(min_length=1, max_length=MOST_EPOCHS)]
     mac: Hash
 
 
@@ -79,8 +81,18 @@ class Keys:
         """A key of the whole store for a purpose: the same in every epoch."""
         return derive(self.masters[min(self.masters)], bytes.fromhex(self.store), purpose)
 
+    @property
+    def within(self) -> bytes:
+        """The integrity key of the store within: who has not got it is refused there."""
+        return self.for_store(b"pmll store within")
+
     def rotated(self) -> Keys:
-        """The same and one epoch more."""
+        """The same and one epoch more; `StoreError` where there are enough for good."""
+        if len(self.masters) == MOST_EPOCHS:
+            raise StoreError(
+                f"the key was rotated {MOST_EPOCHS - 1} times: make an encrypted copy, which has "
+                "one key for all of it (pmll encrypt)"
+            )
         masters = {**self.masters, self.epoch + 1: secrets.token_bytes(KEY_BYTES)}
         return Keys(self.store, self.suite, self._lock, self._wrapping, masters)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from pmll_async.errors import (
     DimensionMismatchError,
@@ -20,6 +23,9 @@ from pmll_async.loop.jobs import begin
 from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Store, StoreHeader, SupportsKeyring
 from pmll_async.values.anchors import Hasher
+
+Result = TypeVar("Result")
+Key = TypeVar("Key")
 
 
 class Unlocking:
@@ -62,16 +68,33 @@ class Unlocking:
     def opened(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
         """Open the store within, which is the ring's; it has the hasher's key."""
         path = self._inner.path
-        try:
-            stored = self._inner.open(header, hasher)
-        except WrongKeyError as exc:
-            if not exc.keyed:
-                raise WrongSecretError(path, "needless") from exc
-            raise KeyringError(path, "it is that of another store") from exc
+        stored = self.checked(partial(self._inner.open, header), hasher)
         if self._keys is not None and stored.store_id != self._keys.store:
             self._inner.close()
             raise KeyringError(path, f"it is that of the store {self._keys.store}")
         return stored
+
+    def checked(self, work: Callable[[Key], Result], key: Key) -> Result:
+        """What work on the store within gives; a ring without its key is refused."""
+        path = self._inner.path
+        try:
+            return work(key)
+        except WrongKeyError as exc:
+            if not exc.keyed:
+                raise WrongSecretError(path, "needless") from exc
+            raise KeyringError(path, "it is that of another store") from exc
+
+    def rekey(self, secret: Passphrase | RawKey | None) -> int:
+        """Begin an epoch, or with a secret wrap the same keys under that one; the newest epoch."""
+        self.opened(None, Hasher(self.unlocked(None).within))
+        try:
+            # Again, now that nobody else can replace it: no epoch may get lost.
+            keys = self.again()
+            made = keys.rotated() if secret is None else keys.under(secret)
+            self._ring.replace_keyring(made.document().to_bytes())
+        finally:
+            self._inner.close()
+        return made.epoch
 
     def again(self) -> Keys:
         """The keys as they are now, by the secret that opened the store; blocks."""

@@ -173,6 +173,19 @@ def texts_of(records: Sequence[Record], first: int) -> Iterator[bytes]:
         yield (encode_record(record, f'"n":{n},"d":0,', write_vector) + "}").encode()
 
 
+def damaged_at(error: CorruptionError, within: Report, *, keyed: bool) -> Report:
+    """What is told of a store that cannot be loaded: `error` says where it ends."""
+    n = error.n or 0
+    return replace(
+        within,
+        findings=(Finding("damage", "", error.offset, error.n, error.reason),),
+        records=n,
+        lines=0,
+        head=ROOT_ANCHOR,
+        keyed=keyed,
+    )
+
+
 def joined(within: Report, report: Report) -> Report:
     """What was found in the files of the store within, and in what its records hold."""
     findings = within.findings + report.findings

@@ -26,10 +26,10 @@ def wrapped(
         if suite is not None:
             raise InvalidInputError(f"suite={suite!r} is of an encrypted store: give its secret=")
         return store
-    from pmll_async.integrity.secrets import check_secret
+    from pmll_async.integrity.secrets import check_choice
 
     require("secure", "cryptography")
-    check_secret(secret)
+    check_choice(secret, suite)
     wrap = partial(_encrypted, secret=secret, suite=suite)
     return store.wrapped(wrap) if isinstance(store, StoreAt) else wrap(store)
 

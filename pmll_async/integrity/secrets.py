@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import unicodedata
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, NoReturn, TypeAlias, get_args
 
 from pmll_async.errors import InvalidInputError
 
@@ -78,8 +78,12 @@ class RawKey(_Hidden):
 Secret: TypeAlias = Passphrase | RawKey | FetchKey
 
 
-def check_secret(secret: object) -> None:
-    """Refuse what is no secret, and show nothing of it."""
+def check_choice(secret: object, suite: object) -> None:
+    """Refuse what is no secret, of which nothing is shown, or no suite."""
+    if suite is not None and suite not in get_args(SuiteName):
+        raise InvalidInputError(
+            f"a suite is one of {', '.join(get_args(SuiteName))}: not {suite!r}"
+        )
     if not isinstance(secret, Passphrase | RawKey) and not callable(secret):
         raise InvalidInputError(
             "secret is a Passphrase(text), a RawKey(32 bytes) or an async function of a store id, "

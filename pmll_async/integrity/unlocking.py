@@ -17,8 +17,8 @@ from pmll_async.errors import (
     WrongSecretError,
 )
 from pmll_async.integrity.keyring import Keyring, Keys, new_keys, read_ring, unlock
-from pmll_async.integrity.secrets import Passphrase, RawKey, Secret, SuiteName, check_secret
-from pmll_async.integrity.suites import DEFAULT, SUITES
+from pmll_async.integrity.secrets import Passphrase, RawKey, Secret, SuiteName, check_choice
+from pmll_async.integrity.suites import DEFAULT
 from pmll_async.loop.jobs import begin
 from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Store, StoreHeader, SupportsKeyring
@@ -32,9 +32,7 @@ class Unlocking:
     """The key ring of the store that an encrypted one wraps."""
 
     def __init__(self, inner: Store, secret: Secret, suite: SuiteName | None) -> None:
-        check_secret(secret)
-        if suite is not None and suite not in SUITES:
-            raise InvalidInputError(f"a suite is one of {', '.join(SUITES)}, not {suite!r}")
+        check_choice(secret, suite)
         if not isinstance(inner, SupportsKeyring):
             raise InvalidInputError(
                 f"{type(inner).__name__} has no place for a key ring (SupportsKeyring), and so "

@@ -36,6 +36,16 @@ async def fill(lattice: Lattice, count: int, start: int = 0) -> list[str]:
     ]
 
 
+async def made(path: Path, secret: Any = RAW, **options: Any) -> list[str]:
+    async with hidden(path, secret, **options) as lattice:
+        await lattice.pin("embedder", "e1")
+        return await fill(lattice, 3)
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 @contextmanager
 def written(inner: Any, chain: ChainBuilder, secret: Any = RAW) -> Iterator[EncryptedStore]:
     """An encrypted store that is open and loaded."""

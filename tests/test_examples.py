@@ -49,6 +49,11 @@ Every byte is what was written: clean
 It is what was sealed: False
   the log has 1 records where 2 were sealed: it was cut off or replaced by an older one
 """,
+    "encrypted_memory": r"""
+The files say so: False
+The old passphrase opens nothing any more
+Recalled: The door code is 4711
+""",
     "chat_memory": r"""
 (Monday, Ann: .*
 Monday, agent: I will remember that\.

@@ -5,21 +5,19 @@ from __future__ import annotations
 import getpass
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 from pmll_async.cli.terminal import progress, show_json
 from pmll_async.errors import InvalidInputError, WrongSecretError
-from pmll_async.integrity.secrets import KEY_BYTES, Passphrase, RawKey, SuiteName
+from pmll_async.integrity.secrets import Passphrase, RawKey, SuiteName
 from pmll_async.stores.choice import store_at
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.extras import require
 
 if TYPE_CHECKING:
     from pmll_async.protocols import Store
-
-_LONGEST_LINE: Final = 1 << 16
 
 
 def secret_of(
@@ -118,32 +116,13 @@ def _in_files(
 ) -> Passphrase | RawKey | None:
     if passphrase is not None and key is not None:
         raise typer.BadParameter(f"give {passphrase_option} or {key_option}, not both")
-    if passphrase is not None:
-        return _passphrase_in(passphrase, passphrase_option)
-    return None if key is None else _key_in(key, key_option)
-
-
-def _passphrase_in(file: Path, option: str) -> Passphrase:
-    with file.open("rb") as opened:
-        line = opened.readline(_LONGEST_LINE)
+    option = key_option if passphrase is None else passphrase_option
     try:
-        return Passphrase(line.rstrip(b"\r\n").decode())
-    except ValueError:
-        # What is in the file is shown by no error.
-        reason = f"the first line of {file} is the passphrase: UTF-8 text of at least one letter"
-        raise typer.BadParameter(reason, param_hint=option) from None
-
-
-def _key_in(file: Path, option: str) -> RawKey:
-    with file.open("rb") as opened:
-        raw = opened.read(KEY_BYTES + 1)
-    try:
-        return RawKey(raw)
-    except InvalidInputError:
-        reason = (
-            f"{file} must hold {KEY_BYTES} random bytes: head -c {KEY_BYTES} /dev/urandom > FILE"
-        )
-        raise typer.BadParameter(reason, param_hint=option) from None
+        if passphrase is not None:
+            return Passphrase.read(passphrase)
+        return None if key is None else RawKey.read(key)
+    except InvalidInputError as exc:
+        raise typer.BadParameter(str(exc), param_hint=option) from None
 
 
 def _asked(prompt: str) -> Passphrase:

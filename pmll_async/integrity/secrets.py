@@ -7,13 +7,16 @@ bytes from where they are kept. None is a key that records are encrypted with: i
 from __future__ import annotations
 
 import hmac
+import os
 import unicodedata
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, NoReturn, TypeAlias, get_args
+from pathlib import Path
+from typing import Final, Literal, NoReturn, Self, TypeAlias, get_args
 
 from pmll_async.errors import InvalidInputError
 
 KEY_BYTES: Final = 32
+_LONGEST_LINE: Final = 1 << 16
 SuiteName = Literal["aes-256-gcm", "xchacha20-poly1305"]
 """The ciphers that a store may be encrypted with: one of them, chosen when it is made."""
 FetchKey: TypeAlias = Callable[[str], Awaitable[bytes]]
@@ -63,6 +66,19 @@ class Passphrase(_Hidden):
             raise InvalidInputError("a passphrase is Unicode text") from None
         super().__init__(raw)
 
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """That of the first line of a file, without the line's end; blocks."""
+        with Path(path).open("rb") as file:
+            line = file.readline(_LONGEST_LINE)
+        try:
+            return cls(line.rstrip(b"\r\n").decode())
+        except ValueError:
+            # Without the error of before, which shows what is in the file.
+            raise InvalidInputError(
+                f"the first line of {path} is to be a passphrase, UTF-8 text of at least one letter"
+            ) from None
+
 
 class RawKey(_Hidden):
     """32 random bytes, such as `secrets.token_bytes(32)`."""
@@ -73,6 +89,18 @@ class RawKey(_Hidden):
         if len(raw) != KEY_BYTES:
             raise InvalidInputError(f"a raw key is {KEY_BYTES} random bytes")
         super().__init__(bytes(raw))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """All bytes of a file; blocks."""
+        with Path(path).open("rb") as file:
+            raw = file.read(KEY_BYTES + 1)
+        if len(raw) != KEY_BYTES:
+            raise InvalidInputError(
+                f"{path} is to hold {KEY_BYTES} random bytes: head -c {KEY_BYTES} /dev/urandom > "
+                "FILE"
+            )
+        return cls(raw)
 
 
 Secret: TypeAlias = Passphrase | RawKey | FetchKey

@@ -146,3 +146,10 @@ def test_on_a_terminal_a_passphrase_is_asked_for(
     assert secrets.secret_of(encrypted.with_name("clear"), None, None) is None
     assert len(asked) == 5
     assert asked[0] == "New passphrase of memory: "
+
+
+def test_runs_are_listed(encrypted: Path, key: Path) -> None:
+    assert pmll("runs", encrypted, "--secret-key-file", key).returncode == 0
+    done = pmll("runs", encrypted)
+    assert done.returncode == 1
+    assert "is encrypted" in done.stderr

@@ -8,6 +8,7 @@ leaves anything in its folder.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -29,7 +30,7 @@ from pmll_async.integrity.envelopes import HEAD_BYTES, Envelopes
 from pmll_async.integrity.facts import Facts
 from pmll_async.integrity.secrets import Secret, SuiteName
 from pmll_async.integrity.unlocking import Unlocking
-from pmll_async.integrity.unsealing import Reading, damaged_at, joined, texts_of
+from pmll_async.integrity.unsealing import Reading, damaged_at, joined, texts_of, with_rest
 from pmll_async.protocols import (
     Recovery,
     Sidecar,
@@ -53,6 +54,9 @@ from pmll_async.values.concert import Float32
 CLEAR_FILES: Final = frozenset({"seal.json"})
 """What others may leave beside the records: it states digests, and the head's anchor."""
 _CONTEXTS: Final = 256
+# A batch is durable within this time, or nobody is writing it.
+_PATIENCE: Final = 0.2
+_PAUSE: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -253,11 +257,21 @@ class EncryptedStore:
             self.open(None, hasher)
             for _ in self.load():
                 pass
-            return joined(found, self._opened().reading.check(watch))
+            self._await_records(found.records)
+            report = self._opened().reading.check(watch)
+            return joined(found, with_rest(report, found.records))
         except CorruptionError as exc:
             return joined(found, damaged_at(exc, found, keyed=hasher.keyed))
         finally:
             self.close()
+
+    def _await_records(self, count: int) -> None:
+        """Follow a live writer, which may have written more than it had made durable just now."""
+        late = time.monotonic() + _PATIENCE
+        while self._opened().reading.heads.records < count and time.monotonic() < late:
+            time.sleep(_PAUSE)
+            for _ in self.follow():
+                pass
 
     # --- parts ---------------------------------------------------------------------------------
 

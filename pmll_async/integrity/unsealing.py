@@ -186,6 +186,18 @@ def damaged_at(error: CorruptionError, within: Report, *, keyed: bool) -> Report
     )
 
 
+def with_rest(report: Report, count: int) -> Report:
+    """The report of a reader, told of records that it may not see: nothing proves them durable.
+
+    Whoever opens the store for writing decrypts them, and keeps or refuses them.
+    """
+    if count <= report.records:
+        return report
+    reason = "nothing proves that it was made durable: opening for writing checks it"
+    rest = Finding("torn", "", 0, report.records, reason)
+    return replace(report, findings=(*report.findings, rest))
+
+
 def joined(within: Report, report: Report) -> Report:
     """What was found in the files of the store within, and in what its records hold."""
     findings = within.findings + report.findings

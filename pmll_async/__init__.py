@@ -16,6 +16,7 @@ from pmll_async.errors import InvalidContextError as InvalidContextError
 from pmll_async.errors import InvalidFilterError as InvalidFilterError
 from pmll_async.errors import InvalidInputError as InvalidInputError
 from pmll_async.errors import InvalidVectorError as InvalidVectorError
+from pmll_async.errors import KeyringError as KeyringError
 from pmll_async.errors import LatticeClosedError as LatticeClosedError
 from pmll_async.errors import LineErasedError as LineErasedError
 from pmll_async.errors import LineNotFoundError as LineNotFoundError
@@ -35,6 +36,7 @@ from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
+from pmll_async.errors import WrongSecretError as WrongSecretError
 from pmll_async.lazy import lazily
 
 if TYPE_CHECKING:
@@ -152,6 +154,7 @@ __all__ = [
     "InvalidInputError",
     "InvalidVectorError",
     "Judge",
+    "KeyringError",
     "Lattice",
     "LatticeClosedError",
     "LatticeStats",
@@ -193,6 +196,7 @@ __all__ = [
     "Writer",
     "WrongEventLoopError",
     "WrongKeyError",
+    "WrongSecretError",
     "fence",
     "journal_key",
     "source_of",

@@ -129,7 +129,11 @@ class Changeable(ABC):
 
     async def _erase_ended(self) -> None:
         """Erase the lines that have ended, if they are enough; another time if that fails."""
-        opened, snapshot = self._writable(), self._snapshot()
+        try:
+            opened, snapshot = self._writable(), self._snapshot()
+        except PmllError:
+            # Not open for writing, or not here: then nothing is erased.
+            return
         hiding = opened.services.hiding
         if not hiding.applies(snapshot.revision):
             return

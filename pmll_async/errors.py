@@ -30,7 +30,9 @@
         ├── DurabilityUnknownError (OSError)
         ├── CorruptionError
         ├── FormatError
-        └── WrongKeyError
+        ├── WrongKeyError
+        ├── WrongSecretError
+        └── KeyringError
 
 The facts of an error are its attributes; the message is made from them and names the cure.
 """
@@ -38,6 +40,7 @@ The facts of an error are its attributes; the message is made from them and name
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 
 class PmllError(Exception):
@@ -334,4 +337,32 @@ class WrongKeyError(StoreError):
             f"{path} needs the integrity_key that it was made with"
             if keyed
             else f"{path} was made without a key; open it without integrity_key"
+        )
+
+
+class WrongSecretError(StoreError):
+    """The secret of an encrypted store is missing, needless or not the one that opens it."""
+
+    def __init__(
+        self, path: str, what: Literal["missing", "needless", "wrong"], hint: str = ""
+    ) -> None:
+        self.path, self.what, self.hint = path, what, hint
+        message = {
+            "missing": "is encrypted: open it with the secret= that it was made with",
+            "needless": (
+                "is not encrypted: open it without secret, or make an encrypted copy (pmll encrypt)"
+            ),
+            "wrong": "does not open with this secret",
+        }[what]
+        super().__init__(f"{path} {message}{f'; {hint}' if hint else ''}")
+
+
+class KeyringError(StoreError):
+    """The key ring of an encrypted store is missing, damaged, or another store's."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"the key ring of {path}: {reason}; bring its keyring.json back from a copy: without "
+            "it nothing can be decrypted, and nothing was changed"
         )

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from numpy.typing import ArrayLike
 from typing_extensions import Unpack
 
-from pmll_async import engine
+from pmll_async import encryption, engine
 from pmll_async.changes import Changeable
 from pmll_async.engine.events.hub import BUFFERED_EVENTS, EventHub
 from pmll_async.engine.shape import Shape
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pmll_async.engine.race.race import CandidateFunction, Judge
     from pmll_async.integrity.lifetime import Lasting
     from pmll_async.integrity.sealing import Sealing
+    from pmll_async.integrity.secrets import Secret, SuiteName
     from pmll_async.protocols import Clock, Index, Store
     from pmll_async.values.concert import Concert
     from pmll_async.values.lines import Candidate, Limits, RaceOutcome
@@ -55,8 +56,10 @@ class Lattice(Openable, Changeable, Provable, Provenance):
     `novelty_window` fixes of how many of the newest live lines novelty is, for ever: `PinnedError`
     where it is another. Left out, it is what the store has, and of a new one all lines. With
     `seal_on_close` closing makes a seal, in that file or as `Sealing` says; `aclose` raises what
-    kept it from being made, once all is closed. Lines that have ended leave the files at closing,
-    too, once they are an eighth of all, unless `compact_on_close` is False.
+    kept it from being made, once all is closed. Unless `compact_on_close` is False, closing erases
+    lines that have ended, once they are an eighth of all. `secret` (a `Passphrase`, a `RawKey`, or
+    an async function that gives its 32 bytes for a store id) encrypts a new store and opens an
+    encrypted one: `WrongSecretError` where it does not. `suite` is the cipher of a new one.
     """
 
     def __init__(
@@ -73,8 +76,12 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
         compact_on_close: bool = True,
+        secret: Secret | None = None,
+        suite: SuiteName | None = None,
     ) -> None:
+        store = encryption.wrapped(store, secret, suite)
         self._store, self._clock = store, clock
+        self._fetch = encryption.fetching(store, secret)
         self._compacts = checks.flag(compact_on_close, "compact_on_close")
         hub, at_close = EventHub(), sealing_at_close(seal_on_close)
         self._hub = hub
@@ -107,6 +114,8 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         novelty_window: int | None = None,
         seal_on_close: str | os.PathLike[str] | Sealing | None = None,
         compact_on_close: bool = True,
+        secret: Secret | None = None,
+        suite: SuiteName | None = None,
     ) -> Lattice:
         """The lattice in the folder `path`: a JSONL store, or an LMDB store for `….lmdb`.
 
@@ -126,6 +135,8 @@ class Lattice(Openable, Changeable, Provable, Provenance):
             novelty_window=novelty_window,
             seal_on_close=seal_on_close,
             compact_on_close=compact_on_close,
+            secret=secret,
+            suite=suite,
         )
 
     def __repr__(self) -> str:
@@ -137,6 +148,9 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         return f"<{name}: {len(state.chain)} lines, head {state.head}{closed}>"
 
     async def _opened(self) -> Self:
+        if self._fetch is not None and self._open is None and not self._lifecycle.is_closed:
+            # On the loop, by who opens it: nothing is open yet, should it be cancelled.
+            await self._fetch()
         await self._lifecycle.open(self)
         return self
 
@@ -146,18 +160,10 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         On another loop than its own only if that is closed.
         """
         try:
-            if self._compacts and self._is_here:
+            if self._compacts:
                 await self._erase_ended()
         finally:
             await self._lifecycle.close()
-
-    @property
-    def _is_here(self) -> bool:
-        """Whether it is open for writing, on this loop and in this process."""
-        opened = self._open
-        if opened is None or self._lifecycle.is_closed or self._store.read_only:
-            return False
-        return opened.loop is asyncio.get_running_loop() and opened.holding.pid == os.getpid()
 
     @property
     def _open(self) -> Opened | None:
@@ -390,4 +396,5 @@ def _load(store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Has
     """Open the store; blocks, and first loads what an open lattice is made of."""
     engine.load_parts()
     store = store.made() if isinstance(store, StoreAt) else store
-    return engine.load(store, engine.ExactIndex() if index is None else index, shape, hasher)
+    with encryption.told(store):
+        return engine.load(store, engine.ExactIndex() if index is None else index, shape, hasher)

@@ -18,6 +18,9 @@ from pmll_async.protocols import Store
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 
+if "PMLL_TEST_ENCRYPTED" in os.environ:
+    from encrypted_runs import over_encrypted_stores  # noqa: F401  # a fixture of every test
+
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, by them and by every
 # process that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

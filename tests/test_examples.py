@@ -57,6 +57,11 @@ Asked for it: the content of line [0-9a-f]{16} was erased
 Before, it knew: \['I take the late train on Fridays\.'\]
 As it was sealed: True; erased: True
 """,
+    "encrypted_memory": r"""
+The files say so: False
+The old passphrase opens nothing any more
+Recalled: The door code is 4711
+""",
     "chat_memory": r"""
 (Monday, Ann: .*
 Monday, agent: I will remember that\.

@@ -22,7 +22,8 @@ PACKAGES = ["pmll_async", "controllers"]
 
 # What only the command line, a test run or an optional part may load.
 OPTIONAL = [
-    *("asyncpg", "chromadb", "click", "duckdb", "faiss", "fastapi", "hypothesis", "lmdb", "mcp"),
+    *("argon2", "asyncpg", "chromadb", "click", "cryptography", "duckdb", "faiss", "fastapi"),
+    *("hypothesis", "lmdb", "mcp", "nacl"),
     *("onnxruntime", "openai", "opentelemetry", "psycopg", "pyjson5", "pytest", "rich"),
     *("safetensors", "sentence_transformers", "tokenizers", "torch", "typer", "uvicorn"),
     "wordllama",

@@ -28,7 +28,17 @@ FLOORS: tuple[set[str], ...] = (
     {"stores", "indexes", "integrity", "text.embedders"},
     {"engine.events", "engine.ledger", "engine.trace", "engine.queries", "engine.race"},
     {"engine"},
-    {"", "lattice", "changes", "proofs", "provenance", "questions", "views", "working"},
+    {
+        "",
+        "lattice",
+        "changes",
+        "encryption",
+        "proofs",
+        "provenance",
+        "questions",
+        "views",
+        "working",
+    },
     {"text", "models"},
     {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
     {"cli"},
@@ -45,7 +55,7 @@ STRANGERS: tuple[frozenset[str], ...] = (
 # Whoever else wants to know a lattice's state asks its `Survey`.
 ENGINE_USERS = {"", "changes", "lattice", "proofs", "provenance", "questions", "views", "moving"}
 # Everything else takes the store that it is handed.
-BACKEND_CHOOSERS = {"lattice", "cli", "servers", "testing"}
+BACKEND_CHOOSERS = {"lattice", "encryption", "cli", "servers", "testing"}
 ENVIRONMENT_READERS = {"cli", "servers"}
 # Where users, and so the controllers, import from.
 PUBLIC_MODULES = {

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import anyio
 
 from pmll_async import Lattice
+from pmll_async.integrity import Passphrase, RawKey
 from pmll_async.values.extras import missing
 
 from ..events import Event, RunEnded, RunInfo
@@ -43,6 +44,24 @@ KeyFile = Annotated[
         help="The integrity key of a keyed lattice: all bytes of this file, 1 to 64.",
     ),
 ]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        envvar="PMLL_PASSPHRASE_FILE",
+        help="The passphrase of an encrypted lattice: the first line of this file.",
+    ),
+]
+SecretKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret-key-file",
+        metavar="FILE",
+        envvar="PMLL_SECRET_KEY_FILE",
+        help="The raw key of an encrypted lattice: the 32 bytes of this file.",
+    ),
+]
 
 
 def runs(
@@ -50,6 +69,8 @@ def runs(
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="So many.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each.")] = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """List the runs in a lattice, those that changed last first.
 
@@ -60,10 +81,11 @@ def runs(
     Example:
       pmll runs memory --limit 10
     """  # noqa: D301  # typer's mark for lines that stay as they are
-    key = _key(key_file)
+    key, secret = _key(key_file), _secret(passphrase_file, secret_key_file)
 
     async def work() -> list[RunInfo]:
-        async with Lattice.open(path, read_only=True, integrity_key=key) as lattice:
+        opening = Lattice.open(path, read_only=True, integrity_key=key, secret=secret)
+        async with opening as lattice:
             return await runs_of(lattice, limit=limit)
 
     write, found = writer(sys.stdout), asyncio.run(work())
@@ -84,6 +106,8 @@ def replay(
         bool, typer.Option("--follow", "-f", help="Go on until the run ends or pauses.")
     ] = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Tell a run from the chain, as it was told when it ran.
 
@@ -94,11 +118,12 @@ def replay(
     Example:
       pmll replay memory 9f2c1ab4 --json | jq 'select(.event == "run.acted")'
     """  # noqa: D301  # typer's mark for lines that stay as they are
-    key = _key(key_file)
+    key, secret = _key(key_file), _secret(passphrase_file, secret_key_file)
     teller = teller_of(writer(sys.stdout), as_json=as_json)
 
     async def work() -> None:
-        async with Lattice.open(path, read_only=True, integrity_key=key) as lattice:
+        opening = Lattice.open(path, read_only=True, integrity_key=key, secret=secret)
+        async with opening as lattice:
             run_id = chosen([info.run_id for info in await runs_of(lattice)], run)
             async for event, at in _dated_events(lattice, run_id, follow=follow):
                 teller.tell(event, at)
@@ -156,3 +181,11 @@ def _key(file: Path | None) -> bytes | None:
         reason = f"{file} must hold 1 to {_LONGEST_KEY} bytes, and all of them are the key"
         raise typer.BadParameter(reason, param_hint="--key-file")
     return key
+
+
+def _secret(passphrase: Path | None, key: Path | None) -> Passphrase | RawKey | None:
+    if passphrase is not None and key is not None:
+        raise typer.BadParameter("give --passphrase-file or --secret-key-file, not both")
+    if passphrase is not None:
+        return Passphrase.read(passphrase)
+    return None if key is None else RawKey.read(key)

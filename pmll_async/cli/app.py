@@ -5,27 +5,27 @@ What a command does is imported when it runs, so that none waits for what the ot
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pmll_async.cli import arguments, evaluate, plugins
-from pmll_async.cli.arguments import KEY_FILE_VARIABLE, AsJson, KeyFile, LatticePath, TrustFile
+from pmll_async.cli import arguments, encryption, evaluate, plugins
+from pmll_async.cli.arguments import (
+    AsJson,
+    KeyFile,
+    LatticePath,
+    PassphraseFile,
+    SecretKeyFile,
+    TrustFile,
+)
 from pmll_async.cli.embedders import EmbedderOption, embedder_named
+from pmll_async.cli.failures import expected_errors
+from pmll_async.cli.secrets import secret_of
 from pmll_async.cli.terminal import say
-from pmll_async.errors import PmllError, WrongKeyError
 from pmll_async.values.anchors import Hasher
-
-_FAILED: Final = 1
-# As shells report SIGINT and SIGPIPE: 128 and the signal's number.
-_INTERRUPTED: Final = 130
-_NOBODY_READS: Final = 141
 
 EXIT_CODES: Final = """\b
 Exit codes:
@@ -36,31 +36,6 @@ Exit codes:
   130  interrupted with Ctrl-C
   141  whoever was reading the output stopped
 """
-
-
-@contextmanager
-def expected_errors() -> Iterator[None]:
-    """Turns what a user may meet into one sentence and an exit code; a bug keeps its traceback."""
-    try:
-        yield
-        # Here and not at exit, where a closed pipe could no longer be kept quiet.
-        sys.stdout.flush()
-    # Else the interpreter would try once more at its end, and complain.
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(_NOBODY_READS) from None
-    except KeyboardInterrupt as exc:
-        say(str(exc) or "interrupted")
-        raise typer.Exit(_INTERRUPTED) from None
-    except WrongKeyError as exc:
-        say(f"{exc} (--key-file, or {KEY_FILE_VARIABLE})")
-        raise typer.Exit(_FAILED) from None
-    except (PmllError, plugins.BrokenPluginError) as exc:
-        say(str(exc))
-        raise typer.Exit(_FAILED) from None
-    except OSError as exc:
-        say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
-        raise typer.Exit(_FAILED) from None
 
 
 class PmllGroup(TyperGroup):
@@ -142,14 +117,21 @@ def _example(*lines: str) -> str:
 
 
 @app.command(epilog=_example("pmll info memory", "pmll info memory --json | jq .head"))
-def info(path: LatticePath, as_json: AsJson = False, key_file: KeyFile = None) -> None:
+def info(
+    path: LatticePath,
+    as_json: AsJson = False,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
+) -> None:
     """Say what a lattice holds, and who is writing to it.
 
     Dimensions, lines, revision, head, digest, files. Reads only, also beside a writer.
     """
     from pmll_async.cli import info as command
 
-    command.info(path, arguments.key_in(key_file), as_json=as_json)
+    secret = secret_of(path, passphrase_file, secret_key_file)
+    command.info(path, arguments.key_in(key_file), secret, as_json=as_json)
 
 
 @app.command(
@@ -175,6 +157,8 @@ def log(
     ] = False,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Print the chain, newest line first, notes included.
 
@@ -187,6 +171,7 @@ def log(
     command.log(
         path,
         arguments.key_in(key_file),
+        secret_of(path, passphrase_file, secret_key_file),
         limit=limit,
         where=wanted,
         start=start,
@@ -209,6 +194,8 @@ def verify(
     trust: TrustFile = None,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Check every byte of a lattice, and change nothing.
 
@@ -220,7 +207,8 @@ def verify(
     from pmll_async.cli import verify as command
 
     expected = seals.expected(expect, public_key, trust)
-    raise typer.Exit(command.verify(path, arguments.key_in(key_file), expected, as_json=as_json))
+    key, secret = arguments.key_in(key_file), secret_of(path, passphrase_file, secret_key_file)
+    raise typer.Exit(command.verify(path, key, expected, secret, as_json=as_json))
 
 
 @app.command(
@@ -243,6 +231,8 @@ def seal(
     trust: TrustFile = None,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """State what a lattice is now, in its `seal.json` and elsewhere.
 
@@ -252,7 +242,8 @@ def seal(
     from pmll_async.cli import seals
 
     signer = None if sign_key_file is None else arguments.seed_in(sign_key_file)
-    seals.seal(path, arguments.key_in(key_file), output, signer, trust, as_json=as_json)
+    key, secret = arguments.key_in(key_file), secret_of(path, passphrase_file, secret_key_file)
+    seals.seal(path, key, output, signer, trust, secret, as_json=as_json)
 
 
 @app.command(
@@ -279,6 +270,8 @@ def prove(
         typer.Option("--output", "-o", metavar="FILE", help="Write here and not to stdout."),
     ] = None,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Write a proof for somebody who has a seal and not the lattice.
 
@@ -289,7 +282,8 @@ def prove(
 
     if (anchor is None) == (since is None):
         raise typer.BadParameter("give the anchor of a line, or --since an older seal")
-    seals.prove(path, arguments.key_in(key_file), anchor or since, seal, output)
+    key, secret = arguments.key_in(key_file), secret_of(path, passphrase_file, secret_key_file)
+    seals.prove(path, key, anchor or since, seal, output, secret)
 
 
 @app.command(
@@ -303,6 +297,8 @@ def export(
     ] = None,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Write every record of a lattice as JSON lines.
 
@@ -311,7 +307,9 @@ def export(
     """
     from pmll_async.cli import moving
 
-    moving.export(path, Hasher(arguments.key_in(key_file)), output, as_json=as_json)
+    hasher = Hasher(arguments.key_in(key_file))
+    secret = secret_of(path, passphrase_file, secret_key_file)
+    moving.export(path, hasher, output, secret, as_json=as_json)
 
 
 @app.command(
@@ -325,6 +323,8 @@ def import_(
     path: LatticePath,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Read an export into a lattice; its anchors stay the same.
 
@@ -335,7 +335,9 @@ def import_(
     """
     from pmll_async.cli import moving
 
-    moving.import_(source, path, Hasher(arguments.key_in(key_file)), as_json=as_json)
+    hasher = Hasher(arguments.key_in(key_file))
+    secret = secret_of(path, passphrase_file, secret_key_file)
+    moving.import_(source, path, hasher, secret, as_json=as_json)
 
 
 @app.command(
@@ -353,6 +355,8 @@ def reembed(
     ] = None,
     as_json: AsJson = False,
     key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    secret_key_file: SecretKeyFile = None,
 ) -> None:
     """Copy a text memory with the vectors of another embedder.
 
@@ -363,7 +367,20 @@ def reembed(
 
     key = arguments.key_in(key_file)
     made = embedder_named(embedder)
-    command.reembed(path, target, made, key, anchors, as_json=as_json)
+    secret = secret_of(path, passphrase_file, secret_key_file)
+    command.reembed(path, target, made, key, anchors, secret, as_json=as_json)
 
 
+app.command(
+    epilog=_example(
+        "pmll encrypt memory memory-encrypted",
+        "pmll encrypt memory hidden --new-secret-key-file secret.key",
+    )
+)(encryption.encrypt)
+app.command(
+    epilog=_example(
+        "pmll rekey memory --secret-key-file secret.key",
+        "pmll rekey memory --passphrase",
+    )
+)(encryption.rekey)
 app.add_typer(evaluate.app, name="eval")

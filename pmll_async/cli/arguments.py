@@ -37,6 +37,24 @@ KeyFile = Annotated[
         help="The integrity key of a keyed lattice: all bytes of this file, 1 to 64.",
     ),
 ]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        envvar="PMLL_PASSPHRASE_FILE",
+        help="The passphrase of an encrypted lattice: the first line of this file.",
+    ),
+]
+SecretKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret-key-file",
+        metavar="FILE",
+        envvar="PMLL_SECRET_KEY_FILE",
+        help="The raw key of an encrypted lattice: the 32 bytes of this file.",
+    ),
+]
 
 
 def key_in(file: Path | None) -> bytes | None:

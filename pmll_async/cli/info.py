@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import facts, moment, show, show_json, size
+from pmll_async.integrity.secrets import Passphrase, RawKey
 from pmll_async.lattice import Lattice
 from pmll_async.protocols import StoreHeader
-from pmll_async.stores.choice import is_lmdb, store_at
+from pmll_async.stores.choice import is_lmdb
 from pmll_async.stores.jsonl.directory import Directory
 from pmll_async.stores.jsonl.folder import FORMAT
 from pmll_async.stores.jsonl.lock import Holder, has_writer, heir_of, read_holder
@@ -35,6 +37,7 @@ class Description:
     written: bool
     holder: Holder | None
     heir: int | None
+    suite: str | None
 
     @property
     def bytes(self) -> int:
@@ -47,18 +50,22 @@ class Description:
         return self.survey.committed_at if self.survey.revision else None
 
 
-def info(path: Path, key: bytes | None, *, as_json: bool) -> None:
+def info(
+    path: Path, key: bytes | None, secret: Passphrase | RawKey | None = None, *, as_json: bool
+) -> None:
     """Print the description of the lattice at `path`."""
-    description = asyncio.run(describe(path, key))
+    description = asyncio.run(describe(path, key, secret))
     if as_json:
         show_json(_document(description))
     else:
         show(facts(_rows(description)))
 
 
-async def describe(path: Path, key: bytes | None) -> Description:
+async def describe(
+    path: Path, key: bytes | None, secret: Passphrase | RawKey | None = None
+) -> Description:
     """Read the lattice at `path` without a lock, also beside a writer."""
-    store = store_at(path, read_only=True)
+    store = opened_by(path, secret, read_only=True)
     header = store.open(None, Hasher(key))
     store.close()
     async with Lattice(store, integrity_key=key) as lattice:
@@ -78,6 +85,8 @@ async def describe(path: Path, key: bytes | None) -> Description:
                 written=has_writer(folder),
                 holder=holder,
                 heir=None if holder is None else heir_of(folder, holder),
+                # Of an encrypted store alone, whose class needs packages that others do not.
+                suite=getattr(store, "suite", None),
             )
 
 
@@ -95,6 +104,7 @@ def _document(it: Description) -> dict[str, Any]:
         "value_dim": header.value_dim,
         "novelty_window": header.novelty_window,
         "keyed": bool(header.key_check),
+        "encrypted": it.suite,
         "pins": header.pins,
         "lines": it.lines,
         "notes": survey.notes,
@@ -128,6 +138,7 @@ def _rows(it: Description) -> list[tuple[str, str]]:
         ("head", it.head),
         ("digest", it.digest),
         ("hashes", keyed),
+        ("encryption", it.suite or "none: whoever can read the files can read the memory"),
         ("log", log),
         *(("", f"{name}  {size(count)}") for name, count in it.segments),
         ("created", moment(header.created)),

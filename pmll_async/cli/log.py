@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from rich.text import Text
 
 from pmll_async.cli.terminal import is_terminal, moment, printable, show, show_json
+from pmll_async.integrity.secrets import Passphrase, RawKey
 from pmll_async.lattice import Lattice
 from pmll_async.values.lines import MemoryLine
 
@@ -21,6 +22,7 @@ _VECTORS = {"key", "value"}
 def log(
     path: Path,
     key: bytes | None,
+    secret: Passphrase | RawKey | None = None,
     *,
     limit: int | None,
     where: Mapping[str, JsonValue] | None,
@@ -31,7 +33,8 @@ def log(
     """Print the chain of the lattice at `path`, also beside a writer."""
 
     async def run() -> None:
-        async with Lattice.open(path, read_only=True, integrity_key=key) as lattice:
+        opening = Lattice.open(path, read_only=True, integrity_key=key, secret=secret)
+        async with opening as lattice:
             printer = _json_printer(vectors) if as_json else _text_printer(len(lattice))
             lines = lattice.rewind(where=where, limit=limit, start=start)
             await _print(lines, printer)

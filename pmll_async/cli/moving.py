@@ -11,17 +11,25 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Final
 
+from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import progress, show_json, write_bytes
+from pmll_async.integrity.secrets import Passphrase, RawKey
 from pmll_async.moving.transfer import export_records, import_records
-from pmll_async.stores.choice import store_at
 from pmll_async.values.anchors import Hasher
 
 STANDARD_STREAM: Final = "-"
 
 
-def export(path: Path, hasher: Hasher, output: Path | None, *, as_json: bool) -> None:
+def export(
+    path: Path,
+    hasher: Hasher,
+    output: Path | None,
+    secret: Passphrase | RawKey | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Write the lattice at `path` as JSON lines to `output`, or to stdout."""
-    store = store_at(path, read_only=True)
+    store = opened_by(path, secret, read_only=True)
     if output is None or str(output) == STANDARD_STREAM:
         for line in export_records(store, hasher):
             write_bytes(line.encode())
@@ -37,11 +45,19 @@ def export(path: Path, hasher: Hasher, output: Path | None, *, as_json: bool) ->
         sys.stdout.write(f"exported {records} records of {path} to {output}\n")
 
 
-def import_(source: str, path: Path, hasher: Hasher, *, as_json: bool) -> None:
+def import_(
+    source: str,
+    path: Path,
+    hasher: Hasher,
+    secret: Passphrase | RawKey | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Read an export from the file `source`, or from stdin, into a lattice at `path`."""
+    store = opened_by(path, secret)
     pause = _Pause(f"interrupted: {path} is whole; run the same command again to go on")
     with _opened(source) as file, progress("importing") as tell, pause:
-        added = import_records(pause.lines(file), store_at(path), hasher, progress=tell)
+        added = import_records(pause.lines(file), store, hasher, progress=tell)
     if as_json:
         show_json({"path": str(path), "source": source, "imported": added})
     elif added:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmll_async.cli.moving import replacing
+from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import progress, show_json
-from pmll_async.stores.choice import store_at
 
 if TYPE_CHECKING:
+    from pmll_async.integrity.secrets import Passphrase, RawKey
     from pmll_async.protocols import Embedder
 
 
@@ -22,6 +23,7 @@ def reembed(
     embedder: Embedder,
     key: bytes | None,
     anchors: Path | None,
+    secret: Passphrase | RawKey | None = None,
     *,
     as_json: bool,
 ) -> None:
@@ -29,9 +31,10 @@ def reembed(
     from pmll_async.moving.reembed import reembed as copy
 
     with progress("embedding") as tell:
-        source = store_at(path, read_only=True)
+        source = opened_by(path, secret, read_only=True)
+        # An encrypted memory has no copy in clear.
         made = asyncio.run(
-            copy(source, store_at(target), embedder, integrity_key=key, progress=tell)
+            copy(source, opened_by(target, secret), embedder, integrity_key=key, progress=tell)
         )
     if anchors is not None:
         with replacing(anchors) as file:

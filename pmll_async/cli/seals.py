@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import facts, moment, say, show, show_json, write_bytes
 from pmll_async.cli.verify import Expected
 from pmll_async.errors import StoreLockedError
@@ -15,9 +16,9 @@ from pmll_async.integrity.documents import Document
 from pmll_async.integrity.keys import KEY_BYTES, Ed25519Key, Ed25519PublicKey
 from pmll_async.integrity.sealer import FILE
 from pmll_async.integrity.seals import Seal, read_seal
+from pmll_async.integrity.secrets import Passphrase, RawKey
 from pmll_async.integrity.trust import read_trust
 from pmll_async.lattice import Lattice
-from pmll_async.stores.choice import store_at
 from pmll_async.values.anchors import Hasher
 
 
@@ -27,6 +28,7 @@ def seal(
     output: Path | None,
     seed: bytes | None,
     trust: Path | None,
+    secret: Passphrase | RawKey | None = None,
     *,
     as_json: bool,
 ) -> None:
@@ -34,11 +36,11 @@ def seal(
     signer = None if seed is None else Ed25519Key(seed)
 
     async def sealed(*, read_only: bool) -> Seal:
-        async with _opened(path, key, read_only=read_only) as lattice:
+        async with _opened(path, key, secret, read_only=read_only) as lattice:
             return await lattice.seal(output, signer=signer, trust=trust)
 
     # A folder without a store is told as such, and not made one.
-    store = store_at(path, read_only=True)
+    store = opened_by(path, secret, read_only=True)
     store.open(None, Hasher(key))
     store.close()
     try:
@@ -71,12 +73,13 @@ def prove(
     what: str | Path | None,
     against: Path | None,
     output: Path | None,
+    secret: Passphrase | RawKey | None = None,
 ) -> None:
     """Write the proof of a line, by its anchor, or that a lattice grew since an older seal."""
     newest = read_seal(path / FILE if against is None else against)
 
     async def proven() -> Document:
-        async with _opened(path, key, read_only=True) as lattice:
+        async with _opened(path, key, secret, read_only=True) as lattice:
             if isinstance(what, Path):
                 return await lattice.prove_growth(read_seal(what), newest)
             return await lattice.prove(str(what), newest)
@@ -116,5 +119,7 @@ def _raw(public_key: str) -> bytes:
     return raw
 
 
-def _opened(path: Path, key: bytes | None, *, read_only: bool) -> Lattice:
-    return Lattice.open(path, integrity_key=key, read_only=read_only)
+def _opened(
+    path: Path, key: bytes | None, secret: Passphrase | RawKey | None, *, read_only: bool
+) -> Lattice:
+    return Lattice.open(path, integrity_key=key, secret=secret, read_only=read_only)

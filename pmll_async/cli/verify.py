@@ -14,10 +14,12 @@ from pmll_async.cli.terminal import facts, listing, progress, show, show_json
 from pmll_async.integrity.checking import SealStanding, Verification, verification
 from pmll_async.integrity.keys import MacKey, SealChecker
 from pmll_async.integrity.seals import Seal
+from pmll_async.integrity.secrets import Passphrase, RawKey
 from pmll_async.integrity.trust import Trust
-from pmll_async.records.findings import Finding, Progress, Report
-from pmll_async.stores.choice import verify_at
+from pmll_async.records.findings import Finding, Progress, Report, Watch
+from pmll_async.stores.choice import store_at, verify_at
 from pmll_async.values.anchors import Hasher
+from pmll_async.values.extras import require
 
 # Scripts go by these: a torn end is no damage, and no success either.
 EXIT_CODES: Final = {"clean": 0, "damaged": 1, "torn": 3}
@@ -32,10 +34,17 @@ _VERDICTS: Final = {
 }
 
 
-def verify(path: Path, key: bytes | None, expected: Expected, *, as_json: bool) -> int:
+def verify(
+    path: Path,
+    key: bytes | None,
+    expected: Expected,
+    secret: Passphrase | RawKey | None = None,
+    *,
+    as_json: bool,
+) -> int:
     """Check the lattice at `path`, print what was found, and return the exit code."""
     with progress("verifying") as tell:
-        found = checked(path, key, expected, tell)
+        found = checked(path, key, expected, tell, secret)
     report, standing = found.report, found.standing
     if as_json:
         document = {"path": str(path), **asdict(report)}
@@ -59,12 +68,32 @@ class Expected:
 
 
 def checked(
-    path: Path, key: bytes | None, expected: Expected, progress: Progress | None = None
+    path: Path,
+    key: bytes | None,
+    expected: Expected,
+    progress: Progress | None = None,
+    secret: Passphrase | RawKey | None = None,
 ) -> Verification:
     """Check the lattice at `path`, and hold it against what is expected."""
     verify = partial(verify_at, path, key, progress)
+    if secret is not None:
+        verify = partial(_decrypted, path, key, secret, progress)
     own = MacKey.of(Hasher(key))
     return verification(verify, expected.seal, expected.trust, expected.checker, own)
+
+
+def _decrypted(
+    path: Path,
+    key: bytes | None,
+    secret: Passphrase | RawKey,
+    progress: Progress | None,
+    watch: Watch | None,
+) -> Report:
+    require("secure", "cryptography")
+    from pmll_async.integrity.encrypted import EncryptedStore
+
+    store = EncryptedStore(store_at(path, read_only=True), secret)
+    return store.verify_closed(lambda within: verify_at(path, within, progress), Hasher(key), watch)
 
 
 def _show_standing(standing: SealStanding) -> None:

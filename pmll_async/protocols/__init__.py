@@ -24,6 +24,7 @@ from pmll_async.protocols.stores import Store as Store
 from pmll_async.protocols.stores import StoreHeader as StoreHeader
 from pmll_async.protocols.stores import SupportsErase as SupportsErase
 from pmll_async.protocols.stores import SupportsFollow as SupportsFollow
+from pmll_async.protocols.stores import SupportsKeyring as SupportsKeyring
 from pmll_async.protocols.stores import SupportsKeys as SupportsKeys
 from pmll_async.protocols.stores import SupportsLogSize as SupportsLogSize
 from pmll_async.protocols.stores import SupportsSidecar as SupportsSidecar

@@ -226,3 +226,20 @@ class SupportsSidecar(Protocol):
         Asked while the store is open, in any thread. None if the place cannot be reached, such as
         when the folder is no longer at its path: then nothing is kept.
         """
+
+
+@runtime_checkable
+class SupportsKeyring(Protocol):
+    """A store that keeps a small document of its wrapper's beside its records.
+
+    The document is read before the store can be opened: the key that opens it is in there.
+    """
+
+    def read_keyring(self) -> bytes | None:
+        """The document, at most 64 KiB of it; None without one. Open or not, in any thread."""
+
+    def begin_keyring(self, data: bytes) -> None:
+        """Keep the document unless there is one; called before `open` makes the store."""
+
+    def replace_keyring(self, data: bytes) -> None:
+        """Another document in its place, durably and at once; the store is open for writing."""

@@ -93,7 +93,8 @@ class Chain:
         """Why no lattice of these dimensions has this as its next record; empty when it may."""
         if isinstance(record, RollbackRecord) and not 0 <= record.revision <= self.revision:
             return f"it rolls back to revision {record.revision}"
-        if record.was is not None and not has_erased(record):
+        # What lies in an encrypted record, the chain of those within tells.
+        if record.was is not None and record.op != "cipher" and not has_erased(record):
             return "it says what it was, and nothing of it was erased"
         if self._dimensions is None:
             return ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.values.extras import require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pmll_async.protocols import Store
     from pmll_async.records.findings import Progress, Report, Watch
 
@@ -44,11 +46,18 @@ class StoreAt:
         self.path, self.read_only = str(Path(path)), read_only
         self._sync, self._lock_timeout = sync, lock_timeout
         self._made: Store | None = None
+        self._wrap: Callable[[Store], Store] | None = None
+
+    def wrapped(self, wrap: Callable[[Store], Store]) -> Self:
+        """Itself, whose store will be made in a wrapper; before it is `made`."""
+        self._wrap = wrap
+        return self
 
     def made(self) -> Store:
         """The one store, unopened."""
         if self._made is None:
-            self._made = self._make()
+            made = self._make()
+            self._made = made if self._wrap is None else self._wrap(made)
         return self._made
 
     def close(self) -> None:

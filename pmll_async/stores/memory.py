@@ -30,6 +30,7 @@ class MemoryStore:
         self._header: StoreHeader | None = None
         self._records: list[Record] = []
         self._open = False
+        self._keyring: bytes | None = None
         self.recovery = Recovery()
 
     def open(self, header: StoreHeader | None, hasher: Hasher) -> StoreHeader:
@@ -38,7 +39,7 @@ class MemoryStore:
         if self._header is None:
             if header is None:
                 raise DimensionMismatchError("the lattice", None, None)
-            self._header = replace(header, store_id=uuid.uuid4().hex)
+            self._header = replace(header, store_id=header.store_id or uuid.uuid4().hex)
         if self._header.key_check != hasher.check_value():
             raise WrongKeyError(self.path, bool(self._header.key_check))
         self._open = True
@@ -81,6 +82,16 @@ class MemoryStore:
         dimensions = Dimensions(header.dim if header else 0, header.value_dim if header else 0)
         name = header.store_id if header else ""
         return check_records(tuple(self._records), hasher, dimensions, name, watch)
+
+    def read_keyring(self) -> bytes | None:
+        return self._keyring
+
+    def begin_keyring(self, data: bytes) -> None:
+        if self._keyring is None:
+            self._keyring = data
+
+    def replace_keyring(self, data: bytes) -> None:
+        self._keyring = data
 
     def close(self) -> None:
         # The records stay for the next opening.

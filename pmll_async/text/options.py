@@ -6,6 +6,7 @@ import os
 from typing import Literal, TypedDict
 
 from pmll_async.integrity.sealing import Sealing
+from pmll_async.integrity.secrets import Secret, SuiteName
 from pmll_async.protocols import Clock, Index
 from pmll_async.values.concert import Concert
 from pmll_async.values.lines import Limits
@@ -27,3 +28,5 @@ class LatticeOptions(TypedDict, total=False):
     novelty_window: int | None
     seal_on_close: str | os.PathLike[str] | Sealing | None
     compact_on_close: bool
+    secret: Secret | None
+    suite: SuiteName | None

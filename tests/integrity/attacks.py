@@ -21,6 +21,7 @@ from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher
 
 LOG: Final = "log-00000001.jsonl"
 SEAL: Final = "seal.json"
+ENCRYPTED_DECAY: Final = 9
 Fields = dict[str, Any]
 Edit = Callable[[list[Fields]], list[Fields]]
 THEIR_SEED: Final = b"the seed of somebody else's key!"
@@ -106,12 +107,22 @@ def repeat_line(records: list[Fields]) -> list[Fields]:
     return [*records[:4], dict(records[3]), *records[4:]]
 
 
+def effect_in(records: list[Fields]) -> int:
+    """Where the decay is; in an encrypted store that is only guessed, and rightly."""
+    return next((n for n, fields in enumerate(records) if fields["op"] == "decay"), ENCRYPTED_DECAY)
+
+
 def drop_effect(records: list[Fields]) -> list[Fields]:
-    return [fields for fields in records if fields["op"] != "decay"]
+    at = effect_in(records)
+    return records[:at] + records[at + 1 :]
 
 
 def turn_effect(records: list[Fields]) -> list[Fields]:
-    return [{**fields, "factor": 0.25} if fields["op"] == "decay" else fields for fields in records]
+    at = effect_in(records)
+    turned = {"factor": 0.25}
+    if records[at]["op"] == "cipher":
+        turned = {"sealed": records[at]["sealed"].swapcase()}
+    return [*records[:at], {**records[at], **turned}, *records[at + 1 :]]
 
 
 def change_time(records: list[Fields]) -> list[Fields]:
@@ -124,7 +135,7 @@ def cut_off(records: list[Fields]) -> list[Fields]:
 
 
 def add_effect(records: list[Fields]) -> list[Fields]:
-    return [*records, next(dict(fields) for fields in records if fields["op"] == "decay")]
+    return [*records, dict(records[effect_in(records)])]
 
 
 EDITS: Final[dict[str, Edit]] = {

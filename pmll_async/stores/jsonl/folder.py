@@ -29,6 +29,8 @@ _FEATURES: Final = (PACKED_KEYS, NOVELTY_WINDOW, ERASED_LINES)
 STORE: Final = "store.json"
 MANIFEST: Final = "MANIFEST.json"
 LOCK: Final = "LOCK"
+KEYRING: Final = "keyring.json"
+"""Of an encrypted store; whoever wraps the store knows what is in it."""
 CACHE_FOLDER: Final = "cache"
 CACHE: Final = f"{CACHE_FOLDER}/blocks.bin"
 SEGMENT_NAME: Final = re.compile(r"log-([0-9]{8,})(?:-([1-9][0-9]{0,8}))?\.jsonl")

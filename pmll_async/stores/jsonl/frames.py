@@ -16,6 +16,7 @@ import google_crc32c
 import numpy as np
 
 from pmll_async.records.chain import NOT_OURS, anchor_holds, decode_exactly
+from pmll_async.records.cipher import decode_cipher
 from pmll_async.records.content import WriteVector, base64_text
 from pmll_async.records.parser import (
     PUT_HEAD,
@@ -96,7 +97,7 @@ def decode_frame(line: bytes, n: int, hasher: Hasher) -> Record:
         raise BadFrameError(f"record {head.n} is in its place")
     put = PUT_HEAD.match(line)
     try:
-        record = decode_put(put, line, hasher) if put else None
+        record = decode_put(put, line, hasher) if put else decode_cipher(line)
         record = record or decode_record(parse_object(line.decode()), hasher)
     except UnknownOperationError:
         raise

@@ -13,12 +13,19 @@ from typing import Final
 from pmll_async.protocols import Recovery
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import Directory
-from pmll_async.stores.jsonl.folder import LOCK, MANIFEST, SEGMENT_NAME, STORE, write_manifest
+from pmll_async.stores.jsonl.folder import (
+    KEYRING,
+    LOCK,
+    MANIFEST,
+    SEGMENT_NAME,
+    STORE,
+    write_manifest,
+)
 from pmll_async.stores.jsonl.loader import LoadPlan
 from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.segments import Table, next_number, plain_table, segment_name
 
-_OURS: Final = "|".join([*map(re.escape, (LOCK, MANIFEST, STORE)), SEGMENT_NAME.pattern])
+_OURS: Final = "|".join([*map(re.escape, (KEYRING, LOCK, MANIFEST, STORE)), SEGMENT_NAME.pattern])
 _TEMPORARY: Final = re.compile(rf"(?:{_OURS})(?:\.torn-[0-9]+)?\.tmp")
 
 

@@ -48,6 +48,7 @@ from pmll_async.stores.jsonl.folder import (
     write_store,
 )
 from pmll_async.stores.jsonl.gather import read_keys
+from pmll_async.stores.jsonl.keyring import begin_keyring, read_keyring, write_keyring
 from pmll_async.stores.jsonl.loader import Loader, LoadPlan
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.jsonl.log import Log
@@ -244,6 +245,15 @@ class JsonlStore:
         folder = self._opened().folder
         # Another folder may have taken the path, and belong to anybody.
         return Sidecar(folder.place / name, self.read_only) if folder.is_at_its_path() else None
+
+    def read_keyring(self) -> bytes | None:
+        return read_keyring(self._path)
+
+    def begin_keyring(self, data: bytes) -> None:
+        begin_keyring(self._path, data, self._lock_timeout)
+
+    def replace_keyring(self, data: bytes) -> None:
+        write_keyring(self._opened().folder, data, read_only=self.read_only)
 
     def close(self) -> None:
         session, self._session = self._session, None

@@ -24,6 +24,7 @@ from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.directory import Directory, make_durable_folder
 from pmll_async.stores.jsonl.folder import STORE as JSONL_STORE
+from pmll_async.stores.jsonl.keyring import begin_keyring, read_keyring, write_keyring
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, give_back, take, translated
 from pmll_async.stores.lmdb.header import find_header, is_marked_open
@@ -186,6 +187,16 @@ class LmdbStore:
 
         self._opened()
         return check(self._path, hasher, watch=watch)
+
+    def read_keyring(self) -> bytes | None:
+        return read_keyring(self._path)
+
+    def begin_keyring(self, data: bytes) -> None:
+        _refuse_jsonl(self._path)
+        begin_keyring(self._path, data, self._lock_timeout)
+
+    def replace_keyring(self, data: bytes) -> None:
+        write_keyring(self._opened().folder, data, read_only=self.read_only)
 
     def close(self) -> None:
         session, self._session = self._session, None

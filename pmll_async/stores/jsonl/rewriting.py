@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ from pmll_async.stores.jsonl.log import Log
 from pmll_async.stores.jsonl.pieces import Piece, without_erased
 from pmll_async.stores.jsonl.segments import Segment, Table, rewritten_name, torn_files
 from pmll_async.values.anchors import ROOT_DIGEST
+
+_GATHERED: Final = 1 << 20
+"""Bytes that are written at once; so many and more are copied from file to file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +111,25 @@ class Erasure:
                 self.folder.copy(self._parts(old, lines), new.file)
 
     def _parts(self, segment: Segment, lines: Mapping[int, bytes]) -> Iterator[Part]:
-        offset = 0
+        """The segment's bytes with the new lines in them; what lies close together in one piece."""
+        gathered, size, place = list[bytes](), 0, segment.base
         for n, line in lines.items():
-            place, stop = self.log.place_of(n), self.log.place_of(n + 1)
-            if segment.base <= place < segment.stop:
-                yield segment.file, offset, place - segment.base
-                yield line
-                offset = stop - segment.base
-        yield segment.file, offset, segment.size
+            start, stop = self.log.place_of(n), self.log.place_of(n + 1)
+            if not segment.base <= start < segment.stop:
+                continue
+            if start - place > _GATHERED:
+                yield b"".join(gathered)
+                yield segment.file, place - segment.base, start - segment.base
+                gathered, size = [], 0
+            else:
+                gathered.append(self.log.bytes_at(place, start))
+            gathered.append(line)
+            size, place = size + start - place + len(line), stop
+            if size > _GATHERED:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+        yield b"".join(gathered)
+        yield segment.file, place - segment.base, segment.size
 
     def _manifest(self, table: Table, headers: list[CachedBlock]) -> Manifest:
         before = self.log.manifest(self.header.store_id, roots_of(headers))

@@ -29,6 +29,8 @@ Made = EncryptedStore | JsonlStore | LmdbStore
 MAKERS: dict[str, Callable[[Path], Made]] = {
     "encrypted": lambda path: EncryptedStore(JsonlStore(path, segment_bytes=4_000), KEY),
     "jsonl": lambda path: JsonlStore(path, segment_bytes=2_000, cache_records=4),
+    # Written in small segments, which become one where they are written anew.
+    "joined": lambda path: JsonlStore(path, segment_bytes=1 << 20 if path.exists() else 2_000),
     "lmdb": LmdbStore,
 }
 
@@ -143,3 +145,22 @@ async def check_reopened(path: Path, make: Callable[[Path], Made]) -> None:
         assert len(lattice) == 21
         assert (await lattice.verify()).holds
         assert len(await lattice.query(key(0), 50, min_similarity=-1)) == 17
+
+
+async def test_erasing_the_newest_again_and_again_leaves_few_files(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    async with Lattice.open(path, dim=DIM) as lattice:
+        stays = [await lattice.put(key(n), None, {"n": n}) for n in range(5)]
+        for n in range(30):
+            anchor = await lattice.put(key(100 + n), None, {"text": SECRET.decode()})
+            await lattice.forget(anchor, erase=True)
+            stays.append(await lattice.put(key(200 + n), None, {"n": n}))
+        assert len(list(path.glob("log-*"))) <= 3
+        for anchor in stays:
+            assert (await lattice.get(anchor)).anchor == anchor
+    assert not mentions(path)
+    async with Lattice.open(path) as lattice:
+        assert lattice.recovery.clean
+        found = await lattice.verify()
+        assert (found.holds, len(found.report.erased)) == (True, 30)
+        assert len(await lattice.query(key(0), 99, min_similarity=-1)) == 35

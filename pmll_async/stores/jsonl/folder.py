@@ -53,11 +53,13 @@ class Manifest:
     """The segments that are known to be durable as a whole, in order.
 
     `cache` has the root of the cache's first so many blocks, in hex, for one or two such numbers.
+    `replaced` segments are no part of the log any more, if they are there still.
     """
 
     store: str
     segments: tuple[SegmentEntry, ...] = ()
     cache: tuple[tuple[int, str], ...] = ()
+    replaced: tuple[str, ...] = ()
 
     @property
     def records(self) -> int:
@@ -161,6 +163,7 @@ def read_manifest(folder: Directory, store_id: str) -> Manifest:
             segments=tuple([_entry(entry) for entry in _of_kind(fields, "segments", list)]),
             # A manifest of an earlier release knows of no roots: then no cache is trusted.
             cache=tuple([_root(root) for root in fields.get("cache", ())]),
+            replaced=tuple(map(_segment_file, fields.get("replaced", ()))),
         )
         if manifest.store != (store_id or manifest.store):
             raise ValueError("it belongs to another store")
@@ -175,6 +178,8 @@ def write_manifest(folder: Directory, manifest: Manifest) -> None:
         "segments": [asdict(entry) for entry in manifest.segments],
         "cache": manifest.cache,
     }
+    if manifest.replaced:
+        fields["replaced"] = manifest.replaced
     folder.replace(MANIFEST, encode_object(fields))
 
 
@@ -197,11 +202,17 @@ def _read_object(folder: Directory, name: str) -> dict[str, Any]:
 
 
 def _entry(entry: dict[str, Any]) -> SegmentEntry:
-    file, h = _of_kind(entry, "file", str), _of_kind(entry, "h", str)
-    # No manifest leads out of the folder.
-    if not SEGMENT_NAME.fullmatch(file) or len(bytes.fromhex(h)) != len(ROOT_DIGEST):
-        raise ValueError(f"{file!r} with the digest {h!r} is no segment")
+    file, h = _segment_file(entry["file"]), _of_kind(entry, "h", str)
+    if len(bytes.fromhex(h)) != len(ROOT_DIGEST):
+        raise ValueError(f"{h!r} is no digest")
     return SegmentEntry(file, _whole(entry, "records", 0), _whole(entry, "bytes", 0), h)
+
+
+def _segment_file(name: object) -> str:
+    # No manifest leads out of the folder.
+    if not isinstance(name, str) or not SEGMENT_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no segment")
+    return name
 
 
 def _root(root: list[Any]) -> tuple[int, str]:

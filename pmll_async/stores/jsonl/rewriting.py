@@ -8,7 +8,7 @@ after it old ones, and the next opening for writing removes whichever the manife
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,6 +27,7 @@ from pmll_async.stores.jsonl.folder import (
     CACHE,
     FolderHeader,
     Manifest,
+    SegmentEntry,
     require_erased_lines,
     write_manifest,
 )
@@ -54,6 +55,8 @@ class Erasure:
     cache: Cache
     blocks: BlockFile
     records: Mapping[int, Record]
+    joined: int
+    """Neighbours of fewer bytes together become one segment, where one of them is written anew."""
 
     def carry_out(self) -> None:
         """Leave no file that has a byte of what was erased."""
@@ -64,12 +67,15 @@ class Erasure:
         require_erased_lines(self.folder)
         old, lengths = self.log.table, self.log.lengths()
         lengths[list(lines)] = [len(line) for line in lines.values()]
-        table = self._table(lengths)
+        groups = self._groups()
+        table = self._table(groups, lengths)
         written = [segment.file for segment in table.segments]
         try:
-            self._write_segments(table, lines)
+            for group, segment in zip(groups, table.segments, strict=True):
+                if [each.file for each in group] != [segment.file]:
+                    self.folder.copy(self._all_parts(group, lines), segment.file)
             headers = self._write_cache(lengths, lines)
-            write_manifest(self.folder, self._manifest(table, headers))
+            write_manifest(self.folder, self._manifest(groups, table, headers))
         except DurabilityUnknownError:
             raise
         # Nobody knows of what was written; the cache may be the new one.
@@ -93,22 +99,36 @@ class Erasure:
 
     # --- segments ------------------------------------------------------------------------------
 
-    def _table(self, lengths: NDArray[np.int64]) -> Table:
+    def _groups(self) -> list[list[Segment]]:
+        """The segments that become one each: small ones join the one before, for files are few."""
+        groups, first = list[list[Segment]](), 0
+        *closed, growing = self.log.segments()
+        for segment in closed:
+            stop = self.log.number_at(segment.stop)
+            changed = any(first <= n < stop for n in self.records)
+            size = sum(each.size for each in groups[-1]) if groups else self.joined
+            if changed and size + segment.size < self.joined:
+                groups[-1].append(segment)
+            else:
+                groups.append([segment])
+            first = stop
+        return [*groups, [growing]]
+
+    def _table(self, groups: Sequence[Sequence[Segment]], lengths: NDArray[np.int64]) -> Table:
         """The segments as they will be."""
         segments, base, first = list[Segment](), 0, 0
-        for segment in self.log.segments():
-            stop = self.log.number_at(segment.stop)
+        for group in groups:
+            stop = self.log.number_at(group[-1].stop)
             size = int(lengths[first:stop].sum())
-            changed = any(first <= n < stop for n in self.records)
-            name = rewritten_name(segment.file) if changed else segment.file
+            changed = len(group) > 1 or any(first <= n < stop for n in self.records)
+            name = rewritten_name(group[0].file) if changed else group[0].file
             segments.append(Segment(name, base, size))
             base, first = base + size, stop
         return Table(segments)
 
-    def _write_segments(self, table: Table, lines: Mapping[int, bytes]) -> None:
-        for old, new in zip(self.log.segments(), table.segments, strict=True):
-            if old.file != new.file:
-                self.folder.copy(self._parts(old, lines), new.file)
+    def _all_parts(self, group: Sequence[Segment], lines: Mapping[int, bytes]) -> Iterator[Part]:
+        for segment in group:
+            yield from self._parts(segment, lines)
 
     def _parts(self, segment: Segment, lines: Mapping[int, bytes]) -> Iterator[Part]:
         """The segment's bytes with the new lines in them; what lies close together in one piece."""
@@ -131,13 +151,19 @@ class Erasure:
         yield b"".join(gathered)
         yield segment.file, place - segment.base, segment.size
 
-    def _manifest(self, table: Table, headers: list[CachedBlock]) -> Manifest:
+    def _manifest(
+        self, groups: Sequence[Sequence[Segment]], table: Table, headers: list[CachedBlock]
+    ) -> Manifest:
         before = self.log.manifest(self.header.store_id, roots_of(headers))
-        entries = [
-            replace(entry, file=segment.file, bytes=segment.size)
-            for entry, segment in zip(before.segments, table.segments, strict=True)
-        ]
-        return replace(before, segments=tuple(entries))
+        entries, first = list[SegmentEntry](), 0
+        for group, segment in zip(groups, table.segments, strict=True):
+            own = before.segments[first : first + len(group)]
+            records = sum(entry.records for entry in own)
+            entries.append(SegmentEntry(segment.file, records, segment.size, own[-1].h))
+            first += len(group)
+        there = {entry.file for entry in entries}
+        gone = tuple(name for name in _names(self.log.table) if name not in there)
+        return replace(before, segments=tuple(entries), replaced=gone)
 
     # --- the cache -----------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def next_number(folder: Directory) -> int:
 
 def segment_files(folder: Directory) -> list[str]:
     """The names of all segments, in order; of one that was written anew the newest."""
-    return list(_newest(folder, ()).values())
+    return list(_newest(folder).values())
 
 
 def torn_files(folder: Directory) -> list[str]:
@@ -69,11 +69,13 @@ def torn_files(folder: Directory) -> list[str]:
     return [name for *_, name in _numbered(folder, torn=True) if name not in whole]
 
 
-def _newest(folder: Directory, listed: Container[str]) -> dict[int, str]:
+def _newest(
+    folder: Directory, listed: Container[str] = (), replaced: Container[str] = ()
+) -> dict[int, str]:
     """Each segment's file by its number: the listed one, else the one that was written last."""
     names: dict[int, str] = {}
     for number, _, name in sorted(_numbered(folder)):
-        if names.get(number) not in listed:
+        if name not in replaced and names.get(number) not in listed:
             names[number] = name
     return names
 
@@ -129,7 +131,7 @@ def locate(folder: Directory, manifest: Manifest) -> Table:
     """
     listed = manifest.segments
     names = [entry.file for entry in listed]
-    there = list(_newest(folder, names).values())
+    there = list(_newest(folder, names, manifest.replaced).values())
     # A crash came between writing a segment anew and listing that, or removing the old file.
     replaced = sorted({name for *_, name in _numbered(folder)}.difference(there))
     for name in names:

@@ -189,6 +189,7 @@ class JsonlStore:
                 session.cache,
                 session.cache.file,
                 records,
+                self._segment_bytes // 16,
             ).carry_out()
 
     def pin(self, name: str, value: str) -> None:

@@ -45,6 +45,8 @@ _LOOKS_BEHIND: Final[dict[str, set[str]]] = {
         "test_an_opening_cut_lets_go_of_the_store",
         "test_closing_after_a_cut_opening_waits_for_the_store",
     },
+    "test_lattice_erase": {"test_no_file_has_a_byte_of_it"},
+    "test_lattice_lifetimes": {"test_what_has_ended_leaves_the_files_at_closing"},
     "test_lattice_forget_where": {"test_a_call_that_is_cut_can_be_made_again"},
     "test_lattice_resident": {
         "test_another_record_in_its_place",

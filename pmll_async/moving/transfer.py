@@ -21,6 +21,7 @@ from pmll_async.errors import (
 from pmll_async.protocols import Store, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import NOT_OURS, Chain, Dimensions, decode_exactly, group_flaw
+from pmll_async.records.cipher import CipherRecord
 from pmll_async.records.parser import UnknownOperationError, parse_object
 from pmll_async.records.record import Record, encode_record, leaf
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher, fold
@@ -276,6 +277,8 @@ class _Intake:
 
     def _flaw(self, record: Record) -> str:
         """What is wrong with a record in this place; empty when nothing is."""
+        if isinstance(record, CipherRecord):
+            return "it is encrypted: export from the encrypted store, which decrypts"
         due = self._pending[-1].following if self._pending else 0
         return group_flaw(record.following, due) or self._chain.flaw(record)
 

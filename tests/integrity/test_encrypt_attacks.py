@@ -15,10 +15,13 @@ import pytest
 from drawing import examples
 from encrypt_support import RAW, append, copy_of, fill, hidden, records_of, written
 
-from pmll_async import CorruptionError, Lattice, PmllError
+from pmll_async import CorruptionError, Lattice, MalformedExportError, PmllError
 from pmll_async.cli.verify import Expected, checked
 from pmll_async.integrity import EncryptedStore, read_trust
-from pmll_async.records.record import Record
+from pmll_async.moving.transfer import import_records
+from pmll_async.records.cipher import CipherRecord
+from pmll_async.records.record import Record, encode_record
+from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing.chains import ChainBuilder
 from pmll_async.values.anchors import Hasher
@@ -276,3 +279,14 @@ async def test_an_older_copy_is_found_by_a_trust_file(tmp_path: Path) -> None:
     async with Lattice.open(path, secret=RAW) as lattice:
         assert (await lattice.verify()).holds
         assert not (await lattice.verify(trust=read_trust(trust))).holds
+
+
+def test_encrypted_records_are_no_export(tmp_path: Path) -> None:
+    record = CipherRecord(epoch=1, salt=bytes(32), nonce=0, sealed=bytes(20))
+    header = (
+        '{"pmll":"export","format":1,"dim":2,"value_dim":2,"keyed":false,"key_check":"","pins":{},'
+        '"created":1.0,"records":1,"digest":"00"}\n'
+    )
+    lines = [header, encode_record(record, '"n":0,') + "}\n"]
+    with pytest.raises(MalformedExportError, match="encrypted"):
+        import_records(lines, JsonlStore(tmp_path / "memory"), Hasher(None))

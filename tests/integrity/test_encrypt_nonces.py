@@ -80,7 +80,7 @@ def test_a_batch_that_found_no_room_is_encrypted_anew(
         append(store, chain, 0, 2)
         before = uses[-1][2]
         with monkeypatch.context() as patch:
-            patch.setattr("pmll_async.stores.jsonl.log.write_all", full)
+            patch.setattr("pmll_async.stores.jsonl.writer.write_all", full)
             for _ in range(3):
                 with pytest.raises(StoreFullError):
                     append(store, chain, 2, 4)

@@ -164,3 +164,32 @@ async def test_erasing_the_newest_again_and_again_leaves_few_files(tmp_path: Pat
         found = await lattice.verify()
         assert (found.holds, len(found.report.erased)) == (True, 30)
         assert len(await lattice.query(key(0), 99, min_similarity=-1)) == 35
+
+
+async def test_a_replaced_file_that_cannot_be_removed_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memory"
+    anchors = await filled(path, MAKERS["jsonl"])
+    unlink = os.unlink
+
+    def refusing(name: Any, **options: Any) -> None:
+        if str(name).startswith("log-"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+        unlink(name, **options)
+
+    async with Lattice(MAKERS["jsonl"](path)) as lattice:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", refusing)
+            with pytest.raises(ErasureUnfinishedError):
+                await lattice.forget(anchors[2], erase=True)
+            # Manifests that are written meanwhile still say that it is no part of the log.
+            for n in range(20):
+                await lattice.put(key(50 + n))
+    assert mentions(path)
+    async with Lattice(MAKERS["jsonl"](path)) as lattice:
+        assert len(lattice) == 40
+        for anchor in anchors[7::5]:
+            await lattice.forget(anchor, erase=True)
+        assert not mentions(path)
+        assert (await lattice.verify()).holds

@@ -74,6 +74,8 @@ class Log:
         self.records = self.stop = 0
         """How many records are there, and the place behind the last."""
         self.table = Table(())
+        self.replaced: tuple[str, ...] = ()
+        """Files that segments of the table have taken the place of, and that may be there still."""
         self.digest = ROOT_DIGEST
         self.digests = {0: ROOT_DIGEST}
         self.chain = Chain(hasher, Dimensions(header.dim, header.value_dim))
@@ -196,7 +198,7 @@ class Log:
             digest = self.digest if n == self.records else self.digests[n]
             entries.append(SegmentEntry(segment.file, n - first, segment.size, digest.hex()))
             first = n
-        return Manifest(store_id, tuple(entries), roots)
+        return Manifest(store_id, tuple(entries), roots, self.replaced)
 
     def contexts(self, first: int, stop: int) -> tuple[list[bytes], int]:
         """The contexts of the lines of records `first` … `stop - 1`, and `stop`."""

@@ -85,8 +85,10 @@ class Erasure:
             raise
         self.log.move(lengths, table)
         self.cache.adopt(headers)
-        self._remove([name for name in _names(old) if name not in written])
+        self.log.replaced += tuple(name for name in _names(old) if name not in written)
+        self._remove(self.log.replaced)
         self.folder.sync()
+        self.log.replaced = ()
 
     def _lines(self) -> dict[int, bytes]:
         """The new lines, by the numbers of their records."""
@@ -163,7 +165,7 @@ class Erasure:
             first += len(group)
         there = {entry.file for entry in entries}
         gone = tuple(name for name in _names(self.log.table) if name not in there)
-        return replace(before, segments=tuple(entries), replaced=gone)
+        return replace(before, segments=tuple(entries), replaced=before.replaced + gone)
 
     # --- the cache -----------------------------------------------------------------------------
 
@@ -211,7 +213,7 @@ class Erasure:
         size = int(ends[header.stop - 1] - (ends[header.stop - 2] if header.stop > 1 else 0))
         return replace(piece, ends=places, last=places[-1] - size)
 
-    def _remove(self, names: list[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         for name in names:
             self.files.forget(name)
         remove(self.folder, names)

@@ -42,6 +42,7 @@ from pmll_async import (
     source_of,
     stamp,
 )
+from pmll_async.integrity import Passphrase, RawKey
 from pmll_async.protocols import Clock, Store
 from pmll_async.stores.memory import MemoryStore
 
@@ -70,6 +71,12 @@ async def openings() -> None:
     assert_type(later, Lattice)
     await later.aclose()
 
+    async def fetched(store_id: str) -> bytes:
+        return bytes(len(store_id))
+
+    for secret in (Passphrase("words"), RawKey(bytes(32)), fetched):
+        await Lattice.open("hidden", secret=secret, suite="xchacha20-poly1305")
+
 
 async def writes() -> None:
     context: dict[str, JsonValue] = {"topic": "x", "tags": ["a", 1, None]}
@@ -84,6 +91,13 @@ async def writes() -> None:
     await lattice.decay(anchor, 0.5)
     await lattice.forget(anchor)
     await lattice.rollback(anchor)
+    await lattice.put(np.ones(4), ttl=60)
+    await lattice.put(np.ones(4), pinned=True)
+    kept = await lattice.lasting({"topic": "x"}, expires_at=2e9)
+    await lattice.put_many([Candidate(key=np.ones(4), context=kept)])
+    await lattice.forget(anchor, erase=True)
+    assert_type(await lattice.forget_where({"topic": "x"}, erase=True), tuple[str, ...])
+    assert_type(await lattice.compact(), tuple[str, ...])
 
 
 async def names(candidate: Candidate) -> None:

@@ -225,7 +225,8 @@ def test_beside_a_live_writer(path: Path, chain: Chain) -> None:
         small_history(chain, store)
 
         def write() -> None:
-            while not stop.is_set():
+            # Without a pause there would be ever more for each look to go through.
+            while not stop.wait(0.002):
                 chain.append(store, lambda: chain.group(3))
 
         thread = threading.Thread(target=write)

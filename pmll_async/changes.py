@@ -39,7 +39,13 @@ class Changeable(ABC):
     def _writable(self) -> Opened: ...
 
     @abstractmethod
+    def _usable(self) -> Opened: ...
+
+    @abstractmethod
     def _snapshot(self) -> Snapshot: ...
+
+    @abstractmethod
+    async def _ready(self) -> Snapshot: ...
 
     @abstractmethod
     def _now(self) -> float: ...
@@ -66,7 +72,7 @@ class Changeable(ABC):
         `ErasureUnfinishedError` says what is not.
         """
         opened, wanted = self._writable(), checks.anchor(anchor)
-        if checks.flag(erase, "erase"):
+        if checks.plain_flag(erase, "erase"):
             await self._erase(opened, (wanted,))
             return
         record = engine.ForgetRecord(t=engine.PENDING, anchor=wanted)
@@ -77,21 +83,22 @@ class Changeable(ABC):
     ) -> tuple[str, ...]:
         """Forget whatever is there that a filter matches: lines, branches and notes; their anchors.
 
-        With `erase` as of `forget`. With `dry_run` they are only told, oldest first. A filter that
-        would match everything, `{}`, is refused. What is put meanwhile is not looked at. Many are
-        forgotten in several commits: an error or a cancellation leaves some, and the same call does
-        the rest. What was forgotten already is not there: to erase it, name its anchor.
+        With `erase` as of `forget`, and also what was forgotten or rolled back before. With
+        `dry_run` they are only told, oldest first. A filter that would match everything, `{}`, is
+        refused, and pinned lines stay. What is put meanwhile is not looked at. Many are forgotten
+        in several commits: an error or a cancellation leaves some, and the same call does the rest.
         """
-        opened, matching = self._writable(), engine.parse(where)
+        erases, tells = checks.plain_flag(erase, "erase"), checks.plain_flag(dry_run, "dry_run")
+        opened = self._usable() if tells else self._writable()
+        matching = engine.parse(where)
         if matching is None:
             raise InvalidInputError("forget_where needs a filter: an empty one matches everything")
-        erases = checks.flag(erase, "erase")
-        services, snapshot = opened.services, self._snapshot()
-        matched = services.reader.matching
+        services, snapshot = opened.services, await self._ready()
+        matched = services.reader.left if erases else services.reader.matching
         found = await services.filters.run(snapshot, matching, matched, snapshot, matching)
         kept = await services.hiding.kept(snapshot)
         found = tuple(anchor for anchor in found if snapshot.find(anchor) not in kept)
-        if dry_run:
+        if tells:
             return found
         if erases:
             await self._erase(opened, found)
@@ -157,7 +164,7 @@ class Changeable(ABC):
         if acts:
             raise InvalidInputError(
                 f"{min(acts)} is a note that quarantines, revokes or takes that back: it can be "
-                "undone, but not erased"
+                "undone, but not erased; narrow the filter, or name other lines"
             )
         kept = [anchor for anchor in anchors if anchor not in hidden]
         for withheld, several in ((False, kept), (True, sorted(hidden))):

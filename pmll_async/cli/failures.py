@@ -39,7 +39,8 @@ def expected_errors() -> Iterator[None]:
         say(f"{exc} (--key-file, or {KEY_FILE_VARIABLE})")
         raise typer.Exit(_FAILED) from None
     except WrongSecretError as exc:
-        say(f"{exc} (--passphrase-file, or --secret-key-file)")
+        options = "" if exc.what == "needless" else " (--passphrase-file, or --secret-key-file)"
+        say(f"{exc}{options}")
         raise typer.Exit(_FAILED) from None
     except (PmllError, plugins.BrokenPluginError) as exc:
         say(str(exc))

@@ -53,10 +53,12 @@ def lasting(context: Mapping[str, Any] | None, wanted: Lasting) -> StampedContex
     if wanted.get("ttl") is not None:
         facts["ttl"] = checks.number(wanted["ttl"], "ttl")
         if facts["ttl"] <= 0:
-            raise InvalidInputError(f"ttl is how many seconds a line lasts: {wanted['ttl']!r}")
+            raise InvalidInputError(
+                f"ttl is how many seconds a line lasts, more than 0, and not {wanted['ttl']!r}"
+            )
     if wanted.get("expires_at") is not None:
         facts["expires_at"] = checks.optional_seconds(wanted["expires_at"], "expires_at")
-    if checks.flag(wanted.get("pinned", False), "pinned"):
+    if checks.plain_flag(wanted.get("pinned", False), "pinned"):
         facts["pinned"] = True
     if len(facts) > 1:
         raise InvalidInputError(f"a line has one of {' and '.join(facts)}, and not both")

@@ -56,7 +56,8 @@ class Passphrase(_Hidden):
     __slots__ = ()
 
     def __init__(self, text: str) -> None:
-        if not text:
+        given: object = text
+        if not isinstance(given, str) or not given.strip():
             raise InvalidInputError("a passphrase is a text of at least one letter")
         try:
             # The same letters have several codes, by keyboard and system.
@@ -85,8 +86,9 @@ class RawKey(_Hidden):
 
     __slots__ = ()
 
-    def __init__(self, raw: bytes) -> None:
-        if len(raw) != KEY_BYTES:
+    def __init__(self, raw: bytes | bytearray | memoryview) -> None:
+        given: object = raw
+        if not isinstance(given, bytes | bytearray | memoryview) or len(given) != KEY_BYTES:
             raise InvalidInputError(f"a raw key is {KEY_BYTES} random bytes")
         super().__init__(bytes(raw))
 

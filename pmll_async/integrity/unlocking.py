@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -49,7 +49,12 @@ class Unlocking:
         """Await the function that gives the key, if the secret is one; its errors go through."""
         if not isinstance(self._secret, Passphrase | RawKey):
             ring = await begin(CALLS, self._found)
-            self._fetched = RawKey(await self._secret(ring.store if ring else self._new_store))
+            fetching: object = self._secret(ring.store if ring else self._new_store)
+            if not isinstance(fetching, Awaitable):
+                raise InvalidInputError(
+                    "a function that fetches the key is async: what it gives is awaited"
+                )
+            self._fetched = RawKey(await fetching)
 
     def unlocked(self, header: StoreHeader | None) -> Keys:
         """The keys; with a header, of a new ring where there is no store yet; blocks."""

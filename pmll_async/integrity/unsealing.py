@@ -15,7 +15,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.records.chain import NOT_OURS, Chain, Dimensions
 from pmll_async.records.cipher import CipherRecord
 from pmll_async.records.content import WriteVector, packed_text, packed_together
-from pmll_async.records.findings import Finding, Report, Watch
+from pmll_async.records.findings import Finding, Report, Watch, status_of
 from pmll_async.records.parser import (
     PUT_HEAD,
     UnknownOperationError,
@@ -146,14 +146,15 @@ class Reading:
                 findings.append(Finding("damage", "", places(n) if places else 0, n, reason))
             if watch is not None:
                 watch(own, chain.head(n + 1), places(n + 1) if places else None)
-        findings += [Finding("damage", "", 0, n, reason) for n, reason in chain.bare_flaws()]
+        digest_holds = not findings
+        findings += chain.erasures("")
         return Report(
             findings=tuple(findings),
             records=count,
             lines=chain.length(count),
             head=chain.head(count) or ROOT_ANCHOR,
-            digest="" if findings else digest.hex(),
-            status="damaged" if findings else "clean",
+            digest=digest.hex() if digest_holds else "",
+            status=status_of(findings),
             store=self.header.store_id,
             keyed=self.hasher.keyed,
             erased=chain.erased,
@@ -203,10 +204,6 @@ def with_rest(report: Report, count: int) -> Report:
 def joined(within: Report, report: Report) -> Report:
     """What was found in the files of the store within, and in what its records hold."""
     findings = within.findings + report.findings
-    severities = {finding.severity for finding in findings}
-    return replace(
-        report,
-        findings=findings,
-        digest="" if "damage" in severities else report.digest,
-        status="damaged" if "damage" in severities else "torn" if severities else "clean",
-    )
+    status = status_of(findings)
+    digest = "" if status == "damaged" else report.digest
+    return replace(report, findings=findings, digest=digest, status=status)

@@ -25,6 +25,7 @@ from pmll_async.records.content import (
     known_texts,
     packed_text,
 )
+from pmll_async.records.findings import Finding
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
 from pmll_async.records.record import Record, encode_record, has_erased
 from pmll_async.values.anchors import Hasher, is_anchor
@@ -139,6 +140,24 @@ class Chain:
             return []
         unsaid = [(n, anchor) for n, anchor in self._bare if self._erased.get(anchor, -1) < n]
         return [(n, f"the content of {anchor} is gone, and not erased") for n, anchor in unsaid]
+
+    def erasures(self, file: str) -> list[Finding]:
+        """What is wrong with erased lines of the whole log, whose file this is.
+
+        Content that is there still is torn: whoever opens the store for writing removes it.
+        """
+        bare = set(self._bare)
+        kept = [
+            (n, anchor)
+            for anchor, erased in self._erased.items()
+            for n in self._lines.records(anchor)
+            if n < erased and (n, anchor) not in bare
+        ]
+        reason = "is erased, and its content is still there: opening for writing removes it"
+        return [
+            *(Finding("damage", file, 0, n, flaw) for n, flaw in self.bare_flaws()),
+            *(Finding("torn", file, 0, n, f"{anchor} {reason}") for n, anchor in kept),
+        ]
 
     # --- following -----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pmll_async.loop.breathing import Breather
 from pmll_async.records.chain import Chain, Dimensions
-from pmll_async.records.findings import Finding, Report, Watch
+from pmll_async.records.findings import Finding, Report, Watch, status_of
 from pmll_async.records.record import Record, leaf
 from pmll_async.values.anchors import ROOT_ANCHOR, ROOT_DIGEST, Hasher, fold
 
@@ -31,14 +31,14 @@ def check_records(
         if watch is not None:
             watch(own, chain.head(n + 1), None)
     count = chain.revision
-    findings += [Finding("damage", "", 0, n, flaw) for n, flaw in chain.bare_flaws()]
+    findings += chain.erasures("")
     return Report(
         findings=tuple(findings),
         records=count,
         lines=chain.length(count),
         head=chain.head(count) or ROOT_ANCHOR,
         digest=digest.hex(),
-        status="damaged" if findings else "clean",
+        status=status_of(findings),
         store=store_id,
         keyed=hasher.keyed,
         erased=chain.erased,

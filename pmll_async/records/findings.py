@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["damage", "torn"]
+Status = Literal["clean", "damaged", "torn"]
 Progress = Callable[[int, int], None]
 """Called with the bytes, or records, that are checked, and with all of them."""
 Watch = Callable[[bytes | None, str | None, int | None], None]
@@ -45,7 +46,13 @@ class Report:
     lines: int
     head: str
     digest: str
-    status: Literal["clean", "damaged", "torn"]
+    status: Status
     store: str = ""
     keyed: bool = False
     erased: tuple[str, ...] = ()
+
+
+def status_of(findings: Iterable[Finding]) -> Status:
+    """What findings make of a store."""
+    severities = {finding.severity for finding in findings}
+    return "damaged" if "damage" in severities else "torn" if severities else "clean"

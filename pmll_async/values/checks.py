@@ -98,6 +98,13 @@ def flag(value: Any, what: str) -> bool:
         raise InvalidInputError(f"{what} must be true or false, not {shown(value)}") from exc
 
 
+def plain_flag(value: Any, what: str) -> bool:
+    """True or False itself, for what cannot be undone: the text "no" is none of them."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{what} is True or False, not {shown(value)}")
+    return value
+
+
 def fraction(value: Any, what: str, least: float = 0.0) -> float:
     """A number from `least` to 1."""
     checked = number(value, what)

@@ -269,3 +269,24 @@ def test_what_is_no_secret(path: Path) -> None:
         with pytest.raises(InvalidInputError) as caught:
             Lattice.open(path, secret=wrong)  # type: ignore[arg-type]  # refused
         assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", ["a" * 32, None, 32, bytearray(31)])
+def test_what_is_no_raw_key_is_refused(raw: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        RawKey(raw)
+
+
+@pytest.mark.parametrize("text", [b"words", None, "", " \t"])
+def test_what_is_no_passphrase_is_refused(text: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        Passphrase(text)
+
+
+async def test_a_function_that_is_not_async_is_told(tmp_path: Path) -> None:
+    def fetch(store_id: str) -> bytes:
+        return bytes(32)
+
+    with pytest.raises(InvalidInputError, match="async"):
+        await Lattice.open(tmp_path / "memory", dim=2, secret=fetch)  # type: ignore[arg-type]  # that
+    assert not (tmp_path / "memory").exists()

@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,3 +230,49 @@ async def test_unknown_anchors_are_refused(store: Callable[[], Store]) -> None:
         with pytest.raises(LineNotFoundError):
             await lattice.forget("0" * 15 + "1", erase=True)
         assert lattice.revision == 3
+
+
+async def test_a_filter_erases_what_was_forgotten_or_rolled_back_before(
+    store: Callable[[], Store],
+) -> None:
+    async with Lattice(store(), dim=DIM) as lattice:
+        forgotten = await lattice.put(vector(1), None, {"user": "ann"})
+        await lattice.forget(forgotten)
+        stays = await lattice.put(vector(2), None, {"user": "ben"})
+        rolled_back = await lattice.put(vector(3), None, {"user": "ann"})
+        revision = lattice.revision
+        await lattice.rollback(stays)
+        assert await lattice.forget_where({"user": "ann"}, dry_run=True) == ()
+        told = await lattice.forget_where({"user": "ann"}, erase=True, dry_run=True)
+        assert told == (forgotten, rolled_back)
+        assert await lattice.forget_where({"user": "ann"}, erase=True) == told
+        await lattice.rollback(revision)
+        for anchor in told:
+            with pytest.raises(LineErasedError):
+                await lattice.get(anchor)
+        with pytest.raises(LineErasedError):
+            await lattice.put(vector(4), revises=(rolled_back,))
+        assert [line.anchor async for line in lattice.rewind()] == [stays]
+
+
+@pytest.mark.parametrize("flag", ["no", "false", 1, 0, None])
+async def test_what_cannot_be_undone_is_not_asked_for_by_accident(flag: Any) -> None:
+    async with Lattice(MemoryStore(), dim=DIM) as lattice:
+        anchor = await lattice.put(vector(1), None, {"user": "ann"})
+        with pytest.raises(InvalidInputError, match="erase is True or False"):
+            await lattice.forget(anchor, erase=flag)
+        with pytest.raises(InvalidInputError, match="erase is True or False"):
+            await lattice.forget_where({"user": "ann"}, erase=flag)
+        with pytest.raises(InvalidInputError, match="dry_run is True or False"):
+            await lattice.forget_where({"user": "ann"}, dry_run=flag)
+        assert lattice.revision == 1
+
+
+async def test_a_reader_tells_what_would_be_erased(tmp_path: Path) -> None:
+    async with Lattice.open(tmp_path / "memory", dim=DIM) as lattice:
+        anchor = await lattice.put(vector(1), None, {"user": "ann"})
+        async with Lattice.open(tmp_path / "memory", read_only=True) as reader:
+            assert await reader.forget_where({"user": "ann"}, dry_run=True) == (anchor,)
+            later = await lattice.put(vector(2), None, {"user": "ann"})
+            told = await reader.forget_where({"user": "ann"}, erase=True, dry_run=True)
+            assert told == (anchor, later)

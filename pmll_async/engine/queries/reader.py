@@ -185,6 +185,12 @@ class Reader:
         found = np.flatnonzero(self._contexts.mask(snapshot, where) & snapshot.alive)
         return tuple(dict.fromkeys(map(snapshot.anchor, found.tolist())))
 
+    def left(self, snapshot: Snapshot, where: Filter) -> tuple[str, ...]:
+        """`matching`, and what was forgotten or rolled back as well: all that is not erased."""
+        found = np.flatnonzero(self._contexts.mask(snapshot, where)).tolist()
+        left = [line for line in found if not snapshot.lacks(line)]
+        return tuple(dict.fromkeys(map(snapshot.anchor, left)))
+
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
         """Whether hardly anything has to be read for the filter; does not block."""
         return self._contexts.covers(snapshot, where)

@@ -9,6 +9,7 @@ from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.engine.trace.novelty import BatchNovelty, Nearest
 from pmll_async.errors import (
     ConflictError,
+    LineErasedError,
     LineNotFoundError,
     NotNovelError,
     PmllError,
@@ -255,6 +256,8 @@ class Draft:
         head, revised = self._new.head, self._new.revised
         for anchor in revises:
             line = self._check_present(anchor)
+            if line is not None and self._snapshot.lacks(line):
+                raise LineErasedError(anchor)
             if anchor in revised or (line is not None and self._snapshot.revised[line]):
                 raise StaleAnchorError(anchor, head, "is already revised")
             if line is not None and not self._snapshot.alive[line]:

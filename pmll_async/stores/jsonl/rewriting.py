@@ -37,6 +37,7 @@ from pmll_async.stores.jsonl.pieces import Piece, without_erased
 from pmll_async.stores.jsonl.segments import Segment, Table, rewritten_name, torn_files
 from pmll_async.values.anchors import ROOT_DIGEST
 
+_NEW_CACHE: Final = f"{CACHE}.new"
 _GATHERED: Final = 1 << 20
 """Bytes that are written at once; so many and more are copied from file to file."""
 
@@ -62,7 +63,7 @@ class Erasure:
         """Leave no file that has a byte of what was erased."""
         lines = self._lines()
         # What was torn may be half of what is erased, and what a crash left of a cache all of it.
-        remove(self.folder, (*DERIVED, *torn_files(self.folder), f"{CACHE}.tmp"))
+        remove(self.folder, (*DERIVED, *torn_files(self.folder), f"{_NEW_CACHE}.tmp", _NEW_CACHE))
         self.cache.trim()
         require_erased_lines(self.folder)
         old, lengths = self.log.table, self.log.lengths()
@@ -75,17 +76,22 @@ class Erasure:
                 if [each.file for each in group] != [segment.file]:
                     self.folder.copy(self._all_parts(group, lines), segment.file)
             headers = self._write_cache(lengths, lines)
+            # What does not fit the new log fits the old one for a moment more, and no longer.
+            self.cache.adopt(self._same_headers(lines))
+            self.cache.trim()
             write_manifest(self.folder, self._manifest(groups, table, headers))
         except DurabilityUnknownError:
             raise
-        # Nobody knows of what was written; the cache may be the new one.
+        # Nobody knows of what was written.
         except BaseException:
             self._remove([name for name in written if name not in _names(old)])
-            self.cache.adopt(self._same_headers(lines))
             raise
         self.log.move(lengths, table)
-        self.cache.adopt(headers)
         self.log.replaced += tuple(name for name in _names(old) if name not in written)
+        if headers != self.cache.headers:
+            self.folder.rename(_NEW_CACHE, CACHE)
+            self.files.forget(CACHE)
+            self.cache.adopt(headers)
         self._remove(self.log.replaced)
         self.folder.sync()
         self.log.replaced = ()
@@ -172,7 +178,7 @@ class Erasure:
     def _write_cache(
         self, lengths: NDArray[np.int64], lines: Mapping[int, bytes]
     ) -> list[CachedBlock]:
-        """The cache of the new log; what of it cannot be read, the next opening makes anew."""
+        """The new log's cache, in a file beside; what cannot be read, the next opening makes."""
         headers, made, ends = self.cache.headers, self._same_headers(lines), np.cumsum(lengths)
         same = len(made)
         if same == len(headers):
@@ -189,8 +195,7 @@ class Erasure:
                 made.append(block)
                 yield from encoded
 
-        self.folder.copy(parts(), CACHE)
-        self.files.forget(CACHE)
+        self.folder.copy(parts(), _NEW_CACHE)
         return made
 
     def _same_headers(self, lines: Mapping[int, bytes]) -> list[CachedBlock]:

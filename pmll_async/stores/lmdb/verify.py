@@ -15,7 +15,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Chain, Dimensions, group_flaw
-from pmll_async.records.findings import Finding, Progress, Report, Watch
+from pmll_async.records.findings import Finding, Progress, Report, Watch, status_of
 from pmll_async.records.parser import UnknownOperationError
 from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory
@@ -61,7 +61,8 @@ def check(
     with translated(place), ExitStack() as stack:
         folder = existing_folder(place)
         stack.callback(folder.close)
-        damage = [] if has_writer(folder) else _page_flaws(folder)
+        live = has_writer(folder)
+        damage = [] if live else _page_flaws(folder)
         if damage:
             findings = tuple(Finding("damage", DATA, 0, None, reason) for reason in damage)
             return Report(findings, 0, 0, ROOT_ANCHOR, "", "damaged")
@@ -77,7 +78,7 @@ def check(
             )
         if header.key_check != hasher.check_value():
             raise WrongKeyError(str(place), bool(header.key_check))
-        return _RecordCheck(environment, header, hasher, progress, watch).report()
+        return _RecordCheck(environment, header, hasher, progress, watch, live=live).report()
 
 
 def _page_flaws(folder: Directory) -> list[str]:
@@ -97,7 +98,10 @@ class _RecordCheck:
         hasher: Hasher,
         progress: Progress | None,
         watch: Watch | None,
+        *,
+        live: bool,
     ) -> None:
+        self._live = live
         self._environment, self._header, self._hasher = environment, header, hasher
         self._progress, self._watch = progress, watch
         self._form = RowForm(header, hasher)
@@ -123,15 +127,16 @@ class _RecordCheck:
             self._find(count - 1, "its group of records is not complete")
         if self._rows.left(count):
             self._find(self._rows.first, "the row is not one of its records")
-        for n, reason in self._chain.bare_flaws():
-            self._find(n, reason)
+        erasures = self._chain.erasures(DATA)
+        # A live writer is about to remove what it has just erased.
+        self._findings += [each for each in erasures if not self._live or each.severity != "torn"]
         return Report(
             findings=tuple(self._findings),
             records=count,
             lines=self._chain.length(count),
             head=self._chain.head(count) or ROOT_ANCHOR,
             digest=self._digest.hex() if self._digest else "",
-            status="damaged" if self._findings else "clean",
+            status=status_of(self._findings),
             store=self._header.store_id,
             keyed=self._hasher.keyed,
             erased=self._chain.erased,

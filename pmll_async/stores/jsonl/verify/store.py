@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pmll_async.errors import CorruptionError, StoreError, WrongKeyError
-from pmll_async.records.findings import Finding, Progress, Report, Severity, Watch
+from pmll_async.records.findings import Finding, Progress, Report, Severity, Watch, status_of
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError, store_folder, translated
 from pmll_async.stores.jsonl.folder import (
     LOCK,
@@ -90,20 +90,19 @@ class _Verification:
             log = LogCheck(self._manifest, self._header, self._hasher, cache, self._watch)
             self._read_through(log)
             self._judge(log)
-            self._findings += [
-                Finding("damage", self._table.segments[0].file, 0, n, reason)
-                for n, reason in log.chain.bare_flaws()
-            ]
+            first = self._table.segments[0].file if self._table.segments else MANIFEST
+            erasures = log.chain.erasures(first)
+            # A live writer is about to remove what it has just erased.
+            self._findings += [e for e in erasures if not self._live or e.severity != "torn"]
             self._findings += cache.finish(log.keep.n)
         keep = log.keep
-        severities = {finding.severity for finding in self._findings}
         return Report(
             findings=tuple(self._findings),
             records=keep.n,
             lines=log.chain.length(keep.n),
             head=log.chain.head(keep.n) or ROOT_ANCHOR,
             digest=keep.digest.hex() if keep.digest else "",
-            status="damaged" if "damage" in severities else "torn" if severities else "clean",
+            status=status_of(self._findings),
             store=self._header.store_id if self._header else "",
             keyed=self._hasher.keyed,
             erased=log.chain.erased,

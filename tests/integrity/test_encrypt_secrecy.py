@@ -125,10 +125,10 @@ async def test_reprs_of_everything_on_the_way(tmp_path: Path) -> None:
     lattice = Lattice.open(tmp_path / "memory", dim=4, secret=RAW)
     store = EncryptedStore(jsonl(tmp_path / "memory"), Passphrase(words))
     async with lattice:
-        made = lattice._usable().store
-        session: Any = made._session  # type: ignore[attr-defined]  # an encrypted one
+        made: Any = lattice._usable().store
+        session = made._session
         parts = [lattice, lattice._lifecycle.__dict__, made, session, session.reading.envelopes]
-        parts += [session.facts, session.reading, made._unlocking.__dict__]  # type: ignore[attr-defined]
+        parts += [session.facts, session.reading, made._unlocking.__dict__]
         told = "".join(map(repr, [*parts, store, store._unlocking.__dict__]))
     for secret in (words, repr(raw)[2:-1], raw.hex(), base64.b64encode(raw).decode()):
         assert secret not in told

@@ -109,7 +109,7 @@ async def test_compaction_erases_what_no_query_returns(
 ) -> None:
     path = tmp_path / "memory"
 
-    def of(n: int) -> object:
+    def of(n: int) -> Any:
         async def candidate(_: LatticeView) -> Candidate:
             return Candidate(key=axis(n), context={"n": n}, confidence=1 / (n + 1))
 
@@ -117,7 +117,7 @@ async def test_compaction_erases_what_no_query_returns(
 
     async with Lattice(kind(path), dim=DIM, clock=clock) as lattice:
         first = await lattice.put(axis(0), None, {"text": "first"})
-        outcome = await lattice.race([of(1), of(2)], decay=0.04)  # type: ignore[list-item]
+        outcome = await lattice.race([of(1), of(2)], decay=0.04)
         dormant = outcome.losers[0].anchor
         ended = await lattice.put(axis(3), None, {"text": "ended"}, ttl=5)
         kept = await lattice.put(axis(4), None, {"text": "kept"}, pinned=True)

@@ -182,6 +182,7 @@ class Directory:
                     else:
                         self._append_part(fd, *part)
                 os.fsync(fd)
+        # Whatever stopped it, half a copy is of no use to anybody, and may hold what was erased.
         except BaseException:
             with suppress(OSError):
                 self.unlink(temporary)

@@ -82,7 +82,7 @@ class Erasure:
             write_manifest(self.folder, self._manifest(groups, table, headers))
         except DurabilityUnknownError:
             raise
-        # Nobody knows of what was written.
+        # Whatever stopped it, nobody knows yet of the files that were written.
         except BaseException:
             self._remove([name for name in written if name not in _names(old)])
             raise

@@ -211,9 +211,8 @@ class Writer:
             return
         try:
             write_manifest(self._folder, self._log.manifest(self._store, self._cache.roots))
-        # The log is whole without it: the manifest only proves less than it could. And the records
-        # are written: nobody must be told that they are not.
-        except Exception as exc:  # noqa: BLE001
+        # The records are written, and nobody must be told that they are not.
+        except Exception as exc:  # noqa: BLE001  # the log is whole, the manifest proves less
             logger("pmll.jsonl").warning(
                 "store.manifest.unwritten", path=self._path, error=repr(exc)
             )

@@ -105,7 +105,7 @@ class Reading:
         breathe = Breather()
         while self.heads.records < stop:
             first, before, size = self.heads.records, self.heads.digest, 0
-            records: list[Record] = []
+            records, leaves = list[Record](), list[bytes]()
             while self.heads.records < min(stop, first + _PIECE_RECORDS) and size < _PIECE_BYTES:
                 breathe()
                 n = self.heads.records
@@ -113,10 +113,11 @@ class Reading:
                 if reason := chain.flaw(record):
                     raise self.damaged(n, reason)
                 chain.add(record)
-                self.heads.extend([fold(self.heads.digest, leaf(record))])
+                leaves.append(leaf(record))
+                self.heads.extend([fold(self.heads.digest, leaves[-1])])
                 size += sum(line.content.size for line in record.lines)
                 records.append(record)
-            yield Block.of(records, first, before, self.header.dim)
+            yield Block.of(records, first, before, self.header.dim, leaves)
 
     def damaged(self, n: int, reason: str) -> CorruptionError:
         """The error of record `n`."""

@@ -86,23 +86,32 @@ class Block:
         return self.first + len(self.times)
 
     @staticmethod
-    def of(records: Sequence[Record], first: int, digest: bytes, dim: int) -> RecordBlock:
-        """The columns of records that follow `first` others whose digest is `digest`."""
+    def of(
+        records: Sequence[Record],
+        first: int,
+        digest: bytes,
+        dim: int,
+        leaves: Sequence[bytes] | None = None,
+    ) -> RecordBlock:
+        """The columns of records that follow `first` others whose digest is `digest`.
+
+        `leaves` are L_n of each, where they are known.
+        """
         marks: list[Mark] = []
         key_uses: list[KeyUse] = []
-        leaves: list[bytes] = []
+        made: list[bytes] = []
         # A digest takes some 10 µs, so that a large batch would keep the event loop waiting.
         breathe = Breather()
         for n, record in enumerate(records, first):
             breathe()
-            leaves.append(leaf(record))
-            digest = fold(digest, leaves[-1])
+            made.append(leaf(record) if leaves is None else leaves[n - first])
+            digest = fold(digest, made[-1])
             if isinstance(record, RollbackRecord):
                 marks.append(Mark(n, "rollback", revision=record.revision))
             marks += [Mark(n, each.kind, each.anchor, each.factor) for each in record.effects]
             if record.idempotency_key is not None:
                 key_uses.append(_key_use(record, record.idempotency_key, n))
-        joined = b"".join(leaves)
+        joined = b"".join(made)
         return RecordBlock(records, first, digest, dim, tuple(marks), tuple(key_uses), joined)
 
 

@@ -27,7 +27,7 @@ from pmll_async.records.content import (
 )
 from pmll_async.records.findings import Finding
 from pmll_async.records.parser import RecordFormatError, decode_record, parse_object
-from pmll_async.records.record import Record, encode_record, has_erased
+from pmll_async.records.record import Record, encode_record
 from pmll_async.values.anchors import Hasher, is_anchor
 
 NOT_OURS: Final = (
@@ -94,8 +94,7 @@ class Chain:
         """Why no lattice of these dimensions has this as its next record; empty when it may."""
         if isinstance(record, RollbackRecord) and not 0 <= record.revision <= self.revision:
             return f"it rolls back to revision {record.revision}"
-        # What lies in an encrypted record, the chain of those within tells.
-        if record.was is not None and record.op != "cipher" and not has_erased(record):
+        if record.was is not None and not record.has_erased:
             return "it says what it was, and nothing of it was erased"
         if self._dimensions is None:
             return ""

@@ -38,6 +38,11 @@ class CipherRecord(Record):
     sealed: bytes
     _made: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
+    @property
+    def has_erased(self) -> bool:
+        """What lies in it, the chain of those within tells."""
+        return self.was is not None
+
     def event(self, revision: int) -> NoReturn:  # noqa: ARG002  # there is none
         """None: listeners are told of the record within."""
         raise TypeError("an encrypted record has no event before it is decrypted")

@@ -90,6 +90,11 @@ class Record(ABC):
         """The key under which it is found again."""
         return None
 
+    @property
+    def has_erased(self) -> bool:
+        """Whether something of it is erased."""
+        return any(line.content.erased for line in self.lines)
+
     @abstractmethod
     def event(self, revision: int) -> RecordEvent:
         """What listeners are told of it; it led to `revision`."""
@@ -313,11 +318,6 @@ class RaceRecord(Record):
 def leaf(record: Record) -> bytes:
     """L_n: the digest of the record's canonical JSON with content replaced by D of it."""
     return record.was or leaf_digest(record.leaf_text().encode())
-
-
-def has_erased(record: Record) -> bool:
-    """Whether it has a line without content."""
-    return any(line.content.erased for line in record.lines)
 
 
 def record_text(record: Record, write_vector: WriteVector) -> str:

@@ -16,7 +16,7 @@ from pmll_async.errors import (
 )
 from pmll_async.loop.logs import logger
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record, has_erased
+from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.cache import Cache
 from pmll_async.stores.jsonl.directory import FULL, Directory, translated, write_all
 from pmll_async.stores.jsonl.folder import (
@@ -68,7 +68,7 @@ class Writer:
         self.keep_up()
         with translated(self._path, before_writing=True):
             self._make_room()
-            if any(map(has_erased, records)):
+            if any(record.has_erased for record in records):
                 require_erased_lines(self._folder)
             lines = self._log.encode(records, self._durable)
             run = Run(records, block, lines, self._log.stop)

@@ -214,12 +214,13 @@ class LmdbLoader:
 
     def _parsed(self, first: int, frames: list[bytes]) -> FrameRun:
         breathe = Breather()
-        records, digest = list[Record](), self.digest
+        records, leaves, digest = list[Record](), list[bytes](), self.digest
         for n, frame in enumerate(frames, first):
             breathe()
             with self._blaming(n):
                 record, head = decode_exactly(frame, n, self._hasher)
-                digest = fold(digest, leaf(record))
+                leaves.append(leaf(record))
+                digest = fold(digest, leaves[-1])
                 reason = group_flaw(record.following, self._due)
                 reason = reason or self._chain.flaw(record)
                 if head.digest not in (b"", digest):
@@ -229,7 +230,7 @@ class LmdbLoader:
             self._chain.add(record)
             self._due = record.following
             records.append(record)
-        block = Block.of(records, first, self.digest, self._header.dim)
+        block = Block.of(records, first, self.digest, self._header.dim, leaves)
         self.parsed += len(records)
         self.follow(block)
         return FrameRun(block, frames)

@@ -21,7 +21,7 @@ from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import DERIVED
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record, has_erased, leaf
+from pmll_async.records.record import Record, leaf
 from pmll_async.stores.jsonl.directory import Directory, remove, translated
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
@@ -83,7 +83,7 @@ class LmdbWriter:
 
         def fill(transaction: Transaction[bytes]) -> None:
             self._put_frames(transaction, run.frames)
-            if any(map(has_erased, records)):
+            if any(record.has_erased for record in records):
                 require_erased_lines(self._folder, self._environment, transaction)
             if joined is not None:
                 row, key = self._form.encode(joined, tail.before), key_of(joined.block.first)

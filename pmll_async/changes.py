@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import Unpack
@@ -94,10 +95,9 @@ class Changeable(ABC):
         if matching is None:
             raise InvalidInputError("forget_where needs a filter: an empty one matches everything")
         services, snapshot = opened.services, await self._ready()
-        matched = services.reader.left if erases else services.reader.matching
-        found = await services.filters.run(snapshot, matching, matched, snapshot, matching)
         kept = await services.hiding.kept(snapshot)
-        found = tuple(anchor for anchor in found if snapshot.find(anchor) not in kept)
+        match = partial(services.reader.matching, gone=erases)
+        found = await services.filters.run(snapshot, matching, match, snapshot, matching, kept)
         if tells:
             return found
         if erases:

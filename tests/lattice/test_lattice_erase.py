@@ -21,6 +21,7 @@ from pmll_async import (
     LineNotFoundError,
     LinesErased,
 )
+from pmll_async.engine.ledger.snapshot import Snapshot
 from pmll_async.integrity.encrypted import EncryptedStore
 from pmll_async.integrity.secrets import RawKey
 from pmll_async.protocols import Store
@@ -276,3 +277,23 @@ async def test_a_reader_tells_what_would_be_erased(tmp_path: Path) -> None:
             later = await lattice.put(vector(2), None, {"user": "ann"})
             told = await reader.forget_where({"user": "ann"}, erase=True, dry_run=True)
             assert told == (anchor, later)
+
+
+async def test_what_is_erased_while_it_is_read_is_left_out(
+    store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment between a reader's look and its read: only its read finds that it is gone."""
+    async with Lattice(store(), dim=DIM) as lattice:
+        anchors = await filled(lattice, 60)
+    async with Lattice(store()) as lattice:
+        # Both know the line, and have not read it yet.
+        reading, view = lattice.rewind(), lattice.at(lattice.revision)
+        await anext(reading)
+        await view.query(vector(50), 1)
+        await lattice.forget(anchors[7], erase=True)
+        monkeypatch.setattr(Snapshot, "lacks", lambda *_: False)
+        monkeypatch.setattr(Snapshot, "is_outdated", False)
+        rest = [anchor for anchor in reversed(anchors[:-1]) if anchor != anchors[7]]
+        assert [line.anchor async for line in reading] == rest
+        found = await view.query(vector(7), 100, min_similarity=-1)
+        assert {line.anchor for line in found} == {anchors[-1], *rest}

@@ -237,6 +237,7 @@ def test_beside_a_live_writer(path: Path, chain: Chain) -> None:
         assert [report.findings for report in reports] == [()] * 12
         records = [report.records for report in reports]
         assert records == sorted(records)
+        assert records[0] < records[-1], "it wrote meanwhile"
         with (path / LOG).open("r+b") as file:
             file.seek(40)
             file.write(b"#")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -150,7 +151,12 @@ class Reader:
 
     def ranked_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine]:
         """The lines of hits, seen by their query."""
-        return [self._seen(snapshot, hit, self._stored) for hit in _remaining(snapshot, hits)]
+        lines = []
+        for hit in _remaining(snapshot, hits):
+            # It may be erased this very moment.
+            with suppress(LineErasedError):
+                lines.append(self._seen(snapshot, hit, self._stored))
+        return lines
 
     def kept_lines(self, snapshot: Snapshot, hits: Iterable[Hit]) -> list[MemoryLine] | None:
         """The same without reading from the store; None if one of them is not kept."""
@@ -180,15 +186,16 @@ class Reader:
         rows = snapshot.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
 
-    def matching(self, snapshot: Snapshot, where: Filter) -> tuple[str, ...]:
-        """The anchors of all lines that are there and match, notes and branches too, in order."""
-        found = np.flatnonzero(self._contexts.mask(snapshot, where) & snapshot.alive)
-        return tuple(dict.fromkeys(map(snapshot.anchor, found.tolist())))
+    def matching(
+        self, snapshot: Snapshot, where: Filter, kept: Collection[int], *, gone: bool
+    ) -> tuple[str, ...]:
+        """The anchors of all lines that are there and match, notes and branches too, in order.
 
-    def left(self, snapshot: Snapshot, where: Filter) -> tuple[str, ...]:
-        """`matching`, and what was forgotten or rolled back as well: all that is not erased."""
-        found = np.flatnonzero(self._contexts.mask(snapshot, where)).tolist()
-        left = [line for line in found if not snapshot.lacks(line)]
+        Not of those that are `kept` or erased; with `gone` what was forgotten or rolled back, too.
+        """
+        mask = self._contexts.mask(snapshot, where)
+        found = np.flatnonzero(mask if gone else mask & snapshot.alive).tolist()
+        left = [line for line in found if line not in kept and not snapshot.lacks(line)]
         return tuple(dict.fromkeys(map(snapshot.anchor, left)))
 
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
@@ -221,7 +228,12 @@ class Reader:
 
     def lines(self, snapshot: Snapshot, numbers: Iterable[int]) -> list[MemoryLine]:
         """These lines as they are stored, without those that are erased."""
-        return [self.line(snapshot, line) for line in numbers if not snapshot.lacks(line)]
+        lines = []
+        for line in numbers:
+            # It may be erased this very moment.
+            with suppress(LineErasedError):
+                lines.append(self.line(snapshot, line))
+        return lines
 
     def contexts(self, first: int, stop: int) -> Iterator[bytes]:
         """The canonical contexts of the lines of records `first` … `stop - 1`, in order."""

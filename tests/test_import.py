@@ -256,6 +256,7 @@ DOORS = {
     *("pmll_async", "pmll_async.protocols", "pmll_async.telemetry", "pmll_async.testing"),
     *("pmll_async.stores.jsonl", "pmll_async.stores.jsonl.verify", "pmll_async.stores.memory"),
     *("pmll_async.stores.lmdb", "pmll_async.indexes.faiss", "pmll_async.indexes.scann"),
+    "pmll_async.indexes.cuda",
     *("pmll_async.text", "pmll_async.text.scorers", "pmll_async.text.embedders.minilm"),
     *("pmll_async.text.embedders.openai", "pmll_async.text.embedders.sentence_transformers"),
     "pmll_async.text.embedders.wordllama",

@@ -86,7 +86,9 @@ class ExactIndex(KeyMatrix):
         look = self._look(units, columns.count) if in_codes else None
         margin = look.margin if look else 0.0
         found = [self._best(query, columns.count, margin) for query in queries]
-        masks = [_mask(query.rows, columns.count) for query in queries]
+        masks = [
+            None if query.rows is None else row_mask(query.rows, columns.count) for query in queries
+        ]
         terms = [self._terms_of(columns, query) for query in queries]
         breathe = Breather()
         for first, cosines in self._products(columns.count, units, look):
@@ -194,9 +196,8 @@ def _within(rows: Rows, count: int) -> Rows:
     return rows[: int(np.searchsorted(rows, count))]
 
 
-def _mask(rows: Rows | None, count: int) -> NDArray[np.bool_] | None:
-    if rows is None:
-        return None
+def row_mask(rows: Rows, count: int) -> NDArray[np.bool_]:
+    """Which of so many rows these are."""
     mask = np.zeros(count, dtype=np.bool_)
     mask[_within(rows, count)] = True
     return mask

@@ -136,7 +136,7 @@ class KeyMatrix:
             owners = np.append(owners, np.repeat(np.arange(len(keys)), len(forced)))
             rows = np.append(rows, np.tile(forced, len(keys)))
         exact = self._exact_cosines(rows, keys, norms, owners)
-        return _first_largest(len(keys), owners, rows, exact)
+        return first_largest(len(keys), owners, rows, exact)
 
     def _nearest_one(
         self,
@@ -349,7 +349,7 @@ def _product(keys: Float32, unit: Float32, out: Float32, whole: int) -> None:
         np.vecdot(keys, unit, out=out)
 
 
-def _first_largest(
+def first_largest(
     count: int, owners: Rows, rows: Rows, cosines: Float64
 ) -> list[tuple[float, int] | None]:
     """For each owner its largest cosine and the first row that has it."""

@@ -203,6 +203,11 @@ class Terms:
         self._fixed[rows] = np.where(live, fixed, np.float32(-np.inf))
 
     @property
+    def count(self) -> int:
+        """How many rows it has."""
+        return self._columns.count
+
+    @property
     def latest(self) -> float:
         """When the latest line happened."""
         return self._latest
@@ -223,10 +228,18 @@ class Terms:
         # Recencies only fall: they were largest when that line was new.
         return self._base_at(self._latest, slice(first, None))
 
+    def scale(self, now: float) -> float:
+        """What recencies of the epoch are multiplied with, for a query after the latest line."""
+        return math.exp((self._epoch - now) / self._concert.tau)
+
+    def parts(self, first: int) -> tuple[Float32, Float32, Float32]:
+        """From row `first` on the slope, and of the base what fades and what does not."""
+        span = slice(first, self._columns.count)
+        return self._slope[span], self._faded[span], self._fixed[span]
+
     def _base_at(self, now: float, rows: Any) -> Float32:
         count = self._columns.count
-        scale = np.float32(math.exp((self._epoch - now) / self._concert.tau))
-        bases: Float32 = self._faded[:count][rows] * scale
+        bases: Float32 = self._faded[:count][rows] * np.float32(self.scale(now))
         bases += self._fixed[:count][rows]
         return bases
 

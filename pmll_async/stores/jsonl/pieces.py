@@ -194,8 +194,8 @@ def without_erased(
 def difference(one: Piece, other: Piece) -> str:
     """The name of the first thing in which two pieces differ; empty when they are equal."""
     for name, kind in _ARRAYS:
-        pair = [_raw(getattr(piece.block, name), kind) for piece in (one, other)]
-        if pair[0] != pair[1]:
+        mine, others = (_bytes(getattr(piece.block, name), kind) for piece in (one, other))
+        if not np.array_equal(mine, others):
             return name
     for name in ("first", "digest", "marks", "key_uses"):
         if getattr(one.block, name) != getattr(other.block, name):
@@ -281,6 +281,11 @@ def decode_contexts(section: bytes, sizes: Sizes, first: int, stop: int) -> list
     bounds = [0, *ends.tolist()]
     lines = range(int(counts[:first].sum()), int(counts[:stop].sum()))
     return [texts[bounds[i] : bounds[i + 1]] for i in lines]
+
+
+def _bytes(values: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """An array's own bytes, as the section has them."""
+    return np.ascontiguousarray(values, kind).reshape(-1).view(np.uint8)
 
 
 def _raw(values: NDArray[Any], kind: str) -> bytes:

@@ -11,6 +11,7 @@ import os
 import secrets
 import struct
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Final, NamedTuple
 
 from pmll_async.errors import StoreError
@@ -44,10 +45,12 @@ class Sealed(NamedTuple):
 
 
 class Envelopes:
-    """Encrypts and decrypts for one open store. Decrypts in any thread, encrypts in one."""
+    """Encrypts and decrypts for one open store, in any thread."""
 
     def __init__(self, keys: Keys) -> None:
         self._pid = os.getpid()
+        self._lock = Lock()
+        """Held while a nonce is taken: none may be taken twice."""
         self._store = bytes.fromhex(keys.store)
         self.with_keys(keys)
         self.renew()
@@ -78,6 +81,10 @@ class Envelopes:
 
     def renew(self) -> None:
         """Go on with another salt, and so another key."""
+        with self._lock:
+            self._begin()
+
+    def _begin(self) -> None:
         self._salt, self._used = secrets.token_bytes(SALT_BYTES), 0
 
     def with_keys(self, keys: Keys) -> None:
@@ -94,11 +101,12 @@ class Envelopes:
         if os.getpid() != self._pid:
             # It would use the nonces that its parent uses.
             raise StoreError("this store was opened before fork; open it in this process")
-        if self._used == MOST_NONCES:
-            self.renew()
-        # Counted before it is used: whatever fails, it is not used again.
-        epoch, salt, nonce = self._keys.epoch, self._salt, self._used
-        self._used = nonce + 1
+        with self._lock:
+            if self._used == MOST_NONCES:
+                self._begin()
+            # Counted before it is used: whatever fails, it is not used again.
+            epoch, salt, nonce = self._keys.epoch, self._salt, self._used
+            self._used = nonce + 1
         data = self._bound(purpose, epoch, salt, place)
         return Sealed(
             epoch, salt, nonce, self._cipher(purpose, epoch, salt).seal(nonce, message, data)

@@ -16,6 +16,7 @@ from jsonl_tools import CrashError, crashing
 from pmll_async import ErasureUnfinishedError, Lattice, LineErasedError
 from pmll_async.integrity.encrypted import EncryptedStore
 from pmll_async.integrity.secrets import RawKey
+from pmll_async.protocols import erase_now
 from pmll_async.records.blocks import Block
 from pmll_async.records.changes import EraseRecord
 from pmll_async.records.findings import Report
@@ -59,7 +60,7 @@ def erase(store: Made, anchors: list[str]) -> None:
     *_, last = store.load()
     record = EraseRecord(t=1.0, anchors=tuple(anchors))
     store.append([record], Block.of([record], last.stop, last.digest, header.dim))
-    store.erase({n: store.read(n).erased({0}) for n in (2, 7, 12, 17)})
+    erase_now(store, {n: {0} for n in (2, 7, 12, 17)})
     store.close()
 
 

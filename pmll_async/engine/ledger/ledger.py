@@ -262,7 +262,7 @@ class Ledger:
     def _drop_keys(self, lines: Collection[int]) -> list[KeyUse]:
         """The uses of keys that no state has any more, since these lines are erased."""
         uses, breathe = list[KeyUse](), Breather()
-        for line in lines:
+        for line in lines if self._key_uses else ():
             breathe()
             uses += self._key_uses_of(line)
         gone = {use.n for use in uses}

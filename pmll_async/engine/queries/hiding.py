@@ -292,9 +292,10 @@ class Hiding:
         with self._lock:
             hidden = self._hidden(snapshot, 0.0).grow(snapshot)
             acts = {line for line in self._table.act_lines.view().tolist() if line < len(hidden)}
+        shadows = set(np.flatnonzero(hidden).tolist())
         acts = {line for line in acts if snapshot.has(line)}
         return (
-            frozenset(anchor for anchor, found in lines.items() if hidden[found].any()),
+            frozenset(anchor for anchor, found in lines.items() if not shadows.isdisjoint(found)),
             frozenset(anchor for anchor, found in lines.items() if not acts.isdisjoint(found)),
         )
 

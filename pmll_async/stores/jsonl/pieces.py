@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,11 @@ class Piece:
         block = self.block
         return Sizes(len(block.times), len(block.anchors), len(block.norms))
 
+    def moved(self, by: int) -> Self:
+        """The same where the log before it has become so much longer."""
+        ends = array("q", (np.array(self.ends) + by).tobytes())
+        return replace(self, ends=ends, last=self.last + by)
+
     def contexts_of(self, first: int, stop: int) -> list[bytes]:
         """The contexts of the lines of its records `first` … `stop - 1`."""
         counts = self.block.line_counts
@@ -98,6 +103,10 @@ class Run:
             list(chain.from_iterable(run.lines for run in runs)),
             runs[0].place,
         )
+
+    def moved(self, by: int) -> Self:
+        """The same where the log before it has become so much longer."""
+        return replace(self, place=self.place + by)
 
     @property
     def ends(self) -> array[int]:
@@ -149,20 +158,25 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
-def without_erased(
-    piece: Piece, records: Sequence[Record], numbers: Sequence[int], lines: Sequence[bytes]
-) -> Piece:
-    """The piece once these records of it, by their numbers, are erased; `lines` are all its own.
+class Redacted(NamedTuple):
+    """What is erased of a record: lines, by their places in it, and perhaps its idempotency key.
 
-    Places are left to the caller.
+    `checksum` is the text of its `c` since then.
     """
+
+    places: tuple[int, ...]
+    keyless: bool
+    checksum: bytes
+
+
+def without_erased(piece: Piece, redacted: Mapping[int, Redacted]) -> Piece:
+    """The piece once something of these records is erased; its places are as before."""
     block = piece.block
     starts = np.append(0, np.cumsum(block.line_counts))
     own = [
         int(starts[n - block.first]) + place
-        for n, record in zip(numbers, records, strict=True)
-        for place, line in enumerate(record.lines)
-        if line.content.erased
+        for n, gone in redacted.items()
+        for place in gone.places
     ]
     kinds = block.kinds.copy()
     kinds[own] |= ERASED
@@ -170,7 +184,6 @@ def without_erased(
     contexts = list(piece.contexts)
     for line in own:
         contexts[line] = b"{}"
-    lost = {n for n, record in zip(numbers, records, strict=True) if record.idempotency_key is None}
     made = Block(
         first=block.first,
         digest=block.digest,
@@ -184,11 +197,13 @@ def without_erased(
         timestamps=block.timestamps[stays],
         novelties=block.novelties[stays],
         marks=block.marks,
-        key_uses=tuple([use for use in block.key_uses if use.n not in lost]),
+        key_uses=tuple(
+            [use for use in block.key_uses if use.n not in redacted or not redacted[use.n].keyless]
+        ),
     )
-    checksum = lines[-1][CHECKSUM]
-    packed = piece.packed.where(stays, lines, block.first)
-    return Piece(made, piece.ends, contexts, packed, piece.last, checksum)
+    last = redacted.get(block.stop - 1)
+    checksum = piece.checksum if last is None else last.checksum
+    return Piece(made, piece.ends, contexts, piece.packed.where(stays), piece.last, checksum)
 
 
 def difference(one: Piece, other: Piece) -> str:

@@ -19,6 +19,7 @@ from pmll_async.protocols import (
     Store,
     SupportsErase,
     SupportsSidecar,
+    SupportsUpkeep,
     SupportsVerify,
     erase_now,
 )
@@ -59,6 +60,28 @@ class ErasingSuite(ABC):
         assert self._loaded(path, chain) == columns_of(
             [Block.of(_remaining(chain, places), 0, ROOT_DIGEST, chain.dim)]
         )
+
+    def test_what_comes_while_it_is_written_stays(self, path: Path) -> None:
+        chain, places = _with_secrets()
+        with self.opened(path, chain) as (store, _):
+            if not isinstance(store, SupportsErase):
+                pytest.skip("this store has not got erasing")
+            _append(store, chain, 100)
+            erasing = store.erase(places)
+            _append_more(store, chain, 40)
+            erasing.write()
+            # Until it is finished all is as it was.
+            assert [store.read(n) for n in range(len(chain.records))] == chain.records
+            _append_more(store, chain, 5)
+            erasing.finish()
+            _check(store, chain, places)
+            _append_more(store, chain, 3)
+            _check(store, chain, places)
+        _check_files(path)
+        with self.opened(path, chain) as (store, records):
+            assert records == _remaining(chain, places)
+            _check(store, chain, places)
+            assert store.recovery.clean
 
     def test_what_was_derived_is_erased_with_it(self, path: Path) -> None:
         chain, places = _with_secrets()
@@ -125,6 +148,15 @@ def _append(store: Store, chain: ChainBuilder, size: int, first: int = 0) -> Non
     for start in range(first, len(chain.records), size):
         stop = min(start + size, len(chain.records))
         store.append(chain.records[start:stop], chain.block(start, stop))
+
+
+def _append_more(store: Store, chain: ChainBuilder, count: int) -> None:
+    """New records, one by one, as a lattice has them stored."""
+    for _ in range(count):
+        chain.put({"text": "beside"})
+        _append(store, chain, 1, len(chain.records) - 1)
+        if isinstance(store, SupportsUpkeep):
+            store.keep_up()
 
 
 def _remaining(chain: ChainBuilder, places: Places) -> list[Record]:

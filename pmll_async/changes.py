@@ -70,7 +70,8 @@ class Changeable(ABC):
         Its idempotency key is free: the same call as once made it makes it anew. With `erase` its
         content leaves the store's files, too, and every state of before: `get` raises
         `LineErasedError`, and nothing brings it back. That is done when this returns, or
-        `ErasureUnfinishedError` says what is not.
+        `ErasureUnfinishedError` says what is not; queries and writes go on meanwhile. It goes on if
+        its caller is cancelled, and closing waits for it.
         """
         opened, wanted = self._writable(), checks.anchor(anchor)
         if checks.plain_flag(erase, "erase"):
@@ -124,8 +125,7 @@ class Changeable(ABC):
         """Erase what no query returns any more; the anchors, oldest first.
 
         That are branches that went dormant, lines that have ended, and what a rollback took off:
-        none of them can be brought back. Pinned lines stay. Queries go on meanwhile, and writes
-        wait while files are written anew.
+        none of them can be brought back. Pinned lines stay. Queries and writes go on meanwhile.
         """
         opened, now = self._writable(), self._now()
         hiding, snapshot = opened.services.hiding, self._snapshot()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -109,6 +109,10 @@ class Snapshot:
         if not lines:
             raise LineNotFoundError(str(anchor))
         return next((line for line in lines if self.has(line)), lines[0])
+
+    def find_all(self, anchors: Sequence[str]) -> list[list[int]]:
+        """The lines that each of these anchors names, the newest first."""
+        return self.by_anchor.find_all(anchors, len(self.anchors))
 
     def has(self, line: int) -> bool:
         """Whether the line is part of this state, if only as a forgotten one."""

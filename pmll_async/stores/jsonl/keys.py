@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.breathing import Breather
 from pmll_async.records.chain import NOT_OURS
 from pmll_async.records.content import PACKED
 from pmll_async.records.parser import parse_object
@@ -51,7 +52,10 @@ class PackedKeys(NamedTuple):
     @classmethod
     def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
         """Those of records, from their log lines: packing them again takes far longer."""
-        texts = [_key_texts(record, line) for record, line in zip(records, lines, strict=True)]
+        texts, breathe = list[list[bytes]](), Breather()
+        for record, line in zip(records, lines, strict=True):
+            breathe()
+            texts.append(_key_texts(record, line))
         return cls.of_texts(filter(None, chain.from_iterable(texts)))
 
     @classmethod

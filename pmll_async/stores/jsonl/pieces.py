@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.breathing import Breather
 from pmll_async.records.blocks import (
     BRANCH,
     ERASED,
@@ -36,6 +38,10 @@ from pmll_async.values.anchors import is_anchor
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
 _BY_LINE: Final = (("anchors", "<u8"), ("strengths", "<f8"))
 _BY_VECTOR: Final = (("norms", "<f8"), ("timestamps", "<f8"), ("novelties", "<f8"))
+_MARK_FIELDS: Final = tuple([each.name for each in fields(Mark)])
+_USE_FIELDS: Final = tuple([each.name for each in fields(KeyUse)])
+_MARK: Final = attrgetter(*_MARK_FIELDS)
+_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _ARRAYS: Final = (*_BY_RECORD, *_BY_LINE, *_BY_VECTOR, ("kinds", "|u1"), ("keys", "<f4"))
 
 
@@ -233,9 +239,19 @@ def encode_columns(piece: Piece) -> bytes:
     parts = [_raw(getattr(block, name), kind) for name, kind in (*_BY_RECORD, *_BY_LINE)]
     parts += [_raw(getattr(block, name), kind) for name, kind in _BY_VECTOR]
     parts += [_raw(np.array(piece.ends), "<i8"), _raw(block.kinds, "|u1")]
-    uses = [asdict(use) | {"content": use.content.hex()} for use in block.key_uses]
-    extra = {"marks": [asdict(mark) for mark in block.marks], "key_uses": uses}
-    return b"".join([*parts, json.dumps(extra, separators=(",", ":")).encode()])
+    marks = _json_array(map(_MARK, block.marks), _MARK_FIELDS)
+    rows = ((use.n, use.key, use.anchor, use.content.hex(), use.race) for use in block.key_uses)
+    uses = _json_array(rows, _USE_FIELDS)
+    return b"".join([*parts, f'{{"marks":{marks},"key_uses":{uses}}}'.encode()])
+
+
+def _json_array(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> str:
+    """The JSON of objects; an erasure has thousands, and within one call no other thread runs."""
+    texts, breathe = list[str](), Breather()
+    for row in rows:
+        breathe()
+        texts.append(_JSON(dict(zip(names, row, strict=True))))
+    return f"[{','.join(texts)}]"
 
 
 def encode_contexts(piece: Piece) -> bytes:
@@ -256,11 +272,16 @@ def decode_columns(
     ends = array("q", reader.take("<i8", sizes.records).astype(np.int64).tobytes())
     columns["kinds"] = reader.take("|u1", sizes.lines)
     extra = json.loads(reader.rest())
-    marks = tuple(Mark(**mark) for mark in extra["marks"])
+    marks, breathe = list[Mark](), Breather()
+    for mark in extra["marks"]:
+        breathe()
+        marks.append(Mark(**mark))
     uses = tuple(
         KeyUse(**use | {"content": bytes.fromhex(use["content"])}) for use in extra["key_uses"]
     )
-    block = Block(first=first, digest=digest, keys=keys, marks=marks, key_uses=uses, **columns)
+    block = Block(
+        first=first, digest=digest, keys=keys, marks=tuple(marks), key_uses=uses, **columns
+    )
     if not _is_coherent(block, sizes, ends):
         raise ValueError("the columns do not belong together")
     return block, ends

@@ -37,7 +37,9 @@ from pmll_async.values.lines import CandidateFailure, CandidateScore
 EffectKind = Literal["decay", "revise", "forget", "erase"]
 Company = Literal["any", "forgets", "none"]
 """Proposals of one company share a batch; those of "none" have one each."""
-_Texts = tuple[str, str, str, str, str, str]
+PutTexts = tuple[str, str, str, str, str, str]
+"""Of a put the time, and similarity, novelty, timestamp, revised lines and idempotency key as
+fields, each with a comma behind it, or empty."""
 
 PENDING: Final = 0.0
 """The time of a record that is not committed yet."""
@@ -133,7 +135,7 @@ class PutRecord(Record):
     line: LineRecord
     revises: tuple[str, ...] = ()
     idempotency_key: str | None = None
-    _made: _Texts | None = field(default=None, init=False, repr=False, compare=False)
+    _made: PutTexts | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def lines(self) -> tuple[LineRecord, ...]:
@@ -185,15 +187,10 @@ class PutRecord(Record):
 
     def leaf_text(self) -> str:
         """What sorting its fields would give."""
-        line, digests = self.line, self.line.content.digests.hex()
-        t, similarity, novelty, timestamp, revises, key = self._texts()
-        return (
-            f'{{"anchor":"{line.anchor}","ctx":"{digests[128:]}",{key}"key":"{digests[:64]}",'
-            f'{novelty}"op":"put","prev":"{line.prev_anchor}",{revises}{similarity}'
-            f'"t":{t},{timestamp}"value":"{digests[64:128]}"}}'
-        )
+        line = self.line
+        return put_leaf_text(line.anchor, line.prev_anchor, line.content.digests, self._texts())
 
-    def _texts(self) -> _Texts:
+    def _texts(self) -> PutTexts:
         """The time, and the fields that a put may lack, each with a comma behind it."""
         if self._made is not None:
             return self._made
@@ -313,6 +310,17 @@ class RaceRecord(Record):
     def leaf_text(self) -> str:
         """Canonical also within its lines."""
         return json_object(self.fields(digest_fields, sort=True), sort=True)
+
+
+def put_leaf_text(anchor: str, prev_anchor: str, digests: bytes, texts: PutTexts) -> str:
+    """The canonical JSON of a put, whose D of key, value and context are joined."""
+    names = digests.hex()
+    t, similarity, novelty, timestamp, revises, key = texts
+    return (
+        f'{{"anchor":"{anchor}","ctx":"{names[128:]}",{key}"key":"{names[:64]}",'
+        f'{novelty}"op":"put","prev":"{prev_anchor}",{revises}{similarity}'
+        f'"t":{t},{timestamp}"value":"{names[64:128]}"}}'
+    )
 
 
 def leaf(record: Record) -> bytes:

@@ -33,13 +33,14 @@ _SORTED_AT_ONCE: Final = 4096
 FLOATS: Final[frozenset[type]] = frozenset({float, np.float64})
 KINDS: Final = NESTED | FLOATS | {str, int, bool, NoneType}
 # RFC 8785 sorts by UTF-16, in which what is above U+FFFF comes before U+E000.
-_ABOVE: Final = re.compile(r"[\ud800-\U0010ffff]")
+ABOVE: Final = re.compile(r"[\ud800-\U0010ffff]")
 
 _NAMES: Final = {None: "null", True: "true", False: "false"}
 
-_encode_plain: Final = json.JSONEncoder(
+encode_plain: Final = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
 ).encode
+"""A value by the C encoder: canonical, unless numbers or rare characters in keys are not."""
 
 
 class UnusualError(Exception):
@@ -136,7 +137,7 @@ def _sorted_keys(value: Mapping[Any, Any]) -> Generator[str, None, list[str]]:
     keys: list[Any] = list(value)
     if not set(map(type, keys)) <= {str}:
         raise UnusualError
-    by_utf16 = bool(_ABOVE.search("".join(keys)))
+    by_utf16 = bool(ABOVE.search("".join(keys)))
     if len(keys) <= _SORTED_AT_ONCE:
         return sorted(keys, key=_to_utf16 if by_utf16 else None)
     yield ""
@@ -166,7 +167,7 @@ def _leaf(value: Any) -> str:
     _check_kinds({kind})
     if kind is int and not -MAX_INTEGER < value < MAX_INTEGER:
         raise UnusualError
-    return _encode_plain(value)
+    return encode_plain(value)
 
 
 def small_text(value: Any, depth: int = 1) -> str | None:
@@ -218,7 +219,7 @@ def _at_once(value: Any, depth: int) -> str | None:
             return None
         nested = [] if kinds.isdisjoint(NESTED) else [v for v in level if type(v) in NESTED]
         if not nested:
-            return _encode_plain(value)
+            return encode_plain(value)
         left -= sum(map(len, nested))
         if left < 0:
             return None
@@ -263,7 +264,7 @@ def _sorts_keys(objects: list[Any]) -> bool:
     keys = list(chain.from_iterable(objects))
     if not set(map(type, keys)) <= {str}:
         raise UnusualError
-    return not _ABOVE.search("".join(keys))
+    return not ABOVE.search("".join(keys))
 
 
 def _to_utf16(text: str) -> bytes:

@@ -176,10 +176,25 @@ def split(packed: bytes) -> PackedRow:
     return PackedRow(dim, bitmap, first, second)
 
 
-def unpack_rows(bitmaps: bytes, first: bytes, second: bytes, dim: int) -> Float32:
+def unpack_many(forms: Sequence[bytes], dim: int) -> Float32:
+    """The rows (m, dim) of packed forms, as `unpack` has each, in a fourth of its time.
+
+    `ValueError` if one is of another dimension, or of no row that `pack` makes it of.
+    """
+    rows = [split(form) for form in forms]
+    if any(row.dim != dim for row in rows):
+        raise ValueError("a packed vector has another dimension")
+    bitmaps, first, second = [b"".join(part) for part in list(zip(*rows, strict=True))[1:]]
+    return unpack_rows(bitmaps, first, second, dim, exact=True)
+
+
+def unpack_rows(
+    bitmaps: bytes, first: bytes, second: bytes, dim: int, *, exact: bool = False
+) -> Float32:
     """The rows (m, dim) of packed ones whose parts, each kind joined, these are.
 
-    What `pack` never made gives any rows or `ValueError`: who calls this knows where it is from.
+    What `pack` never made gives any rows or `ValueError` for who knows where they are from, and
+    `ValueError` if they are to be `exact`.
     """
     bits = np.frombuffer(bitmaps, np.uint8).reshape(-1, (dim + 7) // 8)
     rows = np.zeros((len(bits), dim), dtype=_LITTLE)
@@ -194,12 +209,27 @@ def unpack_rows(bitmaps: bytes, first: bytes, second: bytes, dim: int) -> Float3
         if not counts.all() or len(here) != len(places):
             raise ValueError("packed vectors have other bitmaps than numbers")
         longer = np.flatnonzero(here > LAST_NARROW)
-        whole = _numbers(here, longer, wide[: len(longer)]).astype(np.float64)
+        numbers = _numbers(here, longer, wide[: len(longer)])
+        if exact and not (_are_packed(numbers, starts) and (counts < dim).all()):
+            raise ValueError("a packed vector is not written as it should be")
+        whole = numbers.astype(np.float64)
         wide = wide[len(longer) :]
         norms = np.sqrt(np.add.reduceat(whole * whole, starts))
         # A fourth of the time that assigning through a mask takes.
         some.reshape(-1)[places] = whole / np.repeat(norms, counts)
+    # What is left over belongs to bits behind the last dimension.
+    if exact and (len(narrow) or 0 in second):
+        raise ValueError("a packed vector is not written as it should be")
     return rows
+
+
+def _are_packed(numbers: NDArray[np.int16], starts: NDArray[np.intp]) -> bool:
+    """Whether `pack` has such numbers in rows that begin there."""
+    magnitudes = np.abs(numbers)
+    least = np.minimum.reduceat(magnitudes, starts).astype(np.int64)
+    largest = np.maximum.reduceat(magnitudes, starts)
+    bounded = (least <= _LEAST) & (largest <= _LARGEST) & (least * largest <= _PRODUCT)
+    return bool(bounded.all() and (np.gcd.reduceat(magnitudes, starts) == 1).all())
 
 
 def _whole_numbers(values: Float32) -> Float64 | None:

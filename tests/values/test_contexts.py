@@ -25,6 +25,9 @@ from pmll_async.values.contexts import (
     encode_context,
     encode_in_steps,
     freeze,
+    is_canonical,
+    parse_json,
+    reencode_context,
     stamp,
     thaw,
 )
@@ -60,6 +63,29 @@ def test_contexts_come_back(context: dict[str, Any]) -> None:
     decoded = decode_context(encoded)
     assert decoded == context
     assert encode_context(StampedContext(decoded)) == encoded
+    assert is_canonical(encoded)
+
+
+@given(contexts, st.data())
+def test_other_texts_are_told_as_writing_them_again_tells(
+    context: dict[str, Any], data: st.DataObject
+) -> None:
+    """Changed by a letter, or written by another encoder."""
+    other = bytearray(encode_context(context))
+    if data.draw(st.booleans()):
+        other = bytearray(json.dumps(context, separators=(",", ":")).encode())
+    else:
+        letters = st.sampled_from(b'0123456789.eE+-"\\u/,:{}[] \x7f\x80')
+        other[data.draw(st.integers(1, len(other) - 1))] = data.draw(letters)
+    try:
+        value = parse_json(bytes(other))
+        expected = isinstance(value, dict) and reencode_context(value) == other
+    except (ValueError, RecursionError):
+        expected = False
+    try:
+        assert is_canonical(bytes(other)) is expected
+    except ValueError:
+        assert not expected
 
 
 @given(st.one_of(floats, st.integers(-MOST, MOST)))

@@ -14,7 +14,14 @@ from hypothesis.extra.numpy import arrays
 
 from pmll_async.text import HashingEmbedder
 from pmll_async.values import packing
-from pmll_async.values.packing import pack, pack_many, split, unpack, unpack_rows
+from pmll_async.values.packing import (
+    pack,
+    pack_many,
+    split,
+    unpack,
+    unpack_many,
+    unpack_rows,
+)
 
 TEXTS = (
     "What did you do on Friday?",
@@ -142,6 +149,33 @@ def test_many_rows_are_unpacked_as_each_is(several: list[list[int]]) -> None:
     parts = [b"".join(row[i] for row, _ in kept) for i in (1, 2, 3)]
     expected = [row.tobytes() for _, row in kept]
     assert unpack_rows(parts[0], parts[1], parts[2], dim).tobytes() == b"".join(expected)
+    forms = [packed for packed, _ in found if packed is not None]
+    if forms:
+        assert unpack_many(forms, dim).tobytes() == b"".join(expected)
+        with pytest.raises(ValueError, match="another dimension"):
+            unpack_many(forms, dim + 1)
+
+
+@settings(max_examples=examples(300))
+@given(st.lists(whole_rows(), min_size=1, max_size=3), st.data())
+def test_many_are_refused_where_one_would_be(several: list[list[int]], data: st.DataObject) -> None:
+    dim = 1 + max(map(len, several))
+    rows = [row_of([*whole, *[0] * (dim - len(whole))]) for whole in several]
+    forms = [form for form in (pack(row.tobytes()) for row in rows) if form is not None]
+    if not forms:
+        return
+    place = data.draw(st.integers(0, len(forms) - 1))
+    other = bytearray(forms[place])
+    bit = data.draw(st.integers(16, 8 * len(other) - 1))
+    other[bit // 8] ^= 1 << bit % 8
+    forms[place] = bytes(other)
+    try:
+        expected = b"".join(map(unpack, forms))
+    except ValueError:
+        with pytest.raises(ValueError, match="packed vector"):
+            unpack_many(forms, dim)
+    else:
+        assert unpack_many(forms, dim).tobytes() == expected
 
 
 @pytest.mark.parametrize("dim", [8, 64, 384, 1000])

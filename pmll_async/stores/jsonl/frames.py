@@ -36,6 +36,8 @@ _HEAD: Final = re.compile(
 )
 CHECKSUM: Final = slice(-11, -3)
 """Where a line has the eight digits of its `c`."""
+COVERED: Final = slice(-_TRAILER)
+"""Where it has what they are the checksum of."""
 
 crc32c: Final[Callable[[bytes | np.ndarray[Any, Any]], int]] = google_crc32c.value
 """CRC-32C; an array is read in place."""
@@ -63,7 +65,7 @@ def checked_body(line: bytes) -> bytes:
     # A torn write is told from a damaged one by its missing end.
     if line[-1:] != b"\n":
         raise BadFrameError("the line does not end" if line else "nothing is there")
-    body = line[:-_TRAILER]
+    body = line[COVERED]
     if line[-_TRAILER:] != b',"c":"%08x"}\n' % crc32c(body):
         raise BadFrameError("the checksum does not hold")
     return body
@@ -117,7 +119,7 @@ def decode_exact_frame(
     Raises as `decode_frame` does.
     """
     try:
-        text = line[:-_TRAILER].decode() + "}"
+        text = line[COVERED].decode() + "}"
         return decode_exactly(text, f'"n":{head.n},"d":{head.d},', hasher, write_vector)
     except UnknownOperationError:
         raise

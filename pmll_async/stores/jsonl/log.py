@@ -38,7 +38,8 @@ from pmll_async.stores.jsonl.frames import (
     decode_frame,
     encode_frame,
 )
-from pmll_async.stores.jsonl.pieces import Piece, Run
+from pmll_async.stores.jsonl.pieces import Piece, Run, join
+from pmll_async.stores.jsonl.puts import Before, LineTexts, read_puts, runs
 from pmll_async.stores.jsonl.segments import Segment, Table
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
@@ -157,19 +158,34 @@ class Log:
         while first < stop:
             segment = self.table.at(self._places[first])
             end = self._run(first, min(stop, first + most), segment.stop)
-            lines = self._lines(first, end)
-            records = []
-            for n, line in enumerate(lines, first):
-                with self._blaming(n):
-                    records.append(self._checked(line, n))
-                self.chain.add(records[-1])
-            block = Block.of(records, first, self.digest, self._header.dim)
-            self.digest = block.digest
+            pieces = list[Piece]()
+            for lines, texts in runs(self._lines(first, end)):
+                pieces.append(self._puts(first, lines, texts) or self._any(first, lines))
+                self.digest, first = pieces[-1].block.digest, first + len(lines)
             if self._places[end] == segment.stop:
-                self.digests[end] = block.digest
-            run = Run(records, block, lines, self._places[first])
-            yield run.piece(packed=self._header.packed)
-            first = end
+                self.digests[end] = self.digest
+            yield join(pieces)
+
+    def _puts(self, first: int, lines: Sequence[bytes], texts: LineTexts | None) -> Piece | None:
+        """These records together, if all are plain puts and nothing is wrong with them."""
+        if texts is None:
+            return None
+        before = Before(first, self._places[first], self.chain.head(first) or "", self.digest)
+        puts = read_puts(lines, texts, before, self._header, self._hasher)
+        if puts is None:
+            return None
+        self.chain.add_block(puts.piece.block)
+        return puts.piece
+
+    def _any(self, first: int, lines: Sequence[bytes]) -> Piece:
+        """These records, one by one."""
+        records = list[Record]()
+        for n, line in enumerate(lines, first):
+            with self._blaming(n):
+                records.append(self._checked(line, n))
+            self.chain.add(records[-1])
+        block = Block.of(records, first, self.digest, self._header.dim)
+        return Run(records, block, lines, self._places[first]).piece(packed=self._header.packed)
 
     def forget_chain(self) -> None:
         """Give up what only parsing needs: a writer that has loaded the log parses no more."""

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import Final
 
-from pmll_async.records.blocks import Block
 from pmll_async.records.findings import Finding, Severity
-from pmll_async.records.record import Record
 from pmll_async.stores.jsonl.blockfile import HEADER_BYTES, BlockFile, CachedBlock
 from pmll_async.stores.jsonl.directory import Directory, NotPlainError
 from pmll_async.stores.jsonl.files import Files
 from pmll_async.stores.jsonl.folder import CACHE, FolderHeader
-from pmll_async.stores.jsonl.pieces import Run, difference
+from pmll_async.stores.jsonl.pieces import Piece, difference, join
 from pmll_async.values.anchors import ROOT_DIGEST, Hasher
 
-_SECTIONS = ("columns", "keys", "contexts")
-
-
-@dataclass(slots=True)
-class _Run:
-    """Records of the log that belong to one cached block; `digest` is h before the first."""
-
-    place: int
-    digest: bytes | None
-    records: list[Record] = field(default_factory=list)
-    lines: list[bytes] = field(default_factory=list)
+_SECTIONS: Final = ("columns", "keys", "contexts")
+_MANY: Final = 1024
+"""Records that come together where there is no block, such as behind the last one."""
 
 
 class CacheCheck:
@@ -42,28 +33,35 @@ class CacheCheck:
         self._file = None if header is None else BlockFile(self._files, header, hasher)
         self._blocks = self._read_blocks()
         self._next = 0
-        self._run = _Run(0, None)
+        self._pieces: list[Piece] = []
         self.findings: list[Finding] = []
 
-    def add(self, n: int, record: Record, line: bytes, place: int, digest: bytes | None) -> None:
-        """Record `n`, which lies at a place; `digest` is h before it."""
+    def due(self, n: int) -> int:
+        """How many records from `n` on may come together: those of one block, or between two."""
         while self._next < len(self._blocks) and self._blocks[self._next].stop <= n:
-            self._check_block(_Run(0, None))
+            self._check_block([])
+        if self._next == len(self._blocks):
+            return _MANY
+        block = self._blocks[self._next]
+        return (block.first if n < block.first else block.stop) - n
+
+    def add(self, piece: Piece) -> None:
+        """The next records, no more than were due; those that cannot be read are left out."""
         if self._next == len(self._blocks):
             return
-        block = self._blocks[self._next]
-        if n == block.first:
-            self._run = _Run(place, digest)
-        self._run.records.append(record)
-        self._run.lines.append(line)
-        if n + 1 == block.stop:
-            self._check_block(self._run)
+        block, own = self._blocks[self._next], piece.block
+        if own.first == block.first:
+            self._pieces = []
+        if own.first >= block.first:
+            self._pieces.append(piece)
+        if own.stop == block.stop:
+            self._check_block(self._pieces)
 
     def finish(self, records: int) -> list[Finding]:
         """What was found, when the log has so many records."""
         if self._file is not None:
             while self._next < len(self._blocks):
-                self._check_block(_Run(0, None))
+                self._check_block([])
             if not self._live:
                 self._check_end(self._file, records)
         self._check_plain()
@@ -93,28 +91,25 @@ class CacheCheck:
         except (FileNotFoundError, NotPlainError):
             return 0
 
-    def _check_block(self, run: _Run) -> None:
+    def _check_block(self, pieces: Sequence[Piece]) -> None:
         block = self._blocks[self._next]
         self._next += 1
-        offset, reason = self._flaw(block, run)
+        offset, reason = self._flaw(block, pieces)
         if reason and not (self._live and block not in self._read_blocks()):
             self._find("damage", offset, block.first, reason)
 
-    def _flaw(self, header: CachedBlock, run: _Run) -> tuple[int, str]:
+    def _flaw(self, header: CachedBlock, pieces: Sequence[Piece]) -> tuple[int, str]:
         if self._file is None:
             return 0, ""
         for i, name in enumerate(_SECTIONS):
             if self._file.section(header, i) is None:
                 return header.section(i), f"the {name} are not those that its header names"
-        if self._header is None or run.digest is None or len(run.lines) != header.sizes.records:
+        if sum(len(piece.ends) for piece in pieces) != header.sizes.records:
             return 0, ""
-        block = Block.of(run.records, header.first, run.digest, self._header.dim)
-        written = Run(run.records, block, run.lines, run.place)
-        piece = written.piece(packed=self._header.packed)
         cached = self._file.whole(header)
         if cached is None:
             return header.section(0), "the columns are not what they should hold"
-        name = difference(cached, piece)
+        name = difference(join(pieces), cached)
         return header.section(0), f"its {name} are not those of the log" if name else ""
 
     def _check_end(self, file: BlockFile, records: int) -> None:

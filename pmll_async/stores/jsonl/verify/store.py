@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,7 +22,7 @@ from pmll_async.stores.jsonl.folder import (
     read_store,
 )
 from pmll_async.stores.jsonl.lock import Holder, has_writer, read_holder
-from pmll_async.stores.jsonl.segments import locate, plain_table, segment_files
+from pmll_async.stores.jsonl.segments import Segment, locate, plain_table, segment_files
 from pmll_async.stores.jsonl.verify.cache import CacheCheck
 from pmll_async.stores.jsonl.verify.log import LogCheck, LogPlace
 from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
@@ -30,6 +30,8 @@ from pmll_async.values.anchors import ROOT_ANCHOR, Hasher
 # A writer replaces a file, or its line in LOCK, in far less than this twentieth of a second.
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.01
+# More lines at once take as long each.
+_MANY: Final = 256
 T = TypeVar("T")
 
 
@@ -109,10 +111,24 @@ class _Verification:
         )
 
     def _read_through(self, log: LogCheck) -> None:
-        for segment, offset, line in self._table.lines(self._folder, 0):
-            log.line(segment, offset, line)
+        for segment, offset, lines in self._together(log):
+            log.lines(segment, offset, lines)
             if self._progress is not None:
-                self._progress(segment.base + offset + len(line), self._table.stop)
+                place = segment.base + offset + sum(map(len, lines))
+                self._progress(place, self._table.stop)
+
+    def _together(self, log: LogCheck) -> Iterator[tuple[Segment, int, list[bytes]]]:
+        """The lines of the log as many at once as `log` may take, and are of one segment."""
+        begun: tuple[Segment, int] | None = None
+        lines = list[bytes]()
+        for segment, offset, line in self._table.lines(self._folder, 0):
+            if begun and (segment is not begun[0] or len(lines) >= min(log.due, _MANY)):
+                yield *begun, lines
+                begun, lines = None, []
+            begun = begun or (segment, offset)
+            lines.append(line)
+        if begun:
+            yield *begun, lines
 
     def _judge(self, log: LogCheck) -> None:
         """Tell torn from damaged, as opening would, and leave alone what is being written."""

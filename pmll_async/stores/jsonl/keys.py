@@ -152,7 +152,9 @@ def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:
     """The keys section; without `packed` that of a store of plain keys."""
     if packed is None:
         return keys.astype(_LITTLE, copy=False).tobytes()
-    raw = keys[~np.frombuffer(packed.which, np.bool_)].astype(_LITTLE, copy=False)
+    # Most stores have either kind alone, and choosing copies.
+    chosen = keys[~np.frombuffer(packed.which, np.bool_)] if packed.bitmaps else keys
+    raw = chosen.astype(_LITTLE, copy=False)
     parts = compress(b"".join(packed[1:]))
     return b"".join([raw.tobytes(), packed.bitmaps, parts, _COUNT.pack(len(raw))])
 

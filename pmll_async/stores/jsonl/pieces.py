@@ -12,7 +12,7 @@ import json
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self, get_args
 
@@ -41,6 +41,7 @@ _BY_VECTOR: Final = (("norms", "<f8"), ("timestamps", "<f8"), ("novelties", "<f8
 _MARK_FIELDS: Final = tuple([each.name for each in fields(Mark)])
 _USE_FIELDS: Final = tuple([each.name for each in fields(KeyUse)])
 _MARK: Final = attrgetter(*_MARK_FIELDS)
+_AT_ONCE: Final = 64
 _JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _ARRAYS: Final = (*_BY_RECORD, *_BY_LINE, *_BY_VECTOR, ("kinds", "|u1"), ("keys", "<f4"))
 
@@ -247,10 +248,10 @@ def encode_columns(piece: Piece) -> bytes:
 
 def _json_array(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> str:
     """The JSON of objects; an erasure has thousands, and within one call no other thread runs."""
-    texts, breathe = list[str](), Breather()
-    for row in rows:
+    texts, breathe, left = list[str](), Breather(), iter(rows)
+    while some := [dict(zip(names, row, strict=True)) for row in islice(left, _AT_ONCE)]:
         breathe()
-        texts.append(_JSON(dict(zip(names, row, strict=True))))
+        texts.append(_JSON(some)[1:-1])
     return f"[{','.join(texts)}]"
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import struct
 from functools import lru_cache, partial
-from threading import Lock
+from itertools import count
 from typing import Final, NamedTuple
 
 from pmll_async.errors import StoreError
@@ -49,8 +49,6 @@ class Envelopes:
 
     def __init__(self, keys: Keys) -> None:
         self._pid = os.getpid()
-        self._lock = Lock()
-        """Held while a nonce is taken: none may be taken twice."""
         self._store = bytes.fromhex(keys.store)
         self.with_keys(keys)
         self.renew()
@@ -81,11 +79,7 @@ class Envelopes:
 
     def renew(self) -> None:
         """Go on with another salt, and so another key."""
-        with self._lock:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._salt, self._used = secrets.token_bytes(SALT_BYTES), 0
+        self._sequence = secrets.token_bytes(SALT_BYTES), count()
 
     def with_keys(self, keys: Keys) -> None:
         """Go by these: those of a newer ring, which has the epochs of before as well."""
@@ -101,16 +95,22 @@ class Envelopes:
         if os.getpid() != self._pid:
             # It would use the nonces that its parent uses.
             raise StoreError("this store was opened before fork; open it in this process")
-        with self._lock:
-            if self._used == MOST_NONCES:
-                self._begin()
-            # Counted before it is used: whatever fails, it is not used again.
-            epoch, salt, nonce = self._keys.epoch, self._salt, self._used
-            self._used = nonce + 1
+        epoch, (salt, nonce) = self._keys.epoch, self._next()
         data = self._bound(purpose, epoch, salt, place)
         return Sealed(
             epoch, salt, nonce, self._cipher(purpose, epoch, salt).seal(nonce, message, data)
         )
+
+    def _next(self) -> tuple[bytes, int]:
+        """A salt, and a nonce that nothing else under it has or will have."""
+        while True:
+            salt, nonces = self._sequence
+            # Counting is one step, which no other thread comes into; and it is counted before it is
+            # used: whatever fails, it is not used again.
+            nonce = next(nonces)
+            if nonce < MOST_NONCES:
+                return salt, nonce
+            self.renew()
 
     def _open(self, purpose: bytes, place: bytes, it: Sealed) -> bytes:
         if len(it.salt) != SALT_BYTES or not self.knows(it.epoch):

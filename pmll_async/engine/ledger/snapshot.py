@@ -190,10 +190,12 @@ def dead_lines(snapshot: Snapshot, over: Collection[int], kept: Collection[int])
     dead = dormant | ~snapshot.present
     dead[list(over)] = True
     dead[[line for line in kept if line < len(dead)]] = False
-    stay = set(snapshot.anchors[~dead].tolist())
+    stay = snapshot.anchors[~dead]
     dead[list(snapshot.erasures.lines)] = False
-    found = dict.fromkeys(snapshot.anchors[dead].tolist())
-    return tuple(f"{anchor:016x}" for anchor in found if anchor not in stay)
+    # Without the interpreter lock, which sets of all lines would hold for long.
+    found = snapshot.anchors[dead]
+    found = found[~np.isin(found, stay)]
+    return tuple([f"{anchor:016x}" for anchor in dict.fromkeys(found.tolist())])
 
 
 def window_start(columns: Columns, window: int | None) -> int:

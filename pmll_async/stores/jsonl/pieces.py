@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, chain, islice
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Self, get_args
+from typing import Any, Final, NamedTuple, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from pmll_async.stores.jsonl.frames import CHECKSUM
 from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.values.anchors import is_anchor
 
+T = TypeVar("T")
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
 _BY_LINE: Final = (("anchors", "<u8"), ("strengths", "<f8"))
 _BY_VECTOR: Final = (("norms", "<f8"), ("timestamps", "<f8"), ("novelties", "<f8"))
@@ -273,16 +274,11 @@ def decode_columns(
     ends = array("q", reader.take("<i8", sizes.records).astype(np.int64).tobytes())
     columns["kinds"] = reader.take("|u1", sizes.lines)
     extra = json.loads(reader.rest())
-    marks, breathe = list[Mark](), Breather()
-    for mark in extra["marks"]:
-        breathe()
-        marks.append(Mark(**mark))
+    marks = tuple([Mark(**mark) for mark in _in_steps(extra["marks"])])
     uses = tuple(
         KeyUse(**use | {"content": bytes.fromhex(use["content"])}) for use in extra["key_uses"]
     )
-    block = Block(
-        first=first, digest=digest, keys=keys, marks=tuple(marks), key_uses=uses, **columns
-    )
+    block = Block(first=first, digest=digest, keys=keys, marks=marks, key_uses=uses, **columns)
     if not _is_coherent(block, sizes, ends):
         raise ValueError("the columns do not belong together")
     return block, ends
@@ -296,10 +292,18 @@ def _is_coherent(block: Block, sizes: Sizes, ends: array[int]) -> bool:
         and bool(((block.kinds & ~np.uint8(ERASED)) <= BRANCH).all())
         and int(have_vectors(block.kinds).sum()) == sizes.vectors
         and bool((np.diff(ends) > 0).all())
-        and all(mark.n in own and _is_mark(mark) for mark in block.marks)
+        and all(mark.n in own and _is_mark(mark) for mark in _in_steps(block.marks))
         and all(use.n in own and is_anchor(use.anchor) for use in block.key_uses)
         and all(isinstance(use.key, str) for use in block.key_uses)
     )
+
+
+def _in_steps(items: Iterable[T]) -> Iterator[T]:
+    """They, so that other threads run in between."""
+    breathe = Breather()
+    for item in items:
+        breathe()
+        yield item
 
 
 def _is_mark(mark: Mark) -> bool:

@@ -75,7 +75,40 @@ def pmll(
     given = usual if env is None else dict(env)
     if any(not name.startswith("PMLL_") for name, _ in given.items() ^ usual.items()):
         return _from_nothing(arguments, stdin, given, cwd)
-    asked = {"arguments": [*map(str, arguments)], "env": given, "cwd": str(cwd or Path.cwd())}
+    return _forked(arguments, stdin, given, cwd)
+
+
+def script(file: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What a script says, where every warning is an error; forked as `pmll` is."""
+    return _forked((), None, environment(), cwd, file)
+
+
+def script_from_nothing(file: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a process that imports everything by itself."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(file)],
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        encoding="utf-8",
+        env=environment(PYTHONIOENCODING="utf-8"),
+        timeout=TIMEOUT,
+    )
+
+
+def _forked(
+    arguments: tuple[str | Path, ...],
+    stdin: bytes | None,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    script: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    asked = {
+        "arguments": [*map(str, arguments)],
+        "env": dict(env),
+        "cwd": str(cwd or Path.cwd()),
+        "script": None if script is None else str(script),
+    }
     with TemporaryFile() as out, TemporaryFile() as err:
         theirs, ours = os.pipe()
         files = [theirs, out.fileno(), err.fileno()]

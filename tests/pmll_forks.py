@@ -1,17 +1,20 @@
-"""Runs `pmll` in forks of one process that has imported it: called as `pmll_forks.py SOCKET`.
+"""Runs `pmll` and scripts in forks of one process that has imported it: `pmll_forks.py SOCKET`.
 
 A request is a JSON object, with the files that become the command's stdin, stdout and stderr; the
-answer is its exit code. So a command costs what it does, not what importing everything does.
+answer is its exit code. So a command costs what it does, not what importing everything does. Where
+a `script` is named it is run as with `python -W error`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import sys
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pmll_async import engine
@@ -31,7 +34,17 @@ def begin(asked: dict[str, Any], files: list[int]) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.argv = ["pmll", *asked["arguments"]]
+    sys.argv = [asked["script"] or "pmll", *asked["arguments"]]
+
+
+def run(script: str) -> None:
+    """Run a script to its end, as Python does it."""
+    sys.path[0] = str(Path(script).parent)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")
+    warnings.simplefilter("error")
+    runpy.run_path(script, run_name="__main__")
+    sys.exit()
 
 
 def serve(requests: socket.socket) -> None:
@@ -46,8 +59,9 @@ def serve(requests: socket.socket) -> None:
             pid = os.fork()
         if not pid:
             requests.close()
-            begin(json.loads(asked), files)
-            main()
+            request = json.loads(asked)
+            begin(request, files)
+            run(request["script"]) if request["script"] else main()
         for file in files:
             os.close(file)
         _, status = os.waitpid(pid, 0)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from cli_support import ROOT, script, script_from_nothing
 
 OUTPUTS = {
     "quickstart": r"""
@@ -143,14 +139,8 @@ def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
         pytest.importorskip(package, reason=f"{package} missing: pip install 'pmll-async[{extra}]'")
     program = ROOT / "examples" / f"{name}.py"
     assert len(program.read_text(encoding="utf-8").splitlines()) < 60
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    run = script_from_nothing if name == "quickstart" else script
+    done = run(program, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(OUTPUTS[name].lstrip(), done.stdout), done.stdout
     assert list(tmp_path.iterdir()) == []

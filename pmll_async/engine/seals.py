@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.errors import InvalidInputError, StoreError
 from pmll_async.loop.logs import logger
 from pmll_async.protocols import Clock, Store, StoreHeader, SupportsVerify
+from pmll_async.records.findings import status_of
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.checks import time_by
 
@@ -76,7 +78,19 @@ class Seals:
                 f"{type(self._store).__name__} cannot check itself: it has no `verify` "
                 "(SupportsVerify)"
             )
-        return self._store.verify(self._hasher, watch)
+        before = self._ledger.unpurged
+        report = self._store.verify(self._hasher, watch)
+        return self._without_due(report, before | self._ledger.unpurged)
+
+    def _without_due(self, report: Report, lines: frozenset[int]) -> Report:
+        """Without what is to be removed yet: that is under way, and nobody has left it so."""
+        if not lines or report.status == "clean":
+            return report
+        due = {self._ledger.snapshot.record_of(line) for line in lines}
+        findings = tuple(
+            [each for each in report.findings if each.severity != "torn" or each.n not in due]
+        )
+        return replace(report, findings=findings, status=status_of(findings))
 
     def end(self) -> None:
         """What is due before the store closes; a failure is logged and kept."""

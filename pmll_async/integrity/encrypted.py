@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -34,6 +34,8 @@ from pmll_async.integrity.secrets import Secret, SuiteName
 from pmll_async.integrity.unlocking import Unlocking
 from pmll_async.integrity.unsealing import Reading, damaged_at, joined, texts_of, with_rest
 from pmll_async.protocols import (
+    Erasing,
+    Left,
     Recovery,
     Sidecar,
     Store,
@@ -199,15 +201,17 @@ class EncryptedStore:
             self._inner.pin(*session.facts.pin(name, value))
             session.reading.header = header
 
-    def left_of(self, records: Mapping[int, Record]) -> dict[int, Record]:
-        """The records of the store within that take the place of those which had more in them."""
-        reading, left = self._writing().reading, dict[int, Record]()
-        for n, record in records.items():
-            [text] = texts_of([record], n)
-            head, was = reading.heads.before(n), leaf(self._inner.read(n))
-            sealed = reading.envelopes.seal_record(n, head, text, record.following)
-            left[n] = replace(sealed, was=was)
-        return left
+    def left_of(
+        self, places: Mapping[int, Collection[int]], left: Left | None, n: int, within: Record
+    ) -> Record:
+        """The record of the store within that takes the place of the one that had more in it."""
+        reading = self._writing().reading
+        head = reading.heads.before(n)
+        record = reading.decoded(n, head, within)
+        record = record.erased(places[n]) if left is None else left(n, record)
+        [text] = texts_of([record], n)
+        sealed = reading.envelopes.seal_record(n, head, text, record.following)
+        return replace(sealed, was=leaf(within))
 
     def _sealed(
         self, session: _Session, records: Sequence[Record], digests: Sequence[bytes]
@@ -326,13 +330,16 @@ class EncryptedStore:
 
 
 def _erase(
-    encrypted: ref[EncryptedStore], inner: SupportsErase, records: Mapping[int, Record]
-) -> None:
+    encrypted: ref[EncryptedStore],
+    inner: SupportsErase,
+    places: Mapping[int, Collection[int]],
+    left: Left | None = None,
+) -> Erasing:
     """See `SupportsErase.erase`: what is left of a record is encrypted for its place anew."""
     store = encrypted()
     if store is None:
         raise RuntimeError("the encrypted store is gone")
-    inner.erase(store.left_of(records))
+    return inner.erase(places, partial(store.left_of, places, left))
 
 
 def _digests(records: Sequence[Record], block: Block, digest: bytes) -> list[bytes]:

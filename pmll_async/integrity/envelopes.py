@@ -11,6 +11,7 @@ import os
 import secrets
 import struct
 from functools import lru_cache, partial
+from itertools import count
 from typing import Final, NamedTuple
 
 from pmll_async.errors import StoreError
@@ -44,7 +45,7 @@ class Sealed(NamedTuple):
 
 
 class Envelopes:
-    """Encrypts and decrypts for one open store. Decrypts in any thread, encrypts in one."""
+    """Encrypts and decrypts for one open store, in any thread."""
 
     def __init__(self, keys: Keys) -> None:
         self._pid = os.getpid()
@@ -78,7 +79,7 @@ class Envelopes:
 
     def renew(self) -> None:
         """Go on with another salt, and so another key."""
-        self._salt, self._used = secrets.token_bytes(SALT_BYTES), 0
+        self._sequence = secrets.token_bytes(SALT_BYTES), count()
 
     def with_keys(self, keys: Keys) -> None:
         """Go by these: those of a newer ring, which has the epochs of before as well."""
@@ -94,15 +95,22 @@ class Envelopes:
         if os.getpid() != self._pid:
             # It would use the nonces that its parent uses.
             raise StoreError("this store was opened before fork; open it in this process")
-        if self._used == MOST_NONCES:
-            self.renew()
-        # Counted before it is used: whatever fails, it is not used again.
-        epoch, salt, nonce = self._keys.epoch, self._salt, self._used
-        self._used = nonce + 1
+        epoch, (salt, nonce) = self._keys.epoch, self._next()
         data = self._bound(purpose, epoch, salt, place)
         return Sealed(
             epoch, salt, nonce, self._cipher(purpose, epoch, salt).seal(nonce, message, data)
         )
+
+    def _next(self) -> tuple[bytes, int]:
+        """A salt, and a nonce that nothing else under it has or will have."""
+        while True:
+            salt, nonces = self._sequence
+            # Counting is one step, which no other thread comes into; and it is counted before it is
+            # used: whatever fails, it is not used again.
+            nonce = next(nonces)
+            if nonce < MOST_NONCES:
+                return salt, nonce
+            self.renew()
 
     def _open(self, purpose: bytes, place: bytes, it: Sealed) -> bytes:
         if len(it.salt) != SALT_BYTES or not self.knows(it.epoch):

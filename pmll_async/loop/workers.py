@@ -1,8 +1,8 @@
 """Workers: the few threads that all lattices of a process share, begun on demand, gone when idle.
 
-`READS` answer queries and look-ups, `COMMITS` run the traces, and `CALLS` run what may wait for
-others: the user's code, and the opening of stores. But for a lattice's clock,
-user code is never run by the first two, so that it may wait for what they do.
+`READS` answer queries and look-ups, `COMMITS` run the traces, `ERASURES` write stores anew, and
+`CALLS` run what may wait for others: the user's code, and the opening of stores. But for a
+lattice's clock, user code is never run by the others, so that it may wait for what they do.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def _stepped(method: WeakMethod[Callable[[], bool]]) -> Job | None:
 READS: Final = Workers("pmll-read", 4, 32)
 COMMITS: Final = Workers("pmll-commit", 4, 32)
 CALLS: Final = Workers("pmll-call", 32, 32)
-_POOLS: Final = (READS, COMMITS, CALLS)
+ERASURES: Final = Workers("pmll-erase", 2, 16)
+_POOLS: Final = (READS, COMMITS, CALLS, ERASURES)
 
 
 def enter(user: object) -> None:

@@ -18,6 +18,8 @@ from pmll_async.protocols.indexes import SidecarIndex as SidecarIndex
 from pmll_async.protocols.indexes import SupportsCosines as SupportsCosines
 from pmll_async.protocols.stores import DERIVED as DERIVED
 from pmll_async.protocols.stores import Clock as Clock
+from pmll_async.protocols.stores import Erasing as Erasing
+from pmll_async.protocols.stores import Left as Left
 from pmll_async.protocols.stores import Recovery as Recovery
 from pmll_async.protocols.stores import Sidecar as Sidecar
 from pmll_async.protocols.stores import Store as Store
@@ -31,3 +33,4 @@ from pmll_async.protocols.stores import SupportsSidecar as SupportsSidecar
 from pmll_async.protocols.stores import SupportsSync as SupportsSync
 from pmll_async.protocols.stores import SupportsUpkeep as SupportsUpkeep
 from pmll_async.protocols.stores import SupportsVerify as SupportsVerify
+from pmll_async.protocols.stores import erase_now as erase_now

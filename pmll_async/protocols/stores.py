@@ -6,7 +6,7 @@ store from one thread at a time, and `read` and `contexts` from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, Self, runtime_checkable
@@ -173,19 +173,48 @@ class SupportsUpkeep(Protocol):
         """
 
 
+Left = Callable[[int, Record], Record]
+"""What is to be left of record `n`, given as it is; its L_n is the same."""
+
+
+class Erasing(Protocol):
+    """An erasure that has begun: `write`, then `finish`. After an error of either it is over.
+
+    An error leaves all as it was, or half done, and then the same erasure does the rest.
+    """
+
+    def write(self) -> None:
+        """The long part, called in any thread: all other calls but `erase` and `close` go on."""
+
+    def finish(self) -> None:
+        """The last step, called as `append` is; what was appended since `erase` is kept.
+
+        Durable when it returns, and no file of the store has a byte of what was removed, in
+        whatever form: what others derived from the records and left beside them
+        (`SupportsSidecar`) is gone, and torn ends that were moved aside.
+        """
+
+
 @runtime_checkable
 class SupportsErase(Protocol):
     """A store from whose files content can be removed for good."""
 
-    def erase(self, records: Mapping[int, Record]) -> None:
-        """Put these records in the place of those with their numbers, which stand for the same.
+    def erase(self, places: Mapping[int, Collection[int]], left: Left | None = None) -> Erasing:
+        """Begin to remove the content of lines, by record and their places in it.
 
-        A record is what is left of the old one (`Record.erased`), so that its L_n stays. Durable
-        when it returns, and no file of the store has a byte of what was removed, in whatever form:
-        what others derived from the records and left beside them (`SupportsSidecar`) is gone, and
-        torn ends that were moved aside. An error leaves all as it was, or half done, and then the
-        same call does the rest. Called as `append` is.
+        What stays of a record is `Record.erased` of it, unless `left` gives another; it may be
+        called in any thread. Records are there already, and may be erased before. Called as
+        `append` is, and for one erasure at a time.
         """
+
+
+def erase_now(
+    store: SupportsErase, places: Mapping[int, Collection[int]], left: Left | None = None
+) -> None:
+    """An erasure from its beginning to its end, beside which nothing else goes on; blocks."""
+    erasing = store.erase(places, left)
+    erasing.write()
+    erasing.finish()
 
 
 @runtime_checkable

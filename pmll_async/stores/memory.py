@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.errors import DimensionMismatchError, StoreLockedError, WrongKeyError
-from pmll_async.protocols import Recovery, StoreHeader
+from pmll_async.protocols import Erasing, Left, Recovery, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.chain import Dimensions
 from pmll_async.records.checking import check_records
@@ -57,9 +57,8 @@ class MemoryStore:
     def append(self, records: Sequence[Record], block: Block) -> None:
         self._records.extend(records)
 
-    def erase(self, records: Mapping[int, Record]) -> None:
-        for n, record in records.items():
-            self._records[n] = record
+    def erase(self, places: Mapping[int, Collection[int]], left: Left | None = None) -> Erasing:
+        return _MemoryErasing(self._records, places, left)
 
     def pin(self, name: str, value: str) -> None:
         if self._header is not None:
@@ -96,3 +95,25 @@ class MemoryStore:
     def close(self) -> None:
         # The records stay for the next opening.
         self._open = False
+
+
+class _MemoryErasing:
+    """Makes what is left of records, and then puts it in their places."""
+
+    def __init__(
+        self,
+        records: list[Record],
+        places: Mapping[int, Collection[int]],
+        left: Left | None,
+    ) -> None:
+        self._records, self._places, self._left = records, places, left
+        self._made = dict[int, Record]()
+
+    def write(self) -> None:
+        for n, places in self._places.items():
+            record = self._records[n]
+            self._made[n] = record.erased(places) if self._left is None else self._left(n, record)
+
+    def finish(self) -> None:
+        for n, record in self._made.items():
+            self._records[n] = record

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from pmll_async.protocols import DERIVED, Store, SupportsErase, SupportsSidecar, SupportsVerify
+from pmll_async.protocols import (
+    DERIVED,
+    Store,
+    SupportsErase,
+    SupportsSidecar,
+    SupportsUpkeep,
+    SupportsVerify,
+    erase_now,
+)
 from pmll_async.records.blocks import Block
 from pmll_async.records.record import Record
 from pmll_async.testing.chains import ChainBuilder
@@ -35,48 +43,68 @@ class ErasingSuite(ABC):
 
     @pytest.mark.parametrize("split", [1, 4, 100], ids=["one by one", "several", "one batch"])
     def test_an_erased_line_leaves_its_digests(self, path: Path, split: int) -> None:
-        chain, left = _with_secrets()
+        chain, places = _with_secrets()
         with self.opened(path, chain) as (store, _):
             if not isinstance(store, SupportsErase):
                 pytest.skip("this store has not got erasing")
             _append(store, chain, split)
-            store.erase(left)
-            _check(store, chain, left)
+            erase_now(store, places)
+            _check(store, chain, places)
             chain.put({"after": "erasing"})
             _append(store, chain, 1, len(chain.records) - 1)
-            _check(store, chain, left)
+            _check(store, chain, places)
         _check_files(path)
         with self.opened(path, chain) as (store, records):
-            assert records == _remaining(chain, left)
-            _check(store, chain, left)
+            assert records == _remaining(chain, places)
+            _check(store, chain, places)
         assert self._loaded(path, chain) == columns_of(
-            [Block.of(_remaining(chain, left), 0, ROOT_DIGEST, chain.dim)]
+            [Block.of(_remaining(chain, places), 0, ROOT_DIGEST, chain.dim)]
         )
 
-    def test_what_was_derived_is_erased_with_it(self, path: Path) -> None:
-        chain, left = _with_secrets()
-        with self.opened(path, chain) as (store, _):
-            if not isinstance(store, SupportsErase) or not isinstance(store, SupportsSidecar):
-                pytest.skip("this store has not got erasing, or nothing beside it")
-            _append(store, chain, 100)
-            places = [place for name in DERIVED if (place := store.sidecar(name)) is not None]
-            for place in places:
-                place.path.write_text(SECRET)
-            store.erase(left)
-            assert not [place for place in places if place.path.exists()]
-
-    def test_erasing_again_and_nothing_is_fine(self, path: Path) -> None:
-        chain, left = _with_secrets()
+    def test_what_comes_while_it_is_written_stays(self, path: Path) -> None:
+        chain, places = _with_secrets()
         with self.opened(path, chain) as (store, _):
             if not isinstance(store, SupportsErase):
                 pytest.skip("this store has not got erasing")
             _append(store, chain, 100)
-            store.erase({})
+            erasing = store.erase(places)
+            _append_more(store, chain, 40)
+            erasing.write()
+            # Until it is finished all is as it was.
             assert [store.read(n) for n in range(len(chain.records))] == chain.records
-            for n, record in left.items():
-                store.erase({n: record})
-            store.erase(left)
-            _check(store, chain, left)
+            _append_more(store, chain, 5)
+            erasing.finish()
+            _check(store, chain, places)
+            _append_more(store, chain, 3)
+            _check(store, chain, places)
+        _check_files(path)
+        with self.opened(path, chain) as (store, records):
+            assert records == _remaining(chain, places)
+            _check(store, chain, places)
+            assert store.recovery.clean
+
+    def test_what_was_derived_is_erased_with_it(self, path: Path) -> None:
+        chain, places = _with_secrets()
+        with self.opened(path, chain) as (store, _):
+            if not isinstance(store, SupportsErase) or not isinstance(store, SupportsSidecar):
+                pytest.skip("this store has not got erasing, or nothing beside it")
+            _append(store, chain, 100)
+            derived = [place for name in DERIVED if (place := store.sidecar(name)) is not None]
+            for place in derived:
+                place.path.write_text(SECRET)
+            erase_now(store, places)
+            assert not [place for place in derived if place.path.exists()]
+
+    def test_erasing_again_is_fine(self, path: Path) -> None:
+        chain, places = _with_secrets()
+        with self.opened(path, chain) as (store, _):
+            if not isinstance(store, SupportsErase):
+                pytest.skip("this store has not got erasing")
+            _append(store, chain, 100)
+            for n, gone in places.items():
+                erase_now(store, {n: gone})
+            erase_now(store, places)
+            _check(store, chain, places)
 
     def _loaded(self, path: Path, chain: ChainBuilder) -> dict[str, Any]:
         store = self.make_store(path)
@@ -91,8 +119,11 @@ class ErasingSuite(ABC):
         """An unopened store at `path`."""
 
 
-def _with_secrets() -> tuple[ChainBuilder, dict[int, Record]]:
-    """A log, and what is to be left of its records that have secrets."""
+Places = dict[int, set[int]]
+
+
+def _with_secrets() -> tuple[ChainBuilder, Places]:
+    """A log, and where its records have secrets."""
     chain = ChainBuilder(dim=9, value_dim=2)
     chain.one_of_each()
     told = chain.put({"text": SECRET}, idempotency_key=SECRET)
@@ -110,7 +141,7 @@ def _with_secrets() -> tuple[ChainBuilder, dict[int, Record]]:
     )
     erased = {told: {0}, noted: {0}, raced: {1}, lost: {0}, packed: {0}}
     numbers = {id(record): n for n, record in enumerate(chain.records)}
-    return chain, {numbers[id(each)]: each.erased(places) for each, places in erased.items()}
+    return chain, {numbers[id(each)]: places for each, places in erased.items()}
 
 
 def _append(store: Store, chain: ChainBuilder, size: int, first: int = 0) -> None:
@@ -119,12 +150,21 @@ def _append(store: Store, chain: ChainBuilder, size: int, first: int = 0) -> Non
         store.append(chain.records[start:stop], chain.block(start, stop))
 
 
-def _remaining(chain: ChainBuilder, left: dict[int, Record]) -> list[Record]:
-    return [left.get(n, record) for n, record in enumerate(chain.records)]
+def _append_more(store: Store, chain: ChainBuilder, count: int) -> None:
+    """New records, one by one, as a lattice has them stored."""
+    for _ in range(count):
+        chain.put({"text": "beside"})
+        _append(store, chain, 1, len(chain.records) - 1)
+        if isinstance(store, SupportsUpkeep):
+            store.keep_up()
 
 
-def _check(store: Store, chain: ChainBuilder, left: dict[int, Record]) -> None:
-    records = _remaining(chain, left)
+def _remaining(chain: ChainBuilder, places: Places) -> list[Record]:
+    return [record.erased(places.get(n, ())) for n, record in enumerate(chain.records)]
+
+
+def _check(store: Store, chain: ChainBuilder, places: Places) -> None:
+    records = _remaining(chain, places)
     assert [store.read(n) for n in range(len(records))] == records
     contexts = [line.content.context for record in records for line in record.lines]
     assert list(joined.from_iterable(store.contexts(0, len(records)))) == contexts

@@ -1,11 +1,12 @@
 """Agreement: which texts say all that another one says.
 
 Not by cosine, which cannot tell a fact from the same sentence with another name or number in it: of
-a claim every word must be there.
+a claim every word must be there, but that its author thinks so.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final
@@ -30,6 +31,16 @@ _DENIALS: Final = ("no", "not", "t", "never", "neither", "nor", "without", "cann
 _DENYING: Final = frozenset(term for word in _DENIALS for term in terms(word))
 _BUILDING: Final = frozenset(term for word in FUNCTION_WORDS for term in terms(word)) - _DENYING
 """What only builds a sentence; a claim is the rest."""
+_OPINION: Final = re.compile(
+    r"(?:^|(?<=[.!?;:]\s))[\"'(]?(?:I|we) (?:believe|guess|reckon|suppose|think)"
+    r"\b(?! (?:about|in|not|of|over|so)\b)",
+    re.IGNORECASE,
+)
+"""A frame that tells how sure somebody is, and not of what.
+
+J. O. Urmson calls its verbs parenthetical (Mind 61, 1952). "I saw" and "I know" are none, because
+they tell of something by themselves, and neither is any that no clause follows.
+"""
 _READ: Final = 64
 """Lines that are read to see whose they are; of more, filters find who else says it."""
 
@@ -72,7 +83,7 @@ def _sayings(
     told: dict[str, Int64s | bool] = {}
     for text in texts:
         breathe()
-        rows = _rows_saying(play, frozenset(terms(text)))
+        rows = _rows_saying(play, frozenset(terms(_OPINION.sub(" ", text))))
         sources = [source_of(survey.line(row).context) for row in rows[:_READ].tolist()]
         at_first_hand = [each for each in sources if each is None or not each.parents]
         voices = {None if each is None else each.principal for each in at_first_hand}

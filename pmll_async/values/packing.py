@@ -37,6 +37,8 @@ _SAMPLE: Final = 6
 # The least number of most rows is less; trying more factors on many rows at once costs more.
 _SMALL: Final = 64
 _DIM_BYTES: Final = 2
+LAST_NARROW: Final = 127
+"""First bytes above this one say that their number has a second one."""
 # Rows unpacked at once: arrays of larger ones are given back to the system, and cost more than all
 # the arithmetic when it gives them out again.
 _TOGETHER: Final = 128
@@ -146,7 +148,9 @@ def unpack(packed: bytes) -> bytes:
     dim, bitmap, first, second = split(packed)
     filled = np.unpackbits(np.frombuffer(bitmap, np.uint8)).view(np.bool_)
     narrow = np.frombuffer(first, np.uint8)
-    numbers = _numbers(narrow, np.flatnonzero(narrow > 127), np.frombuffer(second, np.uint8))
+    numbers = _numbers(
+        narrow, np.flatnonzero(narrow > LAST_NARROW), np.frombuffer(second, np.uint8)
+    )
     magnitudes = np.abs(numbers)
     if filled[dim:].any() or len(numbers) == dim or 0 in second:
         raise ValueError("a packed vector is not written as it should be")
@@ -166,7 +170,7 @@ def split(packed: bytes) -> PackedRow:
     bitmap = packed[_DIM_BYTES:start]
     stop = start + int.from_bytes(bitmap, "little").bit_count()
     first, second = packed[start:stop], packed[stop:]
-    longer = np.count_nonzero(np.frombuffer(first, np.uint8) > 127)
+    longer = np.count_nonzero(np.frombuffer(first, np.uint8) > LAST_NARROW)
     if not first or len(first) < stop - start or len(second) != longer:
         raise ValueError("a packed vector has another length than its numbers")
     return PackedRow(dim, bitmap, first, second)
@@ -204,7 +208,7 @@ def unpack_rows(
         here, narrow = narrow[: len(places)], narrow[len(places) :]
         if not counts.all() or len(here) != len(places):
             raise ValueError("packed vectors have other bitmaps than numbers")
-        longer = np.flatnonzero(here > 127)
+        longer = np.flatnonzero(here > LAST_NARROW)
         numbers = _numbers(here, longer, wide[: len(longer)])
         if exact and not (_are_packed(numbers, starts) and (counts < dim).all()):
             raise ValueError("a packed vector is not written as it should be")
@@ -264,7 +268,7 @@ def _divided(whole: Float64) -> Float32:
 def _codes(numbers: NDArray[np.int16]) -> tuple[bytes, NDArray[np.bool_], bytes]:
     """The first bytes of numbers, which of them have a second one, and those."""
     codes = 2 * np.abs(numbers) - 2 + (numbers < 0)
-    longer = codes > 127
+    longer = codes > LAST_NARROW
     first = (codes & 127 | longer * np.int16(128)).astype(np.uint8)
     return first.tobytes(), longer, (codes[longer] >> 7).astype(np.uint8).tobytes()
 

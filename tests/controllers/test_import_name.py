@@ -6,6 +6,7 @@ command line; because the folder imports itself relatively, it may also be copie
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -105,6 +106,12 @@ def build(target: str, folder: Path) -> Path:
     (wheel,) = (folder / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
+    return compiled(folder)
+
+
+def compiled(folder: Path) -> Path:
+    """As an installer leaves it, so that not every process compiles what it imports."""
+    assert compileall.compile_dir(folder, quiet=1)
     return folder
 
 

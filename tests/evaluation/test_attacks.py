@@ -28,7 +28,7 @@ async def test_a_lone_liar_hijacks_nothing_where_two_must_agree(
     assert (trusted.hijacked, agreed.hijacked) == (0.0, 0.0)
     # What nobody is trusted with is lost to trust, and not to agreement.
     assert trusted.recall <= 0.6
-    assert agreed.recall >= 0.9
+    assert bare.recall - agreed.recall <= 0.02
     assert bare.poisoned < 0.05
 
 

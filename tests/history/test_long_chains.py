@@ -18,8 +18,7 @@ from pmll_async.records.blocks import Block
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.testing import ChainBuilder, ManualClock
 
-LONG = 50_000
-SHORT = 20_000
+LONG = 20_000
 CACHED = 64
 MEGABYTE = 1 << 20
 
@@ -46,7 +45,7 @@ def planted(count: int) -> MemoryStore:
 
 @pytest.fixture(scope="module")
 def store() -> MemoryStore:
-    return planted(SHORT)
+    return planted(LONG)
 
 
 def opened(store: MemoryStore) -> Lattice:
@@ -71,31 +70,29 @@ def traced() -> Iterator[int]:
         tracemalloc.stop()
 
 
-@pytest.mark.slow
-async def test_rewinding_a_long_chain() -> None:
-    async with opened(planted(LONG)) as lattice:
-        # The stack could not hold one frame a line.
-        assert sys.getrecursionlimit() < LONG == len(lattice)
-        position, prev, notes = LONG, lattice.head, 0
-        async for line in lattice.rewind():
-            position -= 1
-            assert (line.position, line.anchor) == (position, prev)
-            prev, notes = line.prev_anchor, notes + (line.kind == "note")
-        assert (position, prev, notes) == (0, "0" * 16, LONG // 4)
-        peaks = traced()
-        next(peaks)
-        async for _ in lattice.rewind(limit=10_000):
-            pass
-        # It takes a quarter of a megabyte; so many lines that were kept would be twenty.
-        assert next(peaks) < 2 * MEGABYTE
-        peaks.close()
+async def test_rewinding_a_long_chain(lattice: Lattice) -> None:
+    # The stack could not hold one frame a line.
+    assert sys.getrecursionlimit() < LONG == len(lattice)
+    position, prev, notes = LONG, lattice.head, 0
+    async for line in lattice.rewind():
+        position -= 1
+        assert (line.position, line.anchor) == (position, prev)
+        prev, notes = line.prev_anchor, notes + (line.kind == "note")
+    assert (position, prev, notes) == (0, "0" * 16, LONG // 4)
+    peaks = traced()
+    next(peaks)
+    async for _ in lattice.rewind(limit=5000):
+        pass
+    # It takes a quarter of a megabyte; so many lines that were kept would be ten.
+    assert next(peaks) < 2 * MEGABYTE
+    peaks.close()
 
 
 async def test_leaving_early_costs_what_was_read(lattice: Lattice) -> None:
     peaks = traced()
     next(peaks)
     async for line in lattice.rewind():
-        if line.position == SHORT - 100:
+        if line.position == LONG - 100:
             break
     assert next(peaks) < MEGABYTE
     peaks.close()
@@ -106,9 +103,9 @@ async def test_rewinding_from_the_middle_and_with_a_filter(lattice: Lattice) -> 
     async for line in lattice.rewind(limit=1000):
         start = line.anchor
     lines = [line async for line in lattice.rewind(start=start, limit=3)]
-    assert [line.position for line in lines] == [SHORT - 1000 - n for n in range(3)]
+    assert [line.position for line in lines] == [LONG - 1000 - n for n in range(3)]
     notes = [line async for line in lattice.rewind(where={"kind": "note"}, limit=500)]
-    assert [line.position for line in notes] == [SHORT - 1 - 4 * n for n in range(500)]
+    assert [line.position for line in notes] == [LONG - 1 - 4 * n for n in range(500)]
     # The index of contexts is made by now, and costs nothing any more.
     peaks = traced()
     next(peaks)
@@ -120,12 +117,12 @@ async def test_rewinding_from_the_middle_and_with_a_filter(lattice: Lattice) -> 
 
 
 async def test_a_view_of_a_long_chain(lattice: Lattice) -> None:
-    view = lattice.at(SHORT // 2)
-    assert len(view) == SHORT // 2
+    view = lattice.at(LONG // 2)
+    assert len(view) == LONG // 2
     lines = [line async for line in view.rewind(limit=2)]
-    assert [line.position for line in lines] == [SHORT // 2 - 1, SHORT // 2 - 2]
+    assert [line.position for line in lines] == [LONG // 2 - 1, LONG // 2 - 2]
     [line] = await view.query([1, 0], 1, min_similarity=-1.0)
-    assert (line.position or 0) < SHORT // 2
+    assert (line.position or 0) < LONG // 2
 
 
 # --- put_many ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pmll_async.integrity import Ed25519Key
 from pmll_async.integrity.trust import read_trust
 from pmll_async.moving.reembed import reembed
 from pmll_async.moving.transfer import export_records, import_records
+from pmll_async.protocols import erase_now
 from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.frames import checked_body, close_line
 from pmll_async.stores.jsonl.verify import verify
@@ -103,7 +104,7 @@ def _take_content_away(path: Path, n: int) -> None:
 
     store.open(None, Hasher(None))
     list(store.load())
-    store.erase({n: store.read(n).erased({0})})
+    erase_now(store, {n: {0}})
     store.close()
 
 

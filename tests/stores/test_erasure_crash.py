@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jsonl_tools import CrashError, crashing
 from pmll_async import ErasureUnfinishedError, Lattice, LineErasedError
 from pmll_async.integrity.encrypted import EncryptedStore
 from pmll_async.integrity.secrets import RawKey
+from pmll_async.protocols import SupportsErase, SupportsUpkeep, erase_now
 from pmll_async.records.blocks import Block
 from pmll_async.records.changes import EraseRecord
 from pmll_async.records.findings import Report
@@ -23,6 +25,7 @@ from pmll_async.stores.jsonl import JsonlStore
 from pmll_async.stores.jsonl.verify import verify
 from pmll_async.stores.lmdb import LmdbStore
 from pmll_async.stores.lmdb import verify as verify_lmdb
+from pmll_async.testing import ChainBuilder
 from pmll_async.values.anchors import Hasher
 
 DIM = 16
@@ -59,7 +62,7 @@ def erase(store: Made, anchors: list[str]) -> None:
     *_, last = store.load()
     record = EraseRecord(t=1.0, anchors=tuple(anchors))
     store.append([record], Block.of([record], last.stop, last.digest, header.dim))
-    store.erase({n: store.read(n).erased({0}) for n in (2, 7, 12, 17)})
+    erase_now(store, {n: {0} for n in (2, 7, 12, 17)})
     store.close()
 
 
@@ -128,6 +131,112 @@ async def test_an_erasure_may_be_cut_at_any_step(
     assert len(calls) == after
     assert after > 6
     await check(dead, make, anchors)
+
+
+def erase_beside(store: Made, chain: ChainBuilder, acknowledged: list[int]) -> None:
+    """An erasure with writers beside it; how many records are acknowledged is told as it grows."""
+
+    def append(count: int) -> None:
+        for _ in range(count):
+            n = len(chain.records)
+            chain.put({"text": "beside"})
+            store.append(chain.records[n:], chain.block(n))
+            acknowledged.append(n + 1)
+            if isinstance(store, SupportsUpkeep):
+                store.keep_up()
+
+    store.open(None, chain.hasher)
+    for _ in store.load():
+        pass
+    assert isinstance(store, SupportsErase)
+    erasing = store.erase({n: {0} for n in (2, 7, 12, 17)})
+    append(8)
+    erasing.write()
+    append(3)
+    erasing.finish()
+    append(2)
+    store.close()
+
+
+def recorded(path: Path, make: Callable[[Path], Made]) -> ChainBuilder:
+    """A log of 20 lines, 4 of which a further record erases."""
+    chain = ChainBuilder(dim=DIM, value_dim=DIM)
+    for n in range(20):
+        chain.put({"text": SECRET.decode() if n % 5 == 2 else "plain"})
+    anchors = [record.lines[0].anchor for record in chain.records]
+    chain.erase(*anchors[2::5])
+    store = make(path)
+    store.open(chain.header, chain.hasher)
+    assert not list(store.load())
+    for n in range(len(chain.records)):
+        store.append(chain.records[n : n + 1], chain.block(n, n + 1))
+    store.close()
+    return chain
+
+
+async def check_beside(
+    path: Path, make: Callable[[Path], Made], chain: ChainBuilder, acknowledged: int
+) -> None:
+    async with Lattice(make(path)) as lattice:
+        # What was being appended may be there or not.
+        assert acknowledged <= lattice.revision <= len(chain.records)
+        assert not mentions(path)
+        found = await lattice.verify()
+        assert found.holds, found
+        gone = {chain.records[n].lines[0].anchor for n in (2, 7, 12, 17)}
+        assert set(found.report.erased) == gone
+        for record in chain.records[: lattice.revision]:
+            for line in record.lines:
+                if line.anchor not in gone:
+                    stored = await lattice.get(line.anchor)
+                    assert stored.key.tobytes() == line.content.key
+    async with Lattice(make(path)) as lattice:
+        assert lattice.recovery.clean
+        assert acknowledged <= lattice.revision
+
+
+async def test_a_crash_at_any_step_keeps_what_came_meanwhile(
+    tmp_path: Path, make: Callable[[Path], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = recorded(tmp_path / "whole", make)
+    after, done = 0, False
+    while not done:
+        path, dead = tmp_path / f"live-{after}", tmp_path / f"dead-{after}"
+        shutil.copytree(tmp_path / "whole", path)
+        store, chain = make(path), deepcopy(log)
+        acknowledged = [len(chain.records)]
+        try:
+            with crashing(monkeypatch, after):
+                erase_beside(store, chain, acknowledged)
+                done = True
+        except CrashError:
+            monkeypatch.undo()
+        shutil.copytree(path, dead)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: None)
+            store.close()
+        await check_beside(dead, make, chain, acknowledged[-1])
+        shutil.rmtree(path)
+        shutil.rmtree(dead)
+        after += 1
+    assert after > 6
+
+
+async def test_the_cache_keeps_up_with_a_log_that_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+
+    def make(place: Path) -> JsonlStore:
+        return JsonlStore(place, segment_bytes=2_000, cache_records=4)
+
+    chain = recorded(path, make)
+    erase_beside(make(path), chain, [])
+    again = make(path)
+    again.open(None, chain.hasher)
+    list(again.load())
+    # Nothing had to be parsed: blocks of before, of meanwhile and of afterwards hold.
+    assert (again.recovery.records, again.recovery.replayed) == (34, 0)
+    assert again.verify(chain.hasher).findings == ()
+    again.close()
 
 
 async def test_a_full_disk_leaves_it_for_later(

@@ -108,6 +108,34 @@ async def test_a_claim_is_recalled_if_others_make_it() -> None:
         assert await texts(view, QUESTION, min_sources=2) == found
 
 
+@pytest.mark.parametrize(
+    ("said", "by_others", "agrees"),
+    [
+        ("I think the spare key is with Ann", "with Ann, for now, is the spare key", True),
+        ("Well. We believe that the spare key is with Ann", "well, Ann has the spare key", True),
+        # The frame is left out of a claim, and nothing else is.
+        ("I think the spare key is with Ben", "with Ann, for now, is the spare key", False),
+        ("I think the spare key is not with Ann", "with Ann, for now, is the spare key", False),
+        ("I saw that the spare key is with Ann", "with Ann, for now, is the spare key", False),
+        ("Ben and I think the spare key is with Ann", "the spare key is with Ann", False),
+        # Here it is all that is said.
+        ("I believe in the spare key", "where is the spare key", False),
+        ("I think so", "what is so is the spare key", False),
+    ],
+)
+async def test_that_somebody_thinks_so_is_no_part_of_a_claim(
+    said: str, by_others: str, agrees: bool
+) -> None:
+    async with opened() as memory:
+        liar = memory.as_writer("a", trust=0.25)
+        await liar.remember(said)
+        # Who says it twice in a row is still one.
+        await liar.remember(said.removeprefix("I think "))
+        assert said not in await texts(memory, QUESTION, min_sources=2)
+        await memory.as_writer("b", trust=0.25).remember(by_others)
+        assert (said in await texts(memory, QUESTION, min_sources=2)) is agrees
+
+
 async def test_another_embedder_keeps_what_came_of_what(tmp_path: Path) -> None:
     store = MemoryStore()
     async with Lattice(store, dim=DIM, value_dim=0) as lattice, TextMemory(lattice, HASHING) as old:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.breathing import Breather
 from pmll_async.values.arrays import with_room
 
 _SAMPLED: Final = 64
@@ -84,11 +85,31 @@ class AnchorMap:
 
     def find(self, anchor: str, limit: int) -> list[int]:
         """The lines below `limit` with this anchor, the newest first; nearly always one at most."""
-        number = np.uint64(int(anchor, 16))
-        first = max(0, int(np.searchsorted(self._sample, number)) - 1) * _SAMPLED
-        stop = int(np.searchsorted(self._sample, number, side="right")) * _SAMPLED
-        some = self._lines[first:stop]
-        same = some[self._anchors[some] == number].tolist()
-        known = self._recent.get(int(number), [])
-        lines = [*same, *([known] if isinstance(known, int) else known)]
+        number = int(anchor, 16)
+        wanted = np.uint64(number)
+        start = (int(np.searchsorted(self._sample, wanted)) - 1) * _SAMPLED
+        stop = int(np.searchsorted(self._sample, wanted, side="right")) * _SAMPLED
+        return self._between(number, start, stop, limit)
+
+    def find_all(self, anchors: Sequence[str], limit: int) -> list[list[int]]:
+        """`find` for each of many anchors, in half the time."""
+        numbers, breathe = [int(anchor, 16) for anchor in anchors], Breather()
+        wanted = np.array(numbers, dtype=np.uint64)
+        starts = (np.searchsorted(self._sample, wanted) - 1) * _SAMPLED
+        stops = np.searchsorted(self._sample, wanted, side="right") * _SAMPLED
+        found = list[list[int]]()
+        for number, start, stop in zip(numbers, starts.tolist(), stops.tolist(), strict=True):
+            breathe()
+            found.append(self._between(number, start, stop, limit))
+        return found
+
+    def _between(self, number: int, start: int, stop: int, limit: int) -> list[int]:
+        """The lines with an anchor that stands, if at all, within these places of the order."""
+        lines = list[int]()
+        if stop:
+            some = self._lines[max(0, start) : stop]
+            lines = some[self._anchors[some] == np.uint64(number)].tolist()
+        known = self._recent.get(number)
+        if known is not None:
+            lines += known if isinstance(known, list) else [known]
         return [line for line in reversed(lines) if line < limit]

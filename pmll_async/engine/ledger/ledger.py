@@ -248,13 +248,13 @@ class Ledger:
     def _note_erasures(self, marks: Sequence[Mark]) -> frozenset[int]:
         """The lines, of every state, that these marks erase."""
         _, starts = self._revisions.view()
-        lines, withheld, breathe = set[int](), set[int](), Breather()
-        for mark in marks:
-            if mark.kind == "erase":
-                breathe()
-                found = self._by_anchor.find(mark.anchor, int(starts[mark.n]))
-                lines.update(found)
-                withheld.update(found if not mark.factor else ())
+        lines, withheld = set[int](), set[int]()
+        erasing = [mark for mark in marks if mark.kind == "erase"]
+        found = self._by_anchor.find_all([mark.anchor for mark in erasing], len(self._lines))
+        for mark, several in zip(erasing, found, strict=True):
+            there = [line for line in several if line < starts[mark.n]]
+            lines.update(there)
+            withheld.update(there if not mark.factor else ())
         if lines:
             self.erasures.add(lines, withheld)
         return frozenset(lines)
@@ -262,7 +262,7 @@ class Ledger:
     def _drop_keys(self, lines: Collection[int]) -> list[KeyUse]:
         """The uses of keys that no state has any more, since these lines are erased."""
         uses, breathe = list[KeyUse](), Breather()
-        for line in lines:
+        for line in lines if self._key_uses else ():
             breathe()
             uses += self._key_uses_of(line)
         gone = {use.n for use in uses}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -110,6 +110,10 @@ class Snapshot:
             raise LineNotFoundError(str(anchor))
         return next((line for line in lines if self.has(line)), lines[0])
 
+    def find_all(self, anchors: Sequence[str]) -> list[list[int]]:
+        """The lines that each of these anchors names, the newest first."""
+        return self.by_anchor.find_all(anchors, len(self.anchors))
+
     def has(self, line: int) -> bool:
         """Whether the line is part of this state, if only as a forgotten one."""
         return bool(self.present[line])
@@ -186,10 +190,12 @@ def dead_lines(snapshot: Snapshot, over: Collection[int], kept: Collection[int])
     dead = dormant | ~snapshot.present
     dead[list(over)] = True
     dead[[line for line in kept if line < len(dead)]] = False
-    stay = set(snapshot.anchors[~dead].tolist())
+    stay = snapshot.anchors[~dead]
     dead[list(snapshot.erasures.lines)] = False
-    found = dict.fromkeys(snapshot.anchors[dead].tolist())
-    return tuple(f"{anchor:016x}" for anchor in found if anchor not in stay)
+    # Without the interpreter lock, which sets of all lines would hold for long.
+    found = snapshot.anchors[dead]
+    found = found[~np.isin(found, stay)]
+    return tuple([f"{anchor:016x}" for anchor in dict.fromkeys(found.tolist())])
 
 
 def window_start(columns: Columns, window: int | None) -> int:

@@ -285,16 +285,14 @@ class Hiding:
     def _among(
         self, snapshot: Snapshot, anchors: Sequence[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
-        lines, breathe = dict[str, list[int]](), Breather()
-        for anchor in anchors:
-            breathe()
-            lines[anchor] = _lines_of(snapshot, anchor)
+        lines = dict(zip(anchors, snapshot.find_all(anchors), strict=True))
         with self._lock:
             hidden = self._hidden(snapshot, 0.0).grow(snapshot)
             acts = {line for line in self._table.act_lines.view().tolist() if line < len(hidden)}
+        shadows = set(np.flatnonzero(hidden).tolist())
         acts = {line for line in acts if snapshot.has(line)}
         return (
-            frozenset(anchor for anchor, found in lines.items() if hidden[found].any()),
+            frozenset(anchor for anchor, found in lines.items() if not shadows.isdisjoint(found)),
             frozenset(anchor for anchor, found in lines.items() if not acts.isdisjoint(found)),
         )
 

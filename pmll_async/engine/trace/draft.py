@@ -178,13 +178,14 @@ class Draft:
 
     def change(self, change: ChangeProposal) -> None:
         """Nothing but that it is done."""
-        breathe = Breather()
-        for effect in change.record.effects:
-            breathe()
-            if effect.kind == "erase":
-                # What a rollback took off can be erased, too.
-                self._snapshot.find(effect.anchor)
-            else:
+        effects = change.record.effects
+        # What a rollback took off can be erased, too.
+        erased = [effect.anchor for effect in effects if effect.kind == "erase"]
+        for anchor, lines in zip(erased, self._snapshot.find_all(erased), strict=True):
+            if not lines:
+                raise LineNotFoundError(anchor)
+        for effect in effects:
+            if effect.kind != "erase":
                 self._check_present(effect.anchor)
         self._append(replace(change.record, t=self._clock()))
 

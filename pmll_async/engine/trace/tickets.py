@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from time import perf_counter
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from pmll_async.engine.events.stats import CommitBatch, anchors_of
 from pmll_async.engine.trace.draft import Draft
 from pmll_async.records.proposals import Proposal
+from pmll_async.records.record import Record
 
 ResultT = TypeVar("ResultT")
 _SIZE: Final = attrgetter("size")
 
 
 class Ticket(Generic[ResultT]):
-    """The base of the three kinds: what its caller is told, and where that caller waits."""
+    """The base of all kinds: what its caller is told, and where that caller waits."""
 
     __slots__ = ("error", "future", "result")
     result: ResultT
@@ -24,6 +26,11 @@ class Ticket(Generic[ResultT]):
     def __init__(self, future: asyncio.Future[ResultT]) -> None:
         self.future = future
         self.error: BaseException | None = None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether nothing is to be done, because its caller was cancelled before it was taken."""
+        return self.future.cancelled()
 
     def settle(self) -> None:
         """Wake the caller, if it still waits. On its loop."""
@@ -65,3 +72,47 @@ class CloseTicket(JobTicket):
     """The last job: closing the store."""
 
     __slots__ = ()
+
+
+class StepTicket(JobTicket):
+    """The trace's own job, which nobody waits for."""
+
+    __slots__ = ()
+
+
+class PurgeTicket(Ticket[None]):
+    """What is erased is to leave the store; whoever is cancelled, that goes on."""
+
+    __slots__ = ()
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        super().__init__(future)
+        self.result = None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Never."""
+        return False
+
+
+def batch_of(
+    tickets: Sequence[CommitTicket[Any]],
+    first: int,
+    records: Sequence[Record],
+    times: tuple[float, float, float],
+) -> CommitBatch:
+    """What is told of a batch of records from revision `first` on.
+
+    `times` are when it began, was decided and ended.
+    """
+    began, decided, ended = times
+    return CommitBatch(
+        revision=first + len(records),
+        anchors=anchors_of(records),
+        calls=len(tickets),
+        refused=sum([ticket.error is not None for ticket in tickets]),
+        began=began,
+        waited=began - tickets[0].since,
+        deciding=decided - began,
+        writing=ended - decided,
+    )

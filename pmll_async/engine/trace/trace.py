@@ -12,16 +12,25 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, NoReturn
 from weakref import WeakMethod
 
-from pmll_async.engine.events.stats import CommitBatch, CommitSums, anchors_of
+from pmll_async.engine.events.stats import CommitBatch, CommitSums
 from pmll_async.engine.ledger.ledger import Ledger
 from pmll_async.engine.trace.draft import Draft
-from pmll_async.engine.trace.erasing import purge_after
-from pmll_async.engine.trace.tickets import CloseTicket, CommitTicket, JobTicket, Ticket
+from pmll_async.engine.trace.erasing import Purging
+from pmll_async.engine.trace.queue import TicketQueue
+from pmll_async.engine.trace.tickets import (
+    CloseTicket,
+    CommitTicket,
+    JobTicket,
+    PurgeTicket,
+    StepTicket,
+    Ticket,
+    batch_of,
+)
 from pmll_async.errors import (
     DurabilityUnknownError,
     LatticeClosedError,
@@ -69,11 +78,12 @@ class Trace:
         close: Callable[[], None],
     ) -> None:
         self._store, self._ledger, self._index = store, ledger, index
-        self._hasher, self._clock, self._limits, self._dim = hasher, clock, limits, dim
+        self._hasher, self._clock, self._dim = hasher, clock, dim
         self._committed, self._close = WeakMethod(committed), close
         self.loop = running_loop()
-        self._queue: SimpleQueue[Ticket[Any]] = SimpleQueue()
-        self._held: Ticket[Any] | None = None
+        self._queue, self._purging = TicketQueue(limits), Purging(store, ledger)
+        self._leaving: CloseTicket | None = None
+        """It waits for an erasure to end."""
         self._gate = threading.Lock()
         self._has_turn = False
         """Whether a turn waits or runs; changed behind the gate."""
@@ -103,6 +113,14 @@ class Trace:
     def run(self, job: Callable[[], None]) -> asyncio.Future[None]:
         """Run a job that writes to the store, between two batches; cancelling is as of `commit`."""
         return self._answer(JobTicket(job, self.loop.create_future()))
+
+    def purge(self) -> asyncio.Future[None]:
+        """Remove from the store what is erased by now; done when no file of it has a byte of that.
+
+        `ErasureUnfinishedError`: no query gives it any more, but the store still has it. It goes on
+        beside commits, and even if nobody waits for it.
+        """
+        return self._answer(PurgeTicket(self.loop.create_future()))
 
     async def close(self) -> None:
         """Finish accepted tickets and close the store; later calls wait for it."""
@@ -161,13 +179,16 @@ class Trace:
         taken: list[Ticket[Any]] = []
         try:
             self._take(taken)
-            wanted = [ticket for ticket in taken if not ticket.future.cancelled()]
+            wanted = [ticket for ticket in taken if not ticket.is_withdrawn]
             commits = [ticket for ticket in wanted if isinstance(ticket, CommitTicket)]
             if commits:
                 self._commit(commits)
             for ticket in wanted:
                 if isinstance(ticket, JobTicket):
                     self._do(ticket)
+                elif isinstance(ticket, PurgeTicket):
+                    self._purging.ask(ticket, self)
+            self._leave()
             self._sync_later()
         # Whatever went wrong, the callers must learn it and later turns must come.
         except BaseException as exc:  # noqa: BLE001
@@ -176,40 +197,11 @@ class Trace:
                 ticket.error = ticket.error or StoreError(f"the trace met {exc!r}")
                 self._call(ticket.settle)
         with self._gate:
-            self._has_turn = self._held is not None or not self._queue.empty()
+            self._has_turn = not self._queue.is_empty
             return self._turn if self._has_turn else None
 
     def _take(self, taken: list[Ticket[Any]]) -> None:
-        """What waits longest, and what may be committed with it."""
-        first = self._next()
-        if first is not None:
-            taken.append(first)
-        if isinstance(first, CommitTicket):
-            self._fill(taken, first)
-
-    def _fill(self, taken: list[Ticket[Any]], first: CommitTicket[Any]) -> None:
-        """Take the commits that follow the first one and fit, up to the limits."""
-        records, size = first.records, first.size
-        while records < self._limits.batch_records and first.proposal.company != "none":
-            ticket = self._next()
-            if ticket is None:
-                return
-            if (
-                not isinstance(ticket, CommitTicket)
-                or ticket.proposal.company != first.proposal.company
-                or size + ticket.size > self._limits.batch_bytes
-            ):
-                self._held = ticket
-                return
-            taken.append(ticket)
-            records, size = records + ticket.records, size + ticket.size
-
-    def _next(self) -> Ticket[Any] | None:
-        held, self._held = self._held, None
-        # One turn at a time takes from the queue, so that what is there stays there.
-        if held is not None or self._queue.empty():
-            return held
-        return self._queue.get_nowait()
+        self._queue.take(taken)
 
     def _commit(self, tickets: list[CommitTicket[Any]]) -> None:
         records: list[Record] = []
@@ -226,8 +218,6 @@ class Trace:
             for ticket in tickets:
                 ticket.error = ticket.error or copy_error(error)
             records = []
-        if self._ledger.unpurged:
-            purge_after(tickets, self._store, self._ledger)
         batch = None
         try:
             batch = self._tally(tickets, first, records, (began, decided, perf_counter()))
@@ -245,18 +235,8 @@ class Trace:
         records: list[Record],
         times: tuple[float, float, float],
     ) -> CommitBatch:
-        began, decided, ended = times
-        batch = CommitBatch(
-            revision=first + len(records),
-            anchors=anchors_of(records),
-            calls=len(tickets),
-            refused=sum([ticket.error is not None for ticket in tickets]),
-            began=began,
-            waited=began - tickets[0].since,
-            deciding=decided - began,
-            writing=ended - decided,
-        )
-        waiting = sum([began - ticket.since for ticket in tickets])
+        batch = batch_of(tickets, first, records, times)
+        waiting = sum([batch.began - ticket.since for ticket in tickets])
         # One new value, so that whoever reads it meanwhile sees a batch wholly or not at all.
         self._sums = self._sums.with_batch(batch, records, waiting)
         return batch
@@ -331,8 +311,11 @@ class Trace:
         return self._synced_at + SYNC_SECONDS - time.monotonic()
 
     def _do(self, ticket: JobTicket) -> None:
+        if isinstance(ticket, CloseTicket) and self._purging.is_busy:
+            self._leaving = ticket
+            return
         try:
-            if not isinstance(ticket, CloseTicket):
+            if not isinstance(ticket, CloseTicket | StepTicket):
                 self._check()
             ticket.job()
         # Whatever went wrong, the caller must learn it.
@@ -340,6 +323,24 @@ class Trace:
             ticket.error = exc
         if isinstance(ticket, CloseTicket):
             self._ended.set()
+        if not isinstance(ticket, StepTicket):
+            self.tell(ticket)
+
+    def _leave(self) -> None:
+        """Close, if that waited for an erasure which has ended."""
+        if self._leaving is not None and not self._purging.is_busy:
+            leaving, self._leaving = self._leaving, None
+            self._do(leaving)
+
+    def step(self, job: Callable[[], None]) -> None:
+        """Have a job of the trace's own done in its thread; from any thread."""
+        self._queue.put(StepTicket(job, self.loop.create_future()))
+        # Where no thread can be started, whoever has the next turn does it.
+        with suppress(RuntimeError):
+            self._ask_for_a_turn()
+
+    def tell(self, ticket: Ticket[Any]) -> None:
+        """Wake the caller of a ticket."""
         self._call(ticket.settle)
 
     # --- back on the loop ----------------------------------------------------------------------

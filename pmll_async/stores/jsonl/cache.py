@@ -48,6 +48,8 @@ class Cache:
         # Where the first block lies whose contexts turned out damaged: nobody reads them at load.
         self._doubtful = _NOWHERE
         self.headers = file.headers()
+        self.is_copied = False
+        """Whether somebody reads its blocks, none of which may be written anew meanwhile."""
         self.written = 0
         """How many blocks were written: what the manifest lists is behind when this has grown."""
 
@@ -83,7 +85,9 @@ class Cache:
             contexts = self.file.contexts(headers[i], n, end)
             if contexts is not None:
                 return contexts, end
-            self._doubtful = min(self._doubtful, headers[i].position)
+            # Not where another file has taken its place meanwhile.
+            if headers is self.headers:
+                self._doubtful = min(self._doubtful, headers[i].position)
             return None
         for piece in pending:
             if piece.block.first <= n < piece.block.stop:
@@ -129,8 +133,10 @@ class Cache:
         except Exception as exc:  # noqa: BLE001
             self._drop(exc)
 
-    def adopt(self, headers: list[CachedBlock]) -> None:
-        """Another file has taken the place of the old one, with these blocks."""
+    def adopt(self, headers: list[CachedBlock], moved: int = 0) -> None:
+        """Another file is there, with these blocks; what is pending has moved by so many bytes."""
+        if moved:
+            self._pending = [piece.moved(moved) for piece in self._pending]
         self.headers, self._doubtful = headers, _NOWHERE
         self._close_file()
 
@@ -173,7 +179,8 @@ class Cache:
     def _write(self, piece: Piece) -> None:
         # A small last block, from a clean close, grows instead of being followed by others.
         headers, last = self.headers, self.headers[-1] if self.headers else None
-        if last and piece.sizes.records + last.sizes.records <= self._block_records:
+        room = 0 if self.is_copied else self._block_records
+        if last and piece.sizes.records + last.sizes.records <= room:
             before = self.file.whole(last)
             if before is not None:
                 headers, piece = headers[:-1], join([before, piece])

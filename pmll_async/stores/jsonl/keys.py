@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.breathing import Breather
 from pmll_async.records.chain import NOT_OURS
 from pmll_async.records.content import PACKED
 from pmll_async.records.parser import parse_object
@@ -26,7 +27,7 @@ from pmll_async.records.record import PutRecord, Record
 from pmll_async.stores.jsonl.compression import compress, decompress
 from pmll_async.stores.jsonl.frames import BadFrameError, check_frame, checked_body
 from pmll_async.values.concert import Float32
-from pmll_async.values.packing import PackedRow, split, unpack_rows
+from pmll_async.values.packing import LAST_NARROW, PackedRow, split, unpack_rows
 
 _KEY: Final = b'"key":"'
 _COUNT: Final = struct.Struct("<I")
@@ -34,7 +35,7 @@ PACKED_MARK: Final = PACKED.encode()
 _LITTLE: Final = np.dtype("<f4")
 
 
-_PUT: Final = re.compile(
+PUT: Final = re.compile(
     rb'\{"n":([0-9]+),"d":[0-9]+,(?:"g":[0-9]+,)?"op":"put","t":[0-9.e+-]+,"key":"'
 )
 """How a put begins, up to its key's text: no text of a caller stands before it."""
@@ -51,7 +52,10 @@ class PackedKeys(NamedTuple):
     @classmethod
     def written(cls, records: Sequence[Record], lines: Sequence[bytes]) -> PackedKeys:
         """Those of records, from their log lines: packing them again takes far longer."""
-        texts = [_key_texts(record, line) for record, line in zip(records, lines, strict=True)]
+        texts, breathe = list[list[bytes]](), Breather()
+        for record, line in zip(records, lines, strict=True):
+            breathe()
+            texts.append(_key_texts(record, line))
         return cls.of_texts(filter(None, chain.from_iterable(texts)))
 
     @classmethod
@@ -75,14 +79,22 @@ class PackedKeys(NamedTuple):
             b"".join([row.second for row in rows]),
         )
 
-    def where(self, stays: NDArray[np.bool_], lines: Sequence[bytes], first: int) -> PackedKeys:
-        """Those of the keys that stay; `lines` are the log's of all records, from `first` on."""
-        if self.bitmaps:
-            # Taking rows out of the joined parts is no quicker than reading them again.
-            texts = [text for n, line in enumerate(lines, first) for text in key_texts(line, n)]
-            return PackedKeys.of_texts(filter(None, texts))
+    def where(self, stays: NDArray[np.bool_]) -> PackedKeys:
+        """Those of the keys that stay, by all of them."""
         which = np.frombuffer(self.which, np.uint8)
-        return self._replace(which=which[stays].tobytes() if len(which) else b"")
+        if not self.bitmaps:
+            return self._replace(which=which[stays].tobytes() if len(which) else b"")
+        chosen = stays[which != 0]
+        bitmaps = np.frombuffer(self.bitmaps, np.uint8).reshape(len(chosen), -1)
+        counts = np.unpackbits(bitmaps, axis=1).sum(axis=1, dtype=np.int64)
+        first, second = np.frombuffer(self.first, np.uint8), np.frombuffer(self.second, np.uint8)
+        stay = np.repeat(chosen, counts)
+        return PackedKeys(
+            bitmaps[chosen].tobytes(),
+            which[stays].tobytes(),
+            first[stay].tobytes(),
+            second[stay[first > LAST_NARROW]].tobytes(),
+        )
 
     @classmethod
     def joined(cls, several: Iterable[PackedKeys]) -> PackedKeys:
@@ -117,7 +129,7 @@ def _key_texts(record: Record, line: bytes) -> list[bytes]:
 
 def key_texts(line: bytes, n: int) -> list[bytes]:
     """The texts of the keys of record `n`, whose line this is."""
-    put = _PUT.match(line)
+    put = PUT.match(line)
     if put is None:
         return _texts_of_any(line, n)
     checked_body(line)
@@ -140,7 +152,9 @@ def encode_keys(keys: Float32, packed: PackedKeys | None) -> bytes:
     """The keys section; without `packed` that of a store of plain keys."""
     if packed is None:
         return keys.astype(_LITTLE, copy=False).tobytes()
-    raw = keys[~np.frombuffer(packed.which, np.bool_)].astype(_LITTLE, copy=False)
+    # Most stores have either kind alone, and choosing copies.
+    chosen = keys[~np.frombuffer(packed.which, np.bool_)] if packed.bitmaps else keys
+    raw = chosen.astype(_LITTLE, copy=False)
     parts = compress(b"".join(packed[1:]))
     return b"".join([raw.tobytes(), packed.bitmaps, parts, _COUNT.pack(len(raw))])
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import accumulate, chain
-from typing import Any, Final, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate, chain, islice
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.loop.breathing import Breather
 from pmll_async.records.blocks import (
     BRANCH,
     ERASED,
@@ -33,9 +35,15 @@ from pmll_async.stores.jsonl.frames import CHECKSUM
 from pmll_async.stores.jsonl.keys import PackedKeys
 from pmll_async.values.anchors import is_anchor
 
+T = TypeVar("T")
 _BY_RECORD: Final = (("times", "<f8"), ("line_counts", "<i8"))
 _BY_LINE: Final = (("anchors", "<u8"), ("strengths", "<f8"))
 _BY_VECTOR: Final = (("norms", "<f8"), ("timestamps", "<f8"), ("novelties", "<f8"))
+_MARK_FIELDS: Final = tuple([each.name for each in fields(Mark)])
+_USE_FIELDS: Final = tuple([each.name for each in fields(KeyUse)])
+_MARK: Final = attrgetter(*_MARK_FIELDS)
+_AT_ONCE: Final = 64
+_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _ARRAYS: Final = (*_BY_RECORD, *_BY_LINE, *_BY_VECTOR, ("kinds", "|u1"), ("keys", "<f4"))
 
 
@@ -69,6 +77,11 @@ class Piece:
         block = self.block
         return Sizes(len(block.times), len(block.anchors), len(block.norms))
 
+    def moved(self, by: int) -> Self:
+        """The same where the log before it has become so much longer."""
+        ends = array("q", (np.array(self.ends) + by).tobytes())
+        return replace(self, ends=ends, last=self.last + by)
+
     def contexts_of(self, first: int, stop: int) -> list[bytes]:
         """The contexts of the lines of its records `first` … `stop - 1`."""
         counts = self.block.line_counts
@@ -98,6 +111,10 @@ class Run:
             list(chain.from_iterable(run.lines for run in runs)),
             runs[0].place,
         )
+
+    def moved(self, by: int) -> Self:
+        """The same where the log before it has become so much longer."""
+        return replace(self, place=self.place + by)
 
     @property
     def ends(self) -> array[int]:
@@ -149,20 +166,25 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
-def without_erased(
-    piece: Piece, records: Sequence[Record], numbers: Sequence[int], lines: Sequence[bytes]
-) -> Piece:
-    """The piece once these records of it, by their numbers, are erased; `lines` are all its own.
+class Redacted(NamedTuple):
+    """What is erased of a record: lines, by their places in it, and perhaps its idempotency key.
 
-    Places are left to the caller.
+    `checksum` is the text of its `c` since then.
     """
+
+    places: tuple[int, ...]
+    keyless: bool
+    checksum: bytes
+
+
+def without_erased(piece: Piece, redacted: Mapping[int, Redacted]) -> Piece:
+    """The piece once something of these records is erased; its places are as before."""
     block = piece.block
     starts = np.append(0, np.cumsum(block.line_counts))
     own = [
         int(starts[n - block.first]) + place
-        for n, record in zip(numbers, records, strict=True)
-        for place, line in enumerate(record.lines)
-        if line.content.erased
+        for n, gone in redacted.items()
+        for place in gone.places
     ]
     kinds = block.kinds.copy()
     kinds[own] |= ERASED
@@ -170,7 +192,6 @@ def without_erased(
     contexts = list(piece.contexts)
     for line in own:
         contexts[line] = b"{}"
-    lost = {n for n, record in zip(numbers, records, strict=True) if record.idempotency_key is None}
     made = Block(
         first=block.first,
         digest=block.digest,
@@ -184,18 +205,20 @@ def without_erased(
         timestamps=block.timestamps[stays],
         novelties=block.novelties[stays],
         marks=block.marks,
-        key_uses=tuple([use for use in block.key_uses if use.n not in lost]),
+        key_uses=tuple(
+            [use for use in block.key_uses if use.n not in redacted or not redacted[use.n].keyless]
+        ),
     )
-    checksum = lines[-1][CHECKSUM]
-    packed = piece.packed.where(stays, lines, block.first)
-    return Piece(made, piece.ends, contexts, packed, piece.last, checksum)
+    last = redacted.get(block.stop - 1)
+    checksum = piece.checksum if last is None else last.checksum
+    return Piece(made, piece.ends, contexts, piece.packed.where(stays), piece.last, checksum)
 
 
 def difference(one: Piece, other: Piece) -> str:
     """The name of the first thing in which two pieces differ; empty when they are equal."""
     for name, kind in _ARRAYS:
-        pair = [_raw(getattr(piece.block, name), kind) for piece in (one, other)]
-        if pair[0] != pair[1]:
+        mine, others = (_bytes(getattr(piece.block, name), kind) for piece in (one, other))
+        if not np.array_equal(mine, others):
             return name
     for name in ("first", "digest", "marks", "key_uses"):
         if getattr(one.block, name) != getattr(other.block, name):
@@ -218,9 +241,19 @@ def encode_columns(piece: Piece) -> bytes:
     parts = [_raw(getattr(block, name), kind) for name, kind in (*_BY_RECORD, *_BY_LINE)]
     parts += [_raw(getattr(block, name), kind) for name, kind in _BY_VECTOR]
     parts += [_raw(np.array(piece.ends), "<i8"), _raw(block.kinds, "|u1")]
-    uses = [asdict(use) | {"content": use.content.hex()} for use in block.key_uses]
-    extra = {"marks": [asdict(mark) for mark in block.marks], "key_uses": uses}
-    return b"".join([*parts, json.dumps(extra, separators=(",", ":")).encode()])
+    marks = _json_array(map(_MARK, block.marks), _MARK_FIELDS)
+    rows = ((use.n, use.key, use.anchor, use.content.hex(), use.race) for use in block.key_uses)
+    uses = _json_array(rows, _USE_FIELDS)
+    return b"".join([*parts, f'{{"marks":{marks},"key_uses":{uses}}}'.encode()])
+
+
+def _json_array(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> str:
+    """The JSON of objects; an erasure has thousands, and within one call no other thread runs."""
+    texts, breathe, left = list[str](), Breather(), iter(rows)
+    while some := [dict(zip(names, row, strict=True)) for row in islice(left, _AT_ONCE)]:
+        breathe()
+        texts.append(_JSON(some)[1:-1])
+    return f"[{','.join(texts)}]"
 
 
 def encode_contexts(piece: Piece) -> bytes:
@@ -241,7 +274,7 @@ def decode_columns(
     ends = array("q", reader.take("<i8", sizes.records).astype(np.int64).tobytes())
     columns["kinds"] = reader.take("|u1", sizes.lines)
     extra = json.loads(reader.rest())
-    marks = tuple(Mark(**mark) for mark in extra["marks"])
+    marks = tuple([Mark(**mark) for mark in _in_steps(extra["marks"])])
     uses = tuple(
         KeyUse(**use | {"content": bytes.fromhex(use["content"])}) for use in extra["key_uses"]
     )
@@ -259,10 +292,18 @@ def _is_coherent(block: Block, sizes: Sizes, ends: array[int]) -> bool:
         and bool(((block.kinds & ~np.uint8(ERASED)) <= BRANCH).all())
         and int(have_vectors(block.kinds).sum()) == sizes.vectors
         and bool((np.diff(ends) > 0).all())
-        and all(mark.n in own and _is_mark(mark) for mark in block.marks)
+        and all(mark.n in own and _is_mark(mark) for mark in _in_steps(block.marks))
         and all(use.n in own and is_anchor(use.anchor) for use in block.key_uses)
         and all(isinstance(use.key, str) for use in block.key_uses)
     )
+
+
+def _in_steps(items: Iterable[T]) -> Iterator[T]:
+    """They, so that other threads run in between."""
+    breathe = Breather()
+    for item in items:
+        breathe()
+        yield item
 
 
 def _is_mark(mark: Mark) -> bool:
@@ -281,6 +322,11 @@ def decode_contexts(section: bytes, sizes: Sizes, first: int, stop: int) -> list
     bounds = [0, *ends.tolist()]
     lines = range(int(counts[:first].sum()), int(counts[:stop].sum()))
     return [texts[bounds[i] : bounds[i + 1]] for i in lines]
+
+
+def _bytes(values: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """An array's own bytes, as the section has them."""
+    return np.ascontiguousarray(values, kind).reshape(-1).view(np.uint8)
 
 
 def _raw(values: NDArray[Any], kind: str) -> bytes:

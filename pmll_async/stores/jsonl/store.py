@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from pmll_async.errors import (
     StoreLockedError,
     WrongKeyError,
 )
-from pmll_async.protocols import Recovery, Sidecar, StoreHeader
+from pmll_async.protocols import Erasing, Left, Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
@@ -75,6 +75,7 @@ class _Session:
 
     pid: int
     header: FolderHeader
+    hasher: Hasher
     folder: Directory
     lock: WriterLock | None
     files: Files
@@ -173,24 +174,21 @@ class JsonlStore:
             with translated(self.path):
                 writer.append(records, block)
 
-    def erase(self, records: Mapping[int, Record]) -> None:
-        from pmll_async.stores.jsonl.rewriting import Erasure  # noqa: PLC0415  # opening needs it not
+    def erase(self, places: Mapping[int, Collection[int]], left: Left | None = None) -> Erasing:
+        from pmll_async.stores.jsonl.rewriting import Place, Rewriting  # noqa: PLC0415  # opening needs it not
 
         session, writer = self._writing()
-        if not records:
-            return
-        with translated(self.path), writer.stopped():
-            writer.settle_for(records)
-            Erasure(
-                session.folder,
-                session.files,
-                session.header,
-                session.log,
-                session.cache,
-                session.cache.file,
-                records,
-                self._segment_bytes // 16,
-            ).carry_out()
+        place = Place(
+            session.folder,
+            session.files,
+            session.header,
+            session.hasher,
+            session.log,
+            session.cache,
+            writer,
+            self._segment_bytes // 16,
+        )
+        return Rewriting(place, places, left)
 
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()
@@ -305,7 +303,7 @@ class JsonlStore:
         file = BlockFile(files, header, hasher)
         cache = Cache(folder, files, file, block_records=most, writes=writes)
         loader = Loader(folder, header.store_id, log, cache, most)
-        return _Session(os.getpid(), header, folder, lock, files, log, cache, loader)
+        return _Session(os.getpid(), header, hasher, folder, lock, files, log, cache, loader)
 
     def _plan(self, session: _Session) -> LoadPlan:
         if session.lock is not None:

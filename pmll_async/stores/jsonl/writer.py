@@ -101,10 +101,14 @@ class Writer:
         self._list_cache()
         self._stopped = False
 
-    def settle_for(self, numbers: Collection[int]) -> None:
-        """Make all durable and listed, so that these records are in no segment that still grows."""
+    def settle(self) -> None:
+        """Make all durable; `DurabilityUnknownError` if that is in doubt."""
         self._check()
         self.sync()
+
+    def settle_for(self, numbers: Collection[int]) -> None:
+        """Make all durable and listed, so that these records are in no segment that still grows."""
+        self.settle()
         self._cache.flush(self._durable)
         if max(numbers) >= self._log.number_at(self._log.table.segments[-1].base):
             self._rotate()

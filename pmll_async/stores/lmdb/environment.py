@@ -25,14 +25,14 @@ from pmll_async.errors import (
     StoreLockedError,
 )
 from pmll_async.stores.jsonl import directory
-from pmll_async.stores.jsonl.directory import FOLDER_MODE, Directory, NotPlainError
+from pmll_async.stores.jsonl.directory import FILE_MODE, FOLDER_MODE, Directory, NotPlainError
 
 if TYPE_CHECKING:
     from lmdb import Transaction, _Database
 
 Value = TypeVar("Value", bytes, memoryview)
 DATA: Final = "data.mdb"
-_COPY: Final = f"{DATA}.tmp"
+COPY: Final = f"{DATA}.tmp"
 _LOCKS: Final = "lock.mdb"
 _TABLES: Final = (b"meta", b"records", b"rows")
 _READERS: Final = 512
@@ -40,6 +40,8 @@ _READERS: Final = 512
 _LEAST_MAP: Final = 1 << 24
 """With less address space than this nothing else in the process works, either."""
 _KEY: Final = 8
+_COPY_ROOM: Final = 1 << 30
+"""Address space for what is added while a copy is made."""
 
 
 _DAMAGE: Final = (
@@ -192,15 +194,21 @@ class Environment:
     def renew(self, folder: Directory) -> None:
         """Give the store another file, which has nothing but what is there now.
 
-        LMDB leaves in its free pages what was in them. Reads wait; those of other processes go on
-        with the old file, until they end.
+        LMDB leaves in its free pages what was in them.
         """
-        with folder.created(_COPY) as fd:
+        with folder.created(COPY) as fd:
             self.env.copyfd(fd, compact=True)
             os.fsync(fd)
+        self.take_over(folder)
+
+    def take_over(self, folder: Directory) -> None:
+        """Let the copy be the store's file.
+
+        Reads wait; those of other processes go on with the old file, until they end.
+        """
         with self._ended:
             self._ended.wait_for(lambda: not self._reads)
-            folder.rename(_COPY, DATA)
+            folder.rename(COPY, DATA)
             self.env.close()
             self._tables = {}
             self.env = self._opened(folder)
@@ -312,6 +320,31 @@ def _mapped(folder: Directory, map_bytes: int, *, read_only: bool) -> lmdb.Envir
             if "already open" in str(exc):
                 raise StoreLockedError(str(folder.path), {}, same_process=True) from exc
             raise
+
+
+def copy_into(folder: Directory, environment: Environment) -> lmdb.Environment:
+    """A new, empty file beside the store's, with its tables, for which nobody else may look.
+
+    Durable only by `sync`. Its map has room for more than what the store's file has now.
+    """
+    facts = folder.stat(DATA)
+    room = 4 * (facts.st_size if facts else 0) + _COPY_ROOM
+    with folder.created(COPY):
+        pass
+    copy = lmdb.open(
+        str(folder.place / COPY),
+        map_size=min(room, environment.env.info()["map_size"]),
+        subdir=False,
+        lock=False,
+        sync=False,
+        metasync=False,
+        mode=FILE_MODE,
+        max_dbs=len(_TABLES),
+    )
+    with copy.begin(write=True) as transaction:
+        for name in _TABLES:
+            copy.open_db(name, txn=transaction)
+    return copy
 
 
 def _check_length(folder: Directory, env: lmdb.Environment) -> None:

@@ -35,6 +35,7 @@ FORMAT: Final = 1
 _STORE: Final = b"store"
 _OPEN: Final = b"open"
 _ERASING: Final = b"erasing"
+"""Where a crash has left an earlier release, which erased within the file."""
 
 
 def find_header(
@@ -95,9 +96,13 @@ def require_erased_lines(
     transaction.put(_STORE, encode_object(fields), db=environment.meta)
 
 
-def begin_erasing(environment: Environment, transaction: Transaction[bytes]) -> None:
-    """There will be pages that have what was erased."""
-    transaction.put(_ERASING, b"1", db=environment.meta)
+def facts_of(folder: Directory, environment: Environment) -> list[tuple[bytes, bytes]]:
+    """What a copy without what is erased is to say of itself."""
+    with environment.reading() as transaction:
+        facts = dict(transaction.cursor(db=environment.meta).iternext())
+    facts.pop(_ERASING, None)
+    fields = with_erased_lines(_fields(folder, environment))
+    return sorted((facts | {_STORE: encode_object(fields)}).items())
 
 
 def end_erasing(environment: Environment, transaction: Transaction[bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pmll_async.errors import (
     StoreError,
     StoreLockedError,
 )
-from pmll_async.protocols import Recovery, Sidecar, StoreHeader
+from pmll_async.protocols import Erasing, Left, Recovery, Sidecar, StoreHeader
 from pmll_async.records.blocks import Block
 from pmll_async.records.findings import Report, Watch
 from pmll_async.records.record import Record
@@ -44,6 +44,7 @@ class _OpenLmdb:
 
     pid: int
     header: StoreHeader
+    hasher: Hasher
     folder: Directory
     lock: WriterLock | None
     environment: Environment
@@ -104,7 +105,9 @@ class LmdbStore:
             stored = find_header(folder, environment, header, hasher, creates=lock is not None)
             form = RowForm(stored, hasher)
             loader = LmdbLoader(folder, environment, stored, hasher, form)
-            self._session = _OpenLmdb(os.getpid(), stored, folder, lock, environment, form, loader)
+            self._session = _OpenLmdb(
+                os.getpid(), stored, hasher, folder, lock, environment, form, loader
+            )
             stack.pop_all()
         return stored
 
@@ -147,11 +150,14 @@ class LmdbStore:
             with translated(self._path):
                 writer.append(records, block)
 
-    def erase(self, records: Mapping[int, Record]) -> None:
+    def erase(self, places: Mapping[int, Collection[int]], left: Left | None = None) -> Erasing:
+        from pmll_async.stores.lmdb.rewriting import LmdbRewriting  # noqa: PLC0415  # opening needs it not
+
         session, writer = self._writing()
-        if records:
-            with translated(self._path):
-                writer.erase(records, session.loader.read)
+        read, hasher = session.loader.read, session.hasher
+        return LmdbRewriting(
+            session.folder, session.environment, writer, hasher, read, places, left
+        )
 
     def pin(self, name: str, value: str) -> None:
         session, writer = self._writing()

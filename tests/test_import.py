@@ -264,6 +264,16 @@ DOORS = {
     *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.trm"),
     "controllers.watch",
 }
+
+
+def test_models_without_torch_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pmll_async.models", raising=False)
+    monkeypatch.setattr("pmll_async.values.extras.find_spec", lambda _: None)
+    cure = r"torch and transformers missing: pip install 'pmll-async\[models\]'"
+    with pytest.raises(ImportError, match=cure):
+        importlib.import_module("pmll_async.models")
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = [*sorted((ROOT / "examples").glob("*.py"))]
 IMPORTED = re.compile(

@@ -19,6 +19,8 @@ from pmll_async.models.work import Stop
 
 _TOGETHER: Final = 32
 """Windows that go through the model at once: some milliseconds of a small one."""
+_AT_ONCE: Final = 1 << 14
+"""Numbers made a tensor in one call, during which no other thread has the interpreter: 1 ms."""
 _HEADS: Final = "lm_head", "head"
 _ENDS: Final = "eos_token_id", "bos_token_id", "pad_token_id"
 
@@ -89,6 +91,14 @@ def _ends(model: nn.Module) -> set[int]:
     return found
 
 
+def tensor_of(ids: Sequence[int]) -> Tensor:
+    """The tokens (n,) of a text of any length, made in pieces so that the event loop goes on."""
+    starts = range(0, max(1, len(ids)), _AT_ONCE)
+    return torch.cat(
+        [torch.tensor(ids[start : start + _AT_ONCE], dtype=torch.long) for start in starts]
+    )
+
+
 def logits_of(output: Any) -> Tensor:
     """The logits in what a model's `forward` returns."""
     return output if isinstance(output, Tensor) else output.logits
@@ -137,7 +147,7 @@ def states_of(
     check_evaluating(model)
     if not len(ids) or window < 1:
         raise InvalidInputError(f"a window of {window} tokens, and a text of {len(ids)}")
-    stop, layer, text = stop or Stop(), head_of(model, head), torch.tensor(ids)
+    stop, layer, text = stop or Stop(), head_of(model, head), tensor_of(ids)
     device = next(model.parameters()).device
     parts = list(_windows(len(ids), window))
     hidden, logits = [], []

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.models.language import tensor_of
 from pmll_async.models.work import Stop, computed
 
 UNKNOWN: Final = "\ufffd"
@@ -155,7 +156,7 @@ def trained(
 
     `told(step, loss)` is called behind each step with the mean NLL in nats of its batch.
     """
-    stop, text = stop or Stop(), torch.tensor(ids)
+    stop, text = stop or Stop(), tensor_of(ids)
     least = model.config.window + 1
     if len(ids) < least:
         raise InvalidInputError(f"a text of {len(ids)} tokens, and a window needs {least}")
@@ -185,7 +186,8 @@ async def train(model: NanoGPT, ids: Sequence[int], **options: Any) -> NanoGPT:
 def nll(model: NanoGPT, ids: Sequence[int], *, stop: Stop | None = None) -> float:
     """The mean negative log-likelihood a token in nats, over windows that do not overlap."""
     stop, window = stop or Stop(), model.config.window
-    rows = torch.tensor(ids[: (len(ids) - 1) // window * window + 1]).unfold(0, window + 1, window)
+    whole = tensor_of(ids[: (len(ids) - 1) // window * window + 1])
+    rows = whole.unfold(0, window + 1, window)
     total = 0.0
     with torch.no_grad():
         for part in rows.split(_EVALUATED):

@@ -27,6 +27,7 @@ from pmll_async.models.language import (
     head_of,
     name_of,
     states_of,
+    tensor_of,
     vocabulary_of,
     width_of,
 )
@@ -179,7 +180,7 @@ async def corrections(
 
 
 def _missing(states: States, ids: Sequence[int]) -> Tensor:
-    came = torch.tensor(ids)[1:, None]
+    came = tensor_of(ids)[1:, None]
     missing = -torch.softmax(states.logits[:-1], dim=1)
     return missing.scatter_add(1, came, torch.ones(len(came), 1))
 

@@ -31,7 +31,8 @@ from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import TextMemory
 
 IDS = text_of_the_library()
-PATIENCE = 10.0
+PATIENCE = 120.0
+"""Seconds; transformers takes its time to load what generates, on a machine that is busy."""
 
 
 def lattice(**options: Any) -> Lattice:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from controllers.trm import Cells, Family, Maze, PuzzleSolver, Sudoku
+from controllers.trm import Cells, Family, Frame, Maze, PuzzleSolver, Sudoku
+from controllers.trm.mazes import OPEN, WALL, WAY
 from controllers.trm.thoughts import Craft, puzzle_of
 from pmll_async import Lattice
 from pmll_async.models import TRM, TRMConfig, load_trm, save_trm, train_trm
@@ -114,9 +115,29 @@ async def reused(
     craft, hits = Craft(model, family, checked), 0
     for puzzle in asked:
         for found in await craft.recalled(memory.at(memory.revision), puzzle, 1):
-            answer = puzzle_of(await memory.get(found.anchor), "answer")
-            hits += family.check(puzzle, found.frame.back(answer))
+            answer = found.frame.back(puzzle_of(await memory.get(found.anchor), "answer"))
+            if isinstance(family, Maze):
+                # The way alone is reused: walls may have been built beside it.
+                answer = marked(puzzle, answer)
+            hits += family.check(puzzle, answer)
     return hits / len(asked)
+
+
+def marked(puzzle: Cells, answer: Cells) -> Cells:
+    pairs = zip(puzzle, answer, strict=True)
+    return tuple(WAY if theirs == WAY and mine == OPEN else mine for mine, theirs in pairs)
+
+
+def changed(maze: Maze, puzzle: Cells, rng: np.random.Generator) -> Cells | None:
+    """The maze turned, and with a wall on its way, so that another way is the only shortest."""
+    seen = Frame(maze.turns[rng.integers(8)], tuple(range(5))).seen(puzzle)
+    answer = maze._answer(seen)
+    assert answer is not None
+    for cell in rng.permutation(np.flatnonzero(np.array(answer) == WAY)).tolist():
+        blocked = (*seen[:cell], WALL, *seen[cell + 1 :])
+        if maze._answer(blocked) is not None:
+            return blocked
+    return None
 
 
 def gain(left: Floats, right: Floats, form: str) -> str:
@@ -136,20 +157,25 @@ async def measure(case: Case, model: TRM, count: int, *, checked: bool) -> None:
         "again": [family.again(rng, puzzle) for puzzle in known],
         "new": puzzles(others, count, 7),
     }
+    if isinstance(family, Maze):
+        blocked = (changed(family, puzzle, rng) for puzzle in known)
+        sets["changed"] = [puzzle for puzzle in blocked if puzzle is not None]
     size = {"dim": family.dim, "value_dim": model.config.state_dim}
     async with Lattice(MemoryStore(), **size, clock=lambda: 1e9) as memory:
         filling = solver(memory, model, family, "noise", checked=checked)
         for puzzle in known:
             await filling.solve(puzzle)
         for name, asked in sets.items():
+            if not asked:
+                continue
             arms = {arm: await told_by(memory, model, family, arm, asked, checked) for arm in ARMS}
             same = await reused(memory, model, family, asked, checked)
             rights = " ".join(f"{each.right.mean():.3f}" for each in arms.values())
             steps = " ".join(f"{each.steps.mean():.2f}" for each in arms.values())
             by_memory, by_noise = arms["memory"], arms["noise"]
             print(
-                f"  {'checked' if checked else 'by confidence'}, {name}: right {rights},"
-                f" memory − noise {gain(by_memory.right, by_noise.right, '+.3f')};"
+                f"  {'checked' if checked else 'by confidence'}, {name} ({len(asked)}):"
+                f" right {rights}, memory − noise {gain(by_memory.right, by_noise.right, '+.3f')};"
                 f" steps {steps}, {gain(by_memory.steps, by_noise.steps, '+.2f')};"
                 f" as recalled {same:.2f}",
                 flush=True,

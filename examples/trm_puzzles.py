@@ -1,10 +1,12 @@
-"""A tiny recursive model learns Sudoku, and begins with what it remembers (extra `models`).
+"""A tiny recursive model learns Sudoku, and begins with what it remembers.
 
-Here it trains for a quarter of a minute and solves most puzzles; 1 000 steps take a minute on one
-core, and then it solves nearly all.
+Run it with ``python examples/trm_puzzles.py``; it needs ``pip install 'pmll-async[models]'``. It
+takes half a minute; the number behind it is of steps of training.
 """
 
 import asyncio
+import sys
+import tempfile
 
 import numpy as np
 
@@ -12,15 +14,23 @@ from controllers.trm import PuzzleSolver, ReconsiderController, Sudoku, text_of
 from pmll_async import Lattice
 from pmll_async.models import TRM, TRMConfig, train_trm
 
-STEPS = 400
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
 
 
 async def main() -> None:
-    family, rng = Sudoku(4, pool=40), np.random.default_rng(1)
+    """Train, and use what was trained."""
+    family = Sudoku(4, pool=40)
     config = TRMConfig(family.tokens, family.cells, width=32, latents=2)
     model = await train_trm(TRM(config), family.draw, steps=STEPS, batch=32, rate=4e-3)
 
-    async with Lattice.open("memory", dim=family.dim, value_dim=config.state_dim) as lattice:
+    with tempfile.TemporaryDirectory() as folder:
+        await use(model, family, folder)
+
+
+async def use(model: TRM, family: Sudoku, folder: str) -> None:
+    """Solve some puzzles, meet one again, and go back over what was solved."""
+    rng, size = np.random.default_rng(1), model.config.state_dim
+    async with Lattice.open(folder, dim=family.dim, value_dim=size) as lattice:
         solver = PuzzleSolver(lattice, model, family)
         drawn, _ = Sudoku(4, seed=1, pool=10).draw(rng, 5)
         for puzzle in drawn.tolist():

@@ -262,7 +262,8 @@ DOORS = {
     *("pmll_async.text.embedders.openai", "pmll_async.text.embedders.sentence_transformers"),
     *("pmll_async.text.embedders.wordllama", "pmll_async.models"),
     *("controllers", "controllers.llm", "controllers.otel", "controllers.research"),
-    *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.watch"),
+    *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.trm"),
+    "controllers.watch",
 }
 
 

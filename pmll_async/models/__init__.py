@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from pmll_async.models.recalled import bias_for as bias_for
     from pmll_async.models.recalled import corrections as corrections
     from pmll_async.models.recalled import token_counts as token_counts
+    from pmll_async.models.trm import TRM as TRM
+    from pmll_async.models.trm import Thought as Thought
+    from pmll_async.models.trm import TRMConfig as TRMConfig
+    from pmll_async.models.trm import load_trm as load_trm
+    from pmll_async.models.trm import save_trm as save_trm
+    from pmll_async.models.trm import train_trm as train_trm
 else:
     _HOMES = {
         "bias": "Alpha Bias LogitsBias hidden_bias token_bias vocabulary_bias",
@@ -39,6 +45,7 @@ else:
         "knn": "KnnMemory KnnScores",
         "nano": "Characters NanoConfig NanoGPT library_text train",
         "recalled": "HiddenRefresh TokenCounts bias_for corrections token_counts",
+        "trm": "TRM Thought TRMConfig load_trm save_trm train_trm",
     }
     __getattr__ = lazily(
         __name__,

@@ -12,7 +12,8 @@ import pytest
 from model_support import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "models-and-memory.md"
+PAGES = {"models-and-memory.md": 2, "trm.md": 1}
+"""And how many programs each of them shows at least."""
 
 EXAMPLES = {
     "logits_bias": (
@@ -31,6 +32,15 @@ Remembered 1499 states\.
 same source: \d\.\d\d -> \d\.\d\d nats a character
 another: \d\.\d\d -> \d\.\d\d nats a character
 It goes on: .*
+""",
+    ),
+    "trm_puzzles": (
+        ["400"],
+        r"""
+([.1-4]{16} -> [1-4]{16}, right: (True|False)
+){5}[.1-4]{16} -> [1-4]{16} by [a-z0-9-]+ in \d+ steps
+Reconsidered: [1-6] stood, 0 were replaced
+One step more: [0-9a-f]{16}
 """,
     ),
 }
@@ -64,11 +74,11 @@ def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
         assert without.partition(":")[2].strip() == forgotten.partition(":")[2].strip()
 
 
-def test_what_the_page_shows_runs(tmp_path: Path) -> None:
-    blocks = re.findall(
-        r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-    assert len(blocks) >= 2
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_page_shows_runs(name: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= PAGES[name]
     for number, block in enumerate(blocks):
         program = tmp_path / f"block{number}.py"
         program.write_text(block, encoding="utf-8")

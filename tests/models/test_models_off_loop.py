@@ -130,18 +130,21 @@ async def test_a_cancelled_call_stops_within_a_second(
 
 @asynccontextmanager
 async def ticker() -> AsyncIterator[list[float]]:
-    """How late each tick of a millisecond was, in seconds."""
-    late: list[float] = []
+    """What the loop's thread computed between two ticks of a millisecond, in seconds.
+
+    No other process on the machine adds to that; a model that computed there would.
+    """
+    spent: list[float] = []
 
     async def tick() -> None:
         while True:
-            due = time.perf_counter() + 0.001
+            before = time.thread_time()
             await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - due)
+            spent.append(time.thread_time() - before)
 
     task = asyncio.create_task(tick())
     try:
-        yield late
+        yield spent
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -150,16 +153,14 @@ async def ticker() -> AsyncIterator[list[float]]:
 async def test_the_loop_ticks_while_models_compute(tmp_path: Path) -> None:
     model = NanoGPT(NanoConfig(dim=16, layers=1, heads=2, window=16))
     row = torch.zeros(97)
-    async with ticker() as late:
-        await asyncio.sleep(0.5)
-        idle, late[:] = sorted(late)[-3], []
+    async with ticker() as spent:
         await use_everything(model, tmp_path)
         bias = LogitsBias(Bias(row), alpha=1.0)
         await generate(llama(), torch.tensor([[1]]), logits_processor=[bias], max_new_tokens=20)
         await train(model, IDS, steps=100)
-    # 20 ms with the usual room for a machine on which others compute, too.
-    assert sorted(late)[-3] < 4 * 0.020 + idle
-    assert len(late) > 100
+    # 20 ms, with the usual room.
+    assert sorted(spent)[-3] < 4 * 0.020
+    assert len(spent) > 100
 
 
 def test_training_loads_no_compiler() -> None:

@@ -175,18 +175,16 @@ async def test_a_cancelled_call_stops_within_a_second(what: str) -> None:
 
 
 async def test_the_loop_ticks_while_it_thinks_and_trains() -> None:
-    late: list[float] = []
+    spent: list[float] = []
 
     async def tick() -> None:
         while True:
-            due = time.perf_counter() + 0.001
+            before = time.thread_time()
             await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - due)
+            spent.append(time.thread_time() - before)
 
     model = taught()
     ticking = asyncio.create_task(tick())
-    await asyncio.sleep(0.3)
-    idle, late[:] = sorted(late)[-3], []
     async with lattice() as memory:
         solver = PuzzleSolver(memory, model, FAMILY)
         for puzzle in drawn(10):
@@ -194,9 +192,10 @@ async def test_the_loop_ticks_while_it_thinks_and_trains() -> None:
     await train_trm(TRM(SMALL), FAMILY.draw, steps=40)
     ticking.cancel()
     await asyncio.wait([ticking])
-    # 20 ms with the usual room for a machine on which others compute, too.
-    assert sorted(late)[-3] < 4 * 0.020 + idle
-    assert len(late) > 50
+    # In processor time of the loop's own thread, which no other process on the machine adds to: a
+    # model that computed there would take all of it. 20 ms with the usual room.
+    assert sorted(spent)[-3] < 4 * 0.020
+    assert len(spent) > 50
 
 
 def _never(_: Any) -> bool:

@@ -35,7 +35,7 @@ class Maze:
         parts = [cells == WALL, _ENDS * (cells == START), _ENDS * (cells == GOAL)]
         return np.concatenate(parts).astype(np.float32)
 
-    def names(self, puzzle: Sequence[int], answer: Sequence[int]) -> Cells | None:  # noqa: ARG002
+    def names(self, puzzle: Sequence[int], answer: Sequence[int]) -> Cells | None:  # noqa: ARG002  # a maze has no names
         """Walls are walls everywhere, and another maze's way may still be of use."""
         return tuple(range(self.tokens))
 

@@ -27,13 +27,13 @@ class Thought(Protocol):
     """As `pmll_async.models.Thought`."""
 
     @property
-    def answer(self) -> Cells: ...  # noqa: D102
+    def answer(self) -> Cells: ...  # noqa: D102  # the class says it
     @property
-    def confidence(self) -> float: ...  # noqa: D102
+    def confidence(self) -> float: ...  # noqa: D102  # the class says it
     @property
-    def state(self) -> Floats: ...  # noqa: D102
+    def state(self) -> Floats: ...  # noqa: D102  # the class says it
     @property
-    def steps(self) -> int: ...  # noqa: D102
+    def steps(self) -> int: ...  # noqa: D102  # the class says it
 
 
 class Thinker(Protocol):

@@ -23,7 +23,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 from pmll_async.indexes import cuda, device  # noqa: E402  # they need torch
-from pmll_async.indexes.cuda import CudaIndex  # noqa: E402
+from pmll_async.indexes.cuda import CudaIndex  # noqa: E402  # as above
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

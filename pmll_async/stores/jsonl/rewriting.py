@@ -239,6 +239,7 @@ class Rewriting:
         """Should the block fail, then what was written is removed: nobody knows of it yet."""
         try:
             yield
+        # Whatever stopped it, nobody knows yet of what was written.
         except BaseException:
             self._cache.give_up()
             self._remove(self._written)

@@ -156,6 +156,7 @@ class LmdbRewriting:
         """Should the block fail, then nothing is left of the new file."""
         try:
             yield
+        # Whatever stopped it, nobody knows yet of what was written.
         except BaseException:
             if self._copy is not None:
                 self._copy.close()

@@ -89,6 +89,6 @@ def test_torch_is_left_as_it_was() -> None:
     """Nothing here changes what the whole process shares."""
     before = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     import pmll_async.models.knn
-    import pmll_async.models.nano  # noqa: F401  # those that fork inherit it
+    import pmll_async.models.nano  # noqa: F401  # importing is what is looked at
 
     assert (torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()) == before

@@ -166,7 +166,7 @@ async def test_a_cancelled_pass_is_resumed() -> None:
     class Slow(Oracle):
         async def think(self, *args: Any, **options: Any) -> Any:
             begun.set()
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()  # until it is cancelled
 
     async with memory() as lattice:
         await solved(lattice, Oracle())

@@ -122,7 +122,7 @@ async def test_a_cancelled_run_stops_and_is_resumed() -> None:
     class Slow(Oracle):
         async def think(self, *args: Any, **options: Any) -> Any:
             begun.set()
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()  # until it is cancelled
 
     async with memory() as lattice:
         run = PuzzleSolver(lattice, Slow(), FAMILY).solve(PUZZLE, run_id="r")

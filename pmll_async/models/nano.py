@@ -6,7 +6,6 @@ Decoder blocks with pre-normalisation, causal attention and learned positions, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pydoc_data.topics import topics
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pmll_async.errors import InvalidInputError
+from pmll_async.models.descent import AdamW, pace
 from pmll_async.models.language import tensor_of
 from pmll_async.models.work import Stop, computed
 
@@ -24,11 +24,6 @@ UNKNOWN: Final = "\ufffd"
 ALPHABET: Final = "\n" + "".join(map(chr, range(32, 127))) + UNKNOWN
 """The printable characters of ASCII, the end of a line, and one for all others."""
 
-_BETAS: Final = 0.9, 0.99
-_DECAY: Final = 0.1
-_TINY: Final = 1e-8
-_LARGEST_GRADIENT: Final = 1.0
-_WARM_UP: Final = 0.05  # of all steps; then the rate falls along a cosine to a tenth
 _INITIAL: Final = 0.02  # GPT-2's standard deviation of weights
 _EVALUATED: Final = 64  # windows at once
 
@@ -162,7 +157,7 @@ def trained(
         raise InvalidInputError(f"a text of {len(ids)} tokens, and a window needs {least}")
     generator = torch.Generator().manual_seed(seed)
     parameters = list(model.parameters())
-    optimizer = _AdamW(parameters)
+    optimizer = AdamW(parameters)
     model.train()
     try:
         for step in range(steps):
@@ -171,7 +166,7 @@ def trained(
             rows = text[starts + torch.arange(least)]
             loss = _loss(model, rows)
             gradients = torch.autograd.grad(loss, parameters)
-            optimizer.step(gradients, rate * _pace(step / steps))
+            optimizer.step(gradients, rate * pace(step / steps))
             told(step, loss.item())
     finally:
         model.eval()
@@ -204,38 +199,3 @@ def library_text() -> list[str]:
 def _loss(model: NanoGPT, rows: Tensor) -> Tensor:
     logits = model(rows[:, :-1])
     return functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-
-
-class _AdamW:
-    """Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019).
-
-    Torch's own, when it is first made, loads so much that the event loop stands still for a second.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._parameters = parameters
-        self._means = [torch.zeros_like(each) for each in parameters]
-        self._squares = [torch.zeros_like(each) for each in parameters]
-        self._steps = 0
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """Go one step against the gradients, which are scaled down where they are large."""
-        self._steps += 1
-        length = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        scale = (_LARGEST_GRADIENT / length).clamp(max=1.0)
-        first, second = (1 - beta**self._steps for beta in _BETAS)
-        pairs = zip(self._parameters, gradients, self._means, self._squares, strict=True)
-        for parameter, gradient, mean, square in pairs:
-            scaled = gradient * scale
-            mean.lerp_(scaled, 1 - _BETAS[0])
-            square.lerp_(scaled * scaled, 1 - _BETAS[1])
-            # Matrices are drawn towards zero; norms and biases are not.
-            parameter.mul_(1 - rate * (_DECAY if parameter.ndim > 1 else 0.0))
-            parameter.addcdiv_(mean / first, (square / second).sqrt() + _TINY, value=-rate)
-
-
-def _pace(done: float) -> float:
-    if done < _WARM_UP:
-        return (done + 1e-3) / _WARM_UP
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP)))

@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.models.nano import _AdamW as AdamW
-from pmll_async.models.nano import _pace as pace
+from pmll_async.models.descent import AdamW, pace
 from pmll_async.models.work import Stop, computed
 
 Floats = npt.NDArray[np.float32]

@@ -1,0 +1,182 @@
+"""Overlays that are fitted to recalled lines by gradient descent; the base stays as it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pmll_async.errors import InvalidInputError
+from pmll_async.models.adapters import Memory, Overlay
+from pmll_async.models.descent import AdamW, pace
+from pmll_async.models.language import (
+    Tokenizer,
+    check_evaluating,
+    check_tokenizer,
+    logits_of,
+    tensor_of,
+)
+from pmll_async.models.overlay import check_rank, check_replay, named, record_of
+from pmll_async.models.targets import targets_of
+from pmll_async.models.work import Stop, computed
+from pmll_async.text.results import Recollection
+
+Told: TypeAlias = Callable[[int, float, float], None]
+Factors: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
+
+_UNSCORED: Final = -100  # what torch's cross entropy leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How it is fitted."""
+
+    rank: int
+    kl_weight: float
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+
+
+async def fit_overlay(
+    memory: Memory,
+    lines: Sequence[Recollection],
+    tokenizer: Tokenizer,
+    model: nn.Module,
+    *,
+    replay: Sequence[int],
+    window: int,
+    targets: Sequence[str] | None = None,
+    rank: int = 4,
+    kl_weight: float = 3.0,
+    steps: int = 200,
+    batch: int = 8,
+    rate: float = 1e-2,
+    seed: int = 0,
+    told: Told = lambda _step, _loss, _kl: None,
+) -> Overlay:
+    """An overlay fitted to recalled lines: their NLL, and KL(base ‖ overlaid) on `replay`.
+
+    `targets` are names of layers as PEFT's `target_modules`, such as `["o_proj"]` for the output
+    projections of attention; without them it is the head. `window` is how many tokens the model is
+    shown. `told(step, loss, kl)` is called behind each step. The base is not changed, and may be
+    used meanwhile; cancelling ends it with the step under way. The same seed gives the same
+    weights.
+    """
+    layers = targets_of(model, targets)
+    check_evaluating(model)
+    check_tokenizer(tokenizer, model)
+    check_replay(replay, window, kl_weight)
+    check_rank(rank)
+    fit = _Fit(rank, kl_weight, steps, batch, rate, seed)
+    record = await record_of(
+        memory, [line.anchor for line in lines], model, {"way": "fitted", **asdict(fit)}
+    )
+
+    def compute(stop: Stop) -> Overlay:
+        texts = [tokenizer.encode(line.text, add_special_tokens=True) for line in lines]
+        rows = _rows(texts, window)
+        factors = _fitted(model, layers, rows, tensor_of(replay), window, fit, told, stop)
+        return Overlay(factors, record, named(model))
+
+    return await computed(compute)
+
+
+def _rows(texts: Sequence[Sequence[int]], window: int) -> Tensor:
+    """Windows of texts (n, window + 1), each behind its text filled with what is not scored."""
+    parts = [
+        text[start : start + window + 1]
+        for text in texts
+        for start in range(0, len(text) - 1, window)
+    ]
+    if not parts:
+        raise InvalidInputError("lines of one token have nothing to learn: recall longer ones")
+    longest = max(map(len, parts))
+    return torch.tensor([[*part, *[_UNSCORED] * (longest - len(part))] for part in parts])
+
+
+def _fitted(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    rows: Tensor,
+    replay: Tensor,
+    window: int,
+    fit: _Fit,
+    told: Told,
+    stop: Stop,
+) -> Factors:
+    generator = torch.Generator().manual_seed(fit.seed)
+    device = next(model.parameters()).device
+    factors = {name: _initial(layer, fit.rank, generator) for name, layer in layers.items()}
+    parameters = [each.to(device).requires_grad_() for pair in factors.values() for each in pair]
+    pairs = dict(zip(layers, zip(parameters[::2], parameters[1::2], strict=True), strict=True))
+    optimizer = AdamW(parameters)
+    for step in range(fit.steps):
+        stop.check()
+        own = rows[torch.randint(len(rows), (fit.batch,), generator=generator)].to(device)
+        with _added(layers, pairs):
+            loss = _nll(model, own)
+        kl = torch.zeros(())
+        if fit.kl_weight:
+            starts = torch.randint(len(replay) - window + 1, (fit.batch, 1), generator=generator)
+            kl = _kl(model, replay[starts + torch.arange(window)].to(device), layers, pairs)
+        gradients = torch.autograd.grad(loss + fit.kl_weight * kl, parameters)
+        optimizer.step(gradients, fit.rate * pace(step / fit.steps))
+        told(step, loss.item(), kl.item())
+    return {name: (a.detach().cpu(), b.detach().cpu()) for name, (a, b) in pairs.items()}
+
+
+def _initial(layer: Any, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A at random and B zero, so that nothing is added at first, as PEFT begins."""
+    first = torch.randn(rank, layer.in_features, generator=generator) / layer.in_features**0.5
+    return first, torch.zeros(layer.out_features, rank)
+
+
+def _nll(model: nn.Module, rows: Tensor) -> Tensor:
+    logits = logits_of(model(rows[:, :-1].clamp(min=0)))
+    return functional.cross_entropy(
+        logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=_UNSCORED
+    )
+
+
+def _kl(
+    model: nn.Module, rows: Tensor, layers: Mapping[str, nn.Module], factors: Factors
+) -> Tensor:
+    """KL(base ‖ overlaid) a token in nats."""
+    with torch.no_grad():
+        base = torch.log_softmax(logits_of(model(rows)).float(), dim=-1)
+    with _added(layers, factors):
+        now = torch.log_softmax(logits_of(model(rows)).float(), dim=-1)
+    return functional.kl_div(
+        now.flatten(0, 1), base.flatten(0, 1), reduction="batchmean", log_target=True
+    )
+
+
+@contextmanager
+def _added(layers: Mapping[str, nn.Module], factors: Factors) -> Iterator[None]:
+    """Meanwhile the layers add what their factors make, in this thread and in no other."""
+    here = threading.get_ident()
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        first, second = factors[name]
+
+        def add(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if threading.get_ident() != here:
+                return output
+            return output + (given[0].to(first.dtype) @ first.T @ second.T).to(output.dtype)
+
+        return add
+
+    hooks = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for each in hooks:
+            each.remove()

@@ -129,7 +129,7 @@ async def load_overlay(
     """
     record, changed = await computed(lambda _: _checked(Path(folder), model, adapter))
     if _BASE in changed:
-        own = fingerprint_of(model)[:_SHOWN]
+        own = (await computed(lambda _: fingerprint_of(model)))[:_SHOWN]
         raise InvalidInputError(
             f"the adapter in {folder} is for {record.base} ({record.fingerprint[:_SHOWN]}), and "
             f"not for {name_of(base_of(model))} ({own})"

@@ -27,9 +27,12 @@ from pmll_async.models.language import (
 from pmll_async.models.standing import fallen
 from pmll_async.models.targets import fingerprint_of, targets_of
 from pmll_async.models.work import Stop, computed
+from pmll_async.values import checks
 
 _RIDGE: Final = 1e-3
 """Of the mean square of what the head reads: it decides only where nothing else does."""
+_TOKENS_AT_ONCE: Final = 8192
+"""Columns of a product, between which is looked whether anybody waits: some tenths of a second."""
 
 
 async def overlay_from_bias(
@@ -63,8 +66,7 @@ async def overlay_from_bias(
         kept = torch.zeros(1, keys.shape[1])
         if replay_weight:
             kept = states_of(model, replay, window=window, stop=stop).hidden
-            stop.check()
-        pair = _least_squares(keys, alpha * bias.rows, kept, replay_weight, rank)
+        pair = _least_squares(keys, alpha * bias.rows, kept, replay_weight, rank, stop)
         return Overlay({name: pair}, record, named(model))
 
     return await computed(compute)
@@ -75,12 +77,12 @@ async def record_of(
 ) -> AdapterRecord:
     """Where an adapter of these lines comes from; `InvalidInputError` if one stands no more."""
     lattice = lattice_of(memory)
-    if not anchors:
+    names = checks.anchors(dict.fromkeys(anchors), "anchors")
+    if not names:
         raise InvalidInputError("an overlay is made of lines, and there is none: recall some")
     head, revision, digest = lattice.head, lattice.revision, lattice.digest
-    check_standing(await fallen(lattice, anchors))
+    check_standing(await fallen(lattice, names))
     fingerprint = await computed(lambda _: fingerprint_of(model))
-    names = tuple(dict.fromkeys(anchors))
     return AdapterRecord(name_of(model), fingerprint, names, head, revision, digest, made)
 
 
@@ -127,17 +129,29 @@ def _keys(states: ArrayLike, bias: Bias, model: nn.Module) -> Tensor:
 
 
 def _least_squares(
-    keys: Tensor, wanted: Tensor, kept: Tensor, weight: float, rank: int
+    keys: Tensor, wanted: Tensor, kept: Tensor, weight: float, rank: int, stop: Stop
 ) -> tuple[Tensor, Tensor]:
     """A (rank, width) and B (vocabulary, rank) of reduced-rank regression, Izenman 1975."""
-    keys, wanted, kept = keys.double(), wanted.double(), kept.double()
+    keys, kept = keys.double(), kept.double()
     metric = keys.T @ keys / len(keys) + weight * kept.T @ kept / len(kept)
     metric += _RIDGE * metric.diagonal().mean() * torch.eye(len(metric), dtype=torch.double)
-    change = torch.linalg.solve(metric, keys.T @ wanted / len(keys)).T
-    # Where its outputs vary most, in the metric; by the smaller Gram matrix, however many tokens.
-    spread = change @ torch.linalg.cholesky(metric)
-    sizes, directions = torch.linalg.eigh(spread.T @ spread)
+    pull = []
+    for part in wanted.split(_TOKENS_AT_ONCE, dim=1):
+        stop.check()
+        pull.append(keys.T @ part.double() / len(keys))
+    # The change of full rank is pull.T / metric; kept are the outputs in which it is largest.
+    factor = torch.linalg.cholesky(metric)
+    inner = torch.zeros_like(metric)
+    for part in pull:
+        stop.check()
+        inner += part @ part.T
+    inner = torch.linalg.solve_triangular(factor, inner, upper=False)
+    inner = torch.linalg.solve_triangular(factor, inner.T, upper=False)
+    sizes, directions = torch.linalg.eigh((inner + inner.T) / 2)
     most = min(rank, len(keys), len(metric))
     lengths = sizes[-most:].clamp(min=torch.finfo(torch.double).tiny).sqrt()
-    second = spread @ directions[:, -most:] / lengths
-    return (second.T @ change).float(), second.float()
+    inputs = torch.linalg.solve_triangular(factor.T, directions[:, -most:], upper=True)
+    # Each output is as long as 1; how much it takes of what is read is in A.
+    return (inputs * lengths).T.float(), torch.cat([part.T @ inputs for part in pull]).div(
+        lengths
+    ).float()

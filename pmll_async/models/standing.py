@@ -33,7 +33,7 @@ async def fallen(lattice: Lattice, anchors: Sequence[str]) -> dict[str, Reason]:
     standing = {anchor for anchor, (live, revised) in states.items() if live and not revised}
     return {
         anchor: await _reason(lattice, anchor, states.get(anchor, (False, False)))
-        for anchor in dict.fromkeys(anchors)
+        for anchor in anchors
         if anchor not in standing
     }
 

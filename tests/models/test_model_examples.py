@@ -34,6 +34,17 @@ another: \d\.\d\d -> \d\.\d\d nats a character
 It goes on: .*
 """,
     ),
+    "overlay": (
+        ["40", "40"],
+        r"""
+Without it: (line \d\.\d\d, other text \d\.\d\d)
+Beta 0\.5:   line \d\.\d\d, other text \d\.\d\d
+Beta 1\.0:   line \d\.\d\d, other text \d\.\d\d
+Its lines:  it stands
+Forgotten:  line [0-9a-f]{16}: forgotten
+Unloaded:   \1
+""",
+    ),
     "trm_puzzles": (
         ["400"],
         r"""

@@ -45,6 +45,43 @@ class _Fit:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What is fitted: layers of a model to `rows` (n, window + 1), and to nothing on `replay`."""
+
+    model: nn.Module
+    layers: Mapping[str, nn.Module]
+    rows: Tensor
+    replay: Tensor
+    window: int
+
+    def nll(self, factors: Factors, batch: int, draw: torch.Generator) -> Tensor:
+        """Of some rows, a token in nats."""
+        rows = self.rows[torch.randint(len(self.rows), (batch,), generator=draw)]
+        with _added(self.layers, factors):
+            logits = self._logits(rows[:, :-1].clamp(min=0))
+        came = rows[:, 1:].to(logits.device)
+        return functional.cross_entropy(
+            logits.flatten(0, 1), came.flatten(), ignore_index=_UNSCORED
+        )
+
+    def kl(self, factors: Factors, batch: int, draw: torch.Generator) -> Tensor:
+        """KL(base ‖ overlaid) of some windows of the replay, a token in nats."""
+        last = len(self.replay) - self.window
+        starts = torch.randint(last + 1, (batch, 1), generator=draw)
+        rows = self.replay[starts + torch.arange(self.window)]
+        with torch.no_grad():
+            base = torch.log_softmax(self._logits(rows), dim=-1)
+        with _added(self.layers, factors):
+            now = torch.log_softmax(self._logits(rows), dim=-1)
+        return functional.kl_div(
+            now.flatten(0, 1), base.flatten(0, 1), reduction="batchmean", log_target=True
+        )
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return logits_of(self.model(rows.to(next(self.model.parameters()).device))).float()
+
+
 async def fit_overlay(
     memory: Memory,
     lines: Sequence[Recollection],
@@ -82,9 +119,8 @@ async def fit_overlay(
 
     def compute(stop: Stop) -> Overlay:
         texts = [tokenizer.encode(line.text, add_special_tokens=True) for line in lines]
-        rows = _rows(texts, window)
-        factors = _fitted(model, layers, rows, tensor_of(replay), window, fit, told, stop)
-        return Overlay(factors, record, named(model))
+        task = _Task(model, layers, _rows(texts, window), tensor_of(replay), window)
+        return Overlay(_fitted(task, fit, told, stop), record, named(model))
 
     return await computed(compute)
 
@@ -102,61 +138,28 @@ def _rows(texts: Sequence[Sequence[int]], window: int) -> Tensor:
     return torch.tensor([[*part, *[_UNSCORED] * (longest - len(part))] for part in parts])
 
 
-def _fitted(
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    rows: Tensor,
-    replay: Tensor,
-    window: int,
-    fit: _Fit,
-    told: Told,
-    stop: Stop,
-) -> Factors:
-    generator = torch.Generator().manual_seed(fit.seed)
-    device = next(model.parameters()).device
-    factors = {name: _initial(layer, fit.rank, generator) for name, layer in layers.items()}
-    parameters = [each.to(device).requires_grad_() for pair in factors.values() for each in pair]
-    pairs = dict(zip(layers, zip(parameters[::2], parameters[1::2], strict=True), strict=True))
+def _fitted(task: _Task, fit: _Fit, told: Told, stop: Stop) -> Factors:
+    draw = torch.Generator().manual_seed(fit.seed)
+    pairs = {name: _initial(layer, fit.rank, draw) for name, layer in task.layers.items()}
+    parameters = [part.requires_grad_() for pair in pairs.values() for part in pair]
     optimizer = AdamW(parameters)
     for step in range(fit.steps):
         stop.check()
-        own = rows[torch.randint(len(rows), (fit.batch,), generator=generator)].to(device)
-        with _added(layers, pairs):
-            loss = _nll(model, own)
-        kl = torch.zeros(())
+        loss, kl = task.nll(pairs, fit.batch, draw), torch.zeros(())
         if fit.kl_weight:
-            starts = torch.randint(len(replay) - window + 1, (fit.batch, 1), generator=generator)
-            kl = _kl(model, replay[starts + torch.arange(window)].to(device), layers, pairs)
+            stop.check()
+            kl = task.kl(pairs, fit.batch, draw)
         gradients = torch.autograd.grad(loss + fit.kl_weight * kl, parameters)
         optimizer.step(gradients, fit.rate * pace(step / fit.steps))
         told(step, loss.item(), kl.item())
     return {name: (a.detach().cpu(), b.detach().cpu()) for name, (a, b) in pairs.items()}
 
 
-def _initial(layer: Any, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _initial(layer: Any, rank: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """A at random and B zero, so that nothing is added at first, as PEFT begins."""
-    first = torch.randn(rank, layer.in_features, generator=generator) / layer.in_features**0.5
-    return first, torch.zeros(layer.out_features, rank)
-
-
-def _nll(model: nn.Module, rows: Tensor) -> Tensor:
-    logits = logits_of(model(rows[:, :-1].clamp(min=0)))
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=_UNSCORED
-    )
-
-
-def _kl(
-    model: nn.Module, rows: Tensor, layers: Mapping[str, nn.Module], factors: Factors
-) -> Tensor:
-    """KL(base ‖ overlaid) a token in nats."""
-    with torch.no_grad():
-        base = torch.log_softmax(logits_of(model(rows)).float(), dim=-1)
-    with _added(layers, factors):
-        now = torch.log_softmax(logits_of(model(rows)).float(), dim=-1)
-    return functional.kl_div(
-        now.flatten(0, 1), base.flatten(0, 1), reduction="batchmean", log_target=True
-    )
+    first = torch.randn(rank, layer.in_features, generator=draw) / layer.in_features**0.5
+    second = torch.zeros(layer.out_features, rank)
+    return first.to(layer.weight.device), second.to(layer.weight.device)
 
 
 @contextmanager

@@ -158,14 +158,14 @@ def facts(count: int, seed: int) -> list[tuple[str, str]]:
     return found
 
 
-def told(other: list[int]) -> dict[str, list[list[int]]]:
-    """What a memory of facts is measured on."""
+def told(sources: list[Source], tested: int) -> dict[str, list[list[int]]]:
+    """What a memory of facts is measured on: its own, what is like it, and other text."""
     lines = facts(20, seed=1)
     return {
         "own lines": [TOKENS.encode(own) for own, _ in lines],
         "own facts otherwise": [TOKENS.encode(otherwise) for _, otherwise in lines],
         "lines it has not": [TOKENS.encode(own) for own, _ in facts(20, seed=2)],
-        "reference": [other],
+        **{source.name: [source.tested[:tested]] for source in sources},
     }
 
 
@@ -295,7 +295,7 @@ async def main() -> None:
     asked = parser.parse_args()
     sources = [reference(), code()]
     model = await learned(sources[0])
-    texts = told(sources[0].tested[: asked.tested])
+    texts = told(sources, asked.tested)
     await measure_bias(model, texts)
     await measure_overlays(model, sources[0].remembered[: asked.lines], texts)
     await measure_knn(model, sources, asked.lines, asked.tested)

@@ -22,10 +22,11 @@ from pmll_async.models.language import (
     logits_of,
     tensor_of,
 )
-from pmll_async.models.overlay import check_rank, check_replay, named, record_of
+from pmll_async.models.overlay import check_replay, named, record_of
 from pmll_async.models.targets import targets_of
 from pmll_async.models.work import Stop, computed
 from pmll_async.text.results import Recollection
+from pmll_async.values import checks
 
 Told: TypeAlias = Callable[[int, float, float], None]
 Factors: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
@@ -111,7 +112,8 @@ async def fit_overlay(
     check_evaluating(model)
     check_tokenizer(tokenizer, model)
     check_replay(replay, window, kl_weight)
-    check_rank(rank)
+    for name, number in (("rank", rank), ("steps", steps), ("batch", batch)):
+        checks.count(number, name, 1)
     fit = _Fit(rank, kl_weight, steps, batch, rate, seed)
     record = await record_of(
         memory, [line.anchor for line in lines], model, {"way": "fitted", **asdict(fit)}

@@ -57,7 +57,8 @@ async def overlay_from_bias(
     """
     [name] = targets_of(model, None)
     check_replay(replay, window, replay_weight)
-    check_rank(rank)
+    checks.count(rank, "rank", 1)
+    checks.number(alpha, "alpha")
     keys = _keys(states, bias, model)
     made = {"way": "closed form", "alpha": alpha, "rank": rank, "replay_weight": replay_weight}
     record = await record_of(memory, anchors, model, made)
@@ -88,7 +89,7 @@ async def record_of(
 
 def check_replay(replay: Sequence[int], window: int, weight: float) -> None:
     """`InvalidInputError` without a replay text, unless it shall have no weight."""
-    if not weight >= 0:
+    if checks.number(weight, "the weight of replay") < 0:
         raise InvalidInputError(f"the weight of replay is 0 or more, not {weight}")
     if weight and len(replay) <= window:
         raise InvalidInputError(
@@ -96,12 +97,6 @@ def check_replay(replay: Sequence[int], window: int, weight: float) -> None:
             "model is to go on with as before, an overlay spoils all it says; a weight of 0 does "
             "without"
         )
-
-
-def check_rank(rank: int) -> None:
-    """`InvalidInputError` if it is none."""
-    if rank < 1:
-        raise InvalidInputError(f"rank is 1 or more, not {rank}")
 
 
 def named(model: Any) -> Mapping[str, str | None]:

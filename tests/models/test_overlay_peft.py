@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_support import llama, torch
+from model_support import CHARACTERS, llama, torch
 from overlay_support import (
     FACT,
     IDS,
@@ -19,13 +19,11 @@ from overlay_support import (
     fresh,
     logits,
     peft,
+    texts,
 )
 
 from pmll_async import InvalidInputError
-from pmll_async.models import (
-    load_overlay,
-    untie,
-)
+from pmll_async.models import LogitsBias, bias_for, load_overlay, sample, untie
 from pmll_async.models.language import states_of
 
 pytestmark = OLDER_NAME
@@ -101,6 +99,20 @@ async def test_several_are_on_one_model(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(model) - without, sum(alone))
     model.delete_adapter("vega")
     torch.testing.assert_close(logits(model) - without, alone[1])
+
+
+async def test_what_else_takes_a_model_takes_one_that_is_overlaid(tmp_path: Path) -> None:
+    await fitted(fresh(), tmp_path, rate=5e-2, steps=100, kl_weight=0)
+    model = await load_overlay(tmp_path, fresh())
+    async with texts() as memory:
+        await memory.remember(OTHER)
+        bias = await bias_for(memory, "Sato", CHARACTERS, model)
+        processor = LogitsBias(bias, alpha=0.1, model=model)
+        said = [
+            await sample(each, IDS[:8], 20, window=16, processors=[processor])
+            for each in (model, model.merge_and_unload(), fresh())
+        ]
+    assert said[0] == said[1] != said[2]
 
 
 async def test_saved_again_by_peft_it_is_the_same(tmp_path: Path) -> None:

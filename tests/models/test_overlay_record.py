@@ -183,8 +183,14 @@ async def test_without_replay_it_says_why_not(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"replay has 0 tokens.*spoils all it says"):
         await fitted(fresh(), tmp_path, replay=[])
     await fitted(fresh(), tmp_path, replay=[], kl_weight=0)
-    for wrong in ({"kl_weight": -1.0}, {"kl_weight": float("nan")}, {"rank": 0}):
-        with pytest.raises(InvalidInputError, match="or more, not"):
+    for wrong, match in (
+        ({"kl_weight": -1.0}, "weight of replay is 0 or more, not -1"),
+        ({"kl_weight": float("nan")}, "weight of replay must be a finite number"),
+        ({"rank": 0}, "rank must be a whole number from 1"),
+        ({"batch": 0}, "batch must be"),
+        ({"steps": 0}, "steps must be"),
+    ):
+        with pytest.raises(InvalidInputError, match=match):
             await fitted(fresh(), tmp_path, **wrong)
 
 

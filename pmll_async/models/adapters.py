@@ -200,23 +200,20 @@ def _checked(
         raise InvalidInputError(f"{folder} has format {form}: read it by a newer release")
     changed = [] if seal == _told_hash(told) else [RECORD]
     changed += [name for name in (WEIGHTS, CONFIG) if files.get(name) != _hash(folder / name)]
-    if model is not None:
-        changed += _changed_model(folder, record, model, adapter)
+    if model is not None and fingerprint_of(model) != record.fingerprint:
+        changed.append(_BASE)
+    if isinstance(model, PeftModel) and adapter in model.peft_config and WEIGHTS not in changed:
+        changed += [] if _has_weights(model, adapter, folder) else ["the loaded weights"]
     return record, changed
 
 
-def _changed_model(
-    folder: Path, record: AdapterRecord, model: nn.Module, adapter: str
-) -> list[str]:
-    changed = [] if fingerprint_of(model) == record.fingerprint else [_BASE]
-    if adapter in getattr(model, "peft_config", ()) and isinstance(model, PeftModel):
-        saved = load_file(folder / WEIGHTS)
-        loaded = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-        same = saved.keys() == loaded.keys() and all(
-            torch.equal(saved[name], loaded[name].float().cpu()) for name in saved
-        )
-        changed += [] if same else ["the loaded weights"]
-    return changed
+def _has_weights(model: PeftModel, adapter: str, folder: Path) -> bool:
+    """Whether the adapter of this name on the model is that of the folder."""
+    saved = load_file(folder / WEIGHTS)
+    loaded = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    return saved.keys() == loaded.keys() and all(
+        torch.equal(saved[name], loaded[name].float().cpu()) for name in saved
+    )
 
 
 async def _is_of(lattice: Lattice, record: AdapterRecord) -> bool:

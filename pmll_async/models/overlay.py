@@ -146,7 +146,6 @@ def _least_squares(
     most = min(rank, len(keys), len(metric))
     lengths = sizes[-most:].clamp(min=torch.finfo(torch.double).tiny).sqrt()
     inputs = torch.linalg.solve_triangular(factor.T, directions[:, -most:], upper=True)
+    second = torch.cat([part.T @ inputs for part in pull]) / lengths
     # Each output is as long as 1; how much it takes of what is read is in A.
-    return (inputs * lengths).T.float(), torch.cat([part.T @ inputs for part in pull]).div(
-        lengths
-    ).float()
+    return (inputs * lengths).T.float(), second.float()

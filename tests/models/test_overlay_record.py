@@ -150,7 +150,7 @@ async def test_weights_that_are_not_as_saved_are_told(tmp_path: Path) -> None:
         for name in ("adapter_model.safetensors", "adapter_config.json"):
             whole = (tmp_path / "one" / name).read_bytes()
             (tmp_path / "one" / name).write_bytes((tmp_path / "two" / name).read_bytes() + b" ")
-            assert await changed() == (name,)
+            assert (await changed(model=fresh())) == (name,)
             with pytest.raises(InvalidInputError, match=f"{name} of .* not as it was saved"):
                 await load_overlay(tmp_path / "one", fresh())
             (tmp_path / "one" / name).write_bytes(whole)

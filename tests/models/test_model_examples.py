@@ -12,7 +12,7 @@ import pytest
 from model_support import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"models-and-memory.md": 2, "trm.md": 1}
+PAGES = {"models-and-memory.md": 3, "trm.md": 1}
 """And how many programs each of them shows at least."""
 
 EXAMPLES = {
@@ -32,6 +32,17 @@ Remembered 1499 states\.
 same source: \d\.\d\d -> \d\.\d\d nats a character
 another: \d\.\d\d -> \d\.\d\d nats a character
 It goes on: .*
+""",
+    ),
+    "overlay": (
+        ["40", "40"],
+        r"""
+Without it: (line \d\.\d\d, other text \d\.\d\d)
+Beta 0\.5:   line \d\.\d\d, other text \d\.\d\d
+Beta 1\.0:   line \d\.\d\d, other text \d\.\d\d
+Its lines:  it stands
+Forgotten:  line [0-9a-f]{16}: forgotten
+Unloaded:   \1
 """,
     ),
     "trm_puzzles": (

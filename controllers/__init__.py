@@ -37,6 +37,7 @@ from .journal.history import runs as runs
 from .journal.journal import RunExistsError as RunExistsError
 from .journal.resume_point import RunNotFoundError as RunNotFoundError
 from .journal.resume_point import RunPausedError as RunPausedError
+from .policies import Allowance as Allowance
 from .policies import Budget as Budget
 from .policies import Rule as Rule
 from .policies import Usage as Usage
@@ -77,6 +78,7 @@ from .tools.tools import Tools as Tools
 __all__ = [
     "ActStep",
     "Acted",
+    "Allowance",
     "Budget",
     "Continue",
     "Done",

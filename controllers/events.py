@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from pmll_async import CandidateFailure, MemoryLine
 
-from .policies import Usage
+from .policies import Allowance, Usage
 from .steps import Failed, GoalResult, Outcome, Phase, Plan, Verdict
 
 Status = Literal["done", "exhausted", "failed", "cancelled", "paused"]
@@ -82,11 +82,15 @@ class RunStarted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(_Event):
-    """The run goes on, for the `times`th time; `answer` is what its question was answered with."""
+    """The run goes on, for the `times`th time; `answer` is what its question was answered with.
+
+    `allowance` is what it was given beyond its limits, now and before.
+    """
 
     goal: str
     times: int
     answer: Any = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,8 @@ def facts(event: Event) -> Fields:
         if hasattr(event, name):
             told[name] = getattr(event, name)
     match event:
+        case events.RunResumed() if event.allowance.facts():
+            told["allowance"] = event.allowance.facts()
         case events.PhaseStarted():
             told["steps"] = list(event.names)
         case events.Proposed(failure=failure) if failure is not None:

@@ -37,6 +37,8 @@ from .journal.history import runs as runs
 from .journal.journal import RunExistsError as RunExistsError
 from .journal.resume_point import RunNotFoundError as RunNotFoundError
 from .journal.resume_point import RunPausedError as RunPausedError
+from .outages import OutageError as OutageError
+from .outages import Patience as Patience
 from .policies import Allowance as Allowance
 from .policies import Budget as Budget
 from .policies import Rule as Rule
@@ -96,7 +98,9 @@ __all__ = [
     "Judged",
     "Listener",
     "Observer",
+    "OutageError",
     "Outcome",
+    "Patience",
     "Pause",
     "Phase",
     "PhaseStarted",

@@ -1,8 +1,10 @@
 """PLAN, ACT and REFLECT by language models, and what such steps are made of."""
 
+from .asking import AskOptions as AskOptions
 from .messages import Message as Message
 from .messages import Model as Model
 from .messages import Reply as Reply
+from .openai import ContextOverflowError as ContextOverflowError
 from .openai import ModelError as ModelError
 from .openai import OpenAIModel as OpenAIModel
 from .quotes import quote as quote
@@ -21,6 +23,8 @@ from .templates import prompt as prompt
 
 __all__ = [
     "ActReply",
+    "AskOptions",
+    "ContextOverflowError",
     "Message",
     "Model",
     "ModelError",

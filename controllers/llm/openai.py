@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pmll_async import InvalidInputError, PmllError
@@ -12,6 +12,8 @@ from pmll_async.values.extras import missing
 
 from .. import Usage
 from ..calling import in_thread
+from ..outages import is_status_of_outage
+from .fitting import says_overflow
 from .messages import Message, Reply
 
 if TYPE_CHECKING:
@@ -26,12 +28,30 @@ _LONGEST_REASON: Final = 300  # characters; some servers answer with a whole pag
 class ModelError(PmllError):
     """A call came to nothing, after the client's own retries; its error is the `__cause__`.
 
-    `status` is the HTTP status, None where there was no whole answer.
+    `status` is the HTTP status, None where there was no whole answer. `is_outage`: the service is
+    away, overloaded or broken, and the same call may succeed later.
     """
 
-    def __init__(self, model: str, url: str, reason: str, status: int | None = None) -> None:
+    is_overflow: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: str,
+        url: str,
+        reason: str,
+        status: int | None = None,
+        *,
+        is_outage: bool = False,
+    ) -> None:
         self.model, self.url, self.reason, self.status = model, url, reason, status
+        self.is_outage = is_outage
         super().__init__(f"model {model!r} at {url}: {reason}")
+
+
+class ContextOverflowError(ModelError):
+    """The conversation is longer than the model's context: a shorter one may do."""
+
+    is_overflow: ClassVar[bool] = True
 
 
 class OpenAIModel:
@@ -88,7 +108,7 @@ class OpenAIModel:
         # The client lets through what a parser says of a body that is no JSON, and older ones what
         # the HTTP library, which is not always the same, says of a stream that breaks.
         except Exception as exc:
-            raise self._failed(_reason(exc), getattr(exc, "status_code", None)) from exc
+            raise self._refused(exc) from exc
 
     async def aclose(self) -> None:
         """Close the client, unless it was handed in; may be called again."""
@@ -131,7 +151,8 @@ class OpenAIModel:
                     parts.append(choice.delta.content or "")
                     stopped = choice.finish_reason or stopped
         if stopped is None:
-            raise self._failed(f"the stream ended in the middle, after {len(parts)} chunks")
+            reason = f"the stream ended in the middle, after {len(parts)} chunks"
+            raise self._failed(reason, is_outage=True)
         return self._reply("".join(parts), stopped, usage)
 
     def _read(self, answer: Any) -> Reply:
@@ -151,9 +172,26 @@ class OpenAIModel:
         why = "" if stopped in (None, "stop") else str(stopped)
         return Reply(text, Usage(1, read, written, cost), why)
 
-    def _failed(self, reason: str, status: int | None = None) -> ModelError:
-        url = self._url if self._owns_client else str(getattr(self._client, "base_url", ""))
-        return ModelError(self._model, _without_secrets(url), reason[:_LONGEST_REASON], status)
+    def _refused(self, error: Exception) -> ModelError:
+        status, code = getattr(error, "status_code", None), getattr(error, "code", None)
+        reason = _reason(error)
+        if code == "context_length_exceeded" or (status != 429 and says_overflow(reason)):
+            return self._failed(reason, status, kind=ContextOverflowError)
+        away = _is_cut(error) if status is None else is_status_of_outage(status, code)
+        return self._failed(reason, status, is_outage=away)
+
+    def _failed(
+        self,
+        reason: str,
+        status: int | None = None,
+        *,
+        kind: type[ModelError] = ModelError,
+        is_outage: bool = False,
+    ) -> ModelError:
+        url = _without_secrets(
+            self._url if self._owns_client else str(getattr(self._client, "base_url", ""))
+        )
+        return kind(self._model, url, reason[:_LONGEST_REASON], status, is_outage=is_outage)
 
 
 def _new_client(url: str, key: str, settings: dict[str, Any], trust_env: bool) -> AsyncOpenAI:
@@ -174,6 +212,19 @@ def _without_secrets(url: str) -> str:
     """A failure is journaled, for good: no password or token that stands in an address."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _is_cut(error: Exception) -> bool:
+    """Whether there was no whole answer because the service was away, slow or gave up.
+
+    Otherwise the answer came from something that speaks another language, which waiting won't mend.
+    """
+    import openai  # noqa: PLC0415  # optional, and loaded by now: it raised the error
+
+    if isinstance(error, openai.APIResponseValidationError):
+        return False
+    is_of_http = type(error).__module__.partition(".")[0].startswith(("httpx", "httpcore"))
+    return isinstance(error, openai.APIError) or is_of_http
 
 
 def _reason(error: Exception) -> str:

@@ -1,13 +1,13 @@
 """PLAN, ACT and REFLECT by a language model.
 
-Each is a dozen lines around `ask`. Write your own in the same way when you want another reply,
+Each is some lines around `ask`. Write your own in the same way when you want another reply,
 tools or several models. The prompts are in the folder `prompts`, the replies are the models below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, Field, model_validator
@@ -18,9 +18,9 @@ from .. import ActStep, Outcome, Pause, Plan, PlanStep, ReflectStep, StepContext
 from ..calling import call
 from ..journal.journal import VERDICTS
 from ..reports.documents import verdict_name
+from .asking import Asking, AskOptions
 from .messages import Message, Model
 from .quotes import quote, quoted, quoted_text
-from .requests import ask
 from .templates import prompt
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def llm_plan(
     data: type[T],
     instructions: str | None = None,
     memories: int = _MEMORIES,
-    attempts: int = 3,
+    **options: Unpack[AskOptions],
 ) -> PlanStep[Any, T]: ...
 
 
@@ -92,7 +92,7 @@ def llm_plan(
     data: None = None,
     instructions: str | None = None,
     memories: int = _MEMORIES,
-    attempts: int = 3,
+    **options: Unpack[AskOptions],
 ) -> PlanStep[Any, Any]: ...
 
 
@@ -102,19 +102,20 @@ def llm_plan(
     data: type[Any] | None = None,
     instructions: str | None = None,
     memories: int = _MEMORIES,
-    attempts: int = 3,
+    **options: Unpack[AskOptions],
 ) -> PlanStep[Any, Any]:
     """A PLAN that a model makes; with `data`, it must give data of that type along.
 
     `instructions` stand in for ``prompts/plan.md``. As many `memories` as said are recalled for the
-    goal, if the controller has a text memory. `attempts` as for `ask`.
+    goal, if the controller has a text memory. The rest is as `AskOptions` says.
     """
     reply: Any = PlanReply if data is None else PlanReplyWith[data]  # type: ignore[valid-type]  # made at run time
     system = prompt("plan") if instructions is None else instructions
+    asking = Asking.of(**options)
 
     async def plan(ctx: StepContext[Any]) -> Plan[Any]:
-        told = [await _situation(ctx, ctx.goal, memories)]
-        said = await ask(ctx, model, _conversation(system, told), reply, attempts=attempts)
+        situation = await _situation(ctx, ctx.goal, memories)
+        said = await asking.ask(ctx, model, lambda longest: told(system, situation(longest)), reply)
         return Plan(said.text, getattr(said, "data", None), goals=tuple(said.goals))
 
     # From the annotation the journal knows what to make of the data after a restart.
@@ -129,7 +130,7 @@ def llm_act(
     embed: Embed | None = None,
     instructions: str | None = None,
     memories: int = _MEMORIES,
-    attempts: int = 3,
+    **options: Unpack[AskOptions],
 ) -> ActStep[Any, Any]:
     """An ACT whose candidate is a model's text, with the confidence that the model gives.
 
@@ -137,11 +138,16 @@ def llm_act(
     `embed`, a line with that key and the context ``{"text": …}``. The rest is as for `llm_plan`.
     """
     system = prompt("act") if instructions is None else instructions
+    asking = Asking.of(**options)
 
     async def act(ctx: StepContext[Any], plan: Plan[Any]) -> Candidate:
-        tried = quote("plan", [{"text": plan.text, "data": plan.data}])
-        told = [await _situation(ctx, f"{ctx.goal}\n{plan.text}", memories), tried]
-        said = await ask(ctx, model, _conversation(system, told), ActReply, attempts=attempts)
+        situation = await _situation(ctx, f"{ctx.goal}\n{plan.text}", memories)
+
+        def shown(longest: int | None) -> list[Message]:
+            tried = quote("plan", [{"text": plan.text, "data": plan.data}], longest=longest)
+            return told(system, situation(longest), tried)
+
+        said = await asking.ask(ctx, model, shown, ActReply)
         if embed is None:
             return await ctx.texts.candidate(
                 said.text, speaker=name, session=ctx.run_id, confidence=said.confidence, name=name
@@ -156,58 +162,78 @@ def llm_act(
 
 
 def llm_reflect(
-    model: Model, *, instructions: str | None = None, memories: int = 0, attempts: int = 3
+    model: Model,
+    *,
+    instructions: str | None = None,
+    memories: int = 0,
+    **options: Unpack[AskOptions],
 ) -> ReflectStep[Any]:
     """A REFLECT that a model does; it may ask the person in charge, once about each outcome.
 
     Arguments as for `llm_plan`.
     """
     system = prompt("reflect") if instructions is None else instructions
+    asking = Asking.of(**options)
 
     async def reflect(ctx: StepContext[Any], outcome: Outcome) -> Verdict | Pause:
-        told = [await _situation(ctx, ctx.goal, memories), _outcome(outcome)]
-        if ctx.budget.last_cycle:
-            told.append("No cycle follows this one.")
-        asked = _conversation(system, told)
-        said = await ask(ctx, model, asked, ReflectReply, attempts=attempts)
+        situation = await _situation(ctx, ctx.goal, memories)
+
+        def shown(longest: int | None) -> list[Message]:
+            last = "No cycle follows this one." if ctx.budget.last_cycle else ""
+            return told(system, situation(longest), _outcome(outcome, longest), last)
+
+        said = await asking.ask(ctx, model, shown, ReflectReply)
         if said.verdict is not None and not said.ask:
             return VERDICTS[said.verdict](said.text)
         if ctx.answer is None:
             return Pause(said.ask or "")
-        asked.append(Message(role="assistant", content=said.ask or ""))
-        asked.append(Message(role="user", content=str(ctx.answer)))
+        reply = [
+            Message(role="assistant", content=said.ask or ""),
+            Message(role="user", content=str(ctx.answer)),
+        ]
         # A reply of this kind has no room for a question: whoever was asked is asked no more.
-        last = await ask(ctx, model, asked, Judgement, name="answered", attempts=attempts)
+        last = await asking.ask(
+            ctx, model, lambda longest: [*shown(longest), *reply], Judgement, name="answered"
+        )
         return VERDICTS[last.verdict](last.text)
 
     return reflect
 
 
-def _conversation(system: str, told: list[str]) -> list[Message]:
+def told(system: str, *parts: str) -> list[Message]:
+    """A conversation that begins: the instructions, and what is at hand."""
     return [
         Message(role="system", content=system),
-        Message(role="user", content="\n\n".join(part for part in told if part)),
+        Message(role="user", content="\n\n".join(part for part in parts if part)),
     ]
 
 
-async def _situation(ctx: StepContext[Any], question: str, memories: int) -> str:
-    """What every step should know: the goal is the caller's word, all else is quoted.
+async def _situation(
+    ctx: StepContext[Any], question: str, memories: int
+) -> Callable[[int | None], str]:
+    """What every step should know: the goal is the caller's word, all else is quoted."""
+    found = await _recalled(ctx, question, memories) if memories else []
+    return lambda longest: _situated(ctx, found, longest)
 
-    A sub-goal is a model's word, perhaps after a hostile memory, and so is kept to its line.
-    """
-    told = [f"Goal: {quoted_text(ctx.goal) if ctx.depth else ctx.goal}"]
+
+def _situated(ctx: StepContext[Any], found: list[Recollection], longest: int | None) -> str:
+    # A sub-goal is a model's word, perhaps after a hostile memory, and so is kept to its line.
+    parts = [f"Goal: {quoted_text(ctx.goal) if ctx.depth else ctx.goal}"]
+
+    def add(tag: str, *rows: dict[str, Any]) -> None:
+        parts.append(quote(tag, rows, longest=longest))
+
     if ctx.depth:
-        told.append(quote("part_of", [{"goal": goal} for goal in ctx.goals[:-1]]))
+        add("part_of", *({"goal": goal} for goal in ctx.goals[:-1]))
     if ctx.previous is not None:
         verdict, text, data = verdict_name(ctx.previous), ctx.previous.text, ctx.previous.data
-        told.append(quote("earlier_verdict", [{"verdict": verdict, "text": text, "data": data}]))
+        add("earlier_verdict", {"verdict": verdict, "text": text, "data": data})
     if ctx.results:
         names = ("goal", "status", "text", "data", "reason")
-        rows = [{name: getattr(result, name) for name in names} for result in ctx.results]
-        told.append(quote("results", rows))
-    if memories and (found := await _recalled(ctx, question, memories)):
-        told.append(quoted(found))
-    return "\n\n".join(told)
+        add("results", *({name: getattr(result, name) for name in names} for result in ctx.results))
+    if found:
+        parts.append(quoted(found, longest=longest))
+    return "\n\n".join(parts)
 
 
 async def _recalled(ctx: StepContext[Any], question: str, memories: int) -> list[Recollection]:
@@ -220,7 +246,7 @@ async def _recalled(ctx: StepContext[Any], question: str, memories: int) -> list
     return await texts.recall(question, memories, where={"pmll.run": {"$exists": False}})
 
 
-def _outcome(outcome: Outcome) -> str:
+def _outcome(outcome: Outcome, longest: int | None) -> str:
     if isinstance(outcome, RaceOutcome):
         scores = {score.anchor: score.score for score in outcome.scores}
         lines = [("winner", outcome.winner), *(("loser", line) for line in outcome.losers)]
@@ -229,7 +255,7 @@ def _outcome(outcome: Outcome) -> str:
         rows = [{"failed": outcome.stage}]
     rows += [failure.model_dump() for failure in outcome.failures]
     rows += [{"name": name, "error": "not in time"} for name in outcome.unfinished]
-    return quote("outcome", rows)
+    return quote("outcome", rows, longest=longest)
 
 
 def _line(place: str, line: MemoryLine, score: float | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A ready controller: a model that calls tools until it can answer."""
 
-from .agent import Move as Move
 from .agent import ToolAgent as ToolAgent
-from .agent import ToolCall as ToolCall
+from .moves import Move as Move
+from .moves import ToolCall as ToolCall
 
 __all__ = ["Move", "ToolAgent", "ToolCall"]

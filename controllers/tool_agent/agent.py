@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import JsonValue
 
 from pmll_async import Candidate, Lattice
 
 from ..controller import RTMController
-from ..journal.entries import entries
-from ..llm import Message, Model, ask, prompt, quote, quoted
+from ..llm import Model, ask
+from ..llm.fitting import ROOM, Count, check_room
+from ..outages import PATIENCE, Patience, patiently
 from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
-from ..tools.tools import Record, Tool, ToolResult, Tools
+from ..tools.tools import Tool, ToolResult, Tools
+from .conversation import Showing
+from .moves import Move, ToolCall
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
 
-_MOST_CALLS: Final = 6  # in one turn; every result goes into the prompts of all later ones
 # What people type; anything else may be a no, and is told to the model.
 _YES: Final = ("yes", "y", "true", "ok")
-
-
-class ToolCall(BaseModel):
-    """A tool that the model wants called."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tool: str
-    arguments: dict[str, JsonValue] = {}
-
-
-class Move(BaseModel):
-    """What the model does in one turn: it calls tools, or it answers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    thought: str = ""
-    calls: tuple[ToolCall, ...] = Field(default=(), max_length=_MOST_CALLS)
-    answer: str | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if bool(self.calls) == (self.answer is not None):
-            raise ValueError("give either calls or an answer, and not both")
-        return self
 
 
 class ToolAgent(RTMController[Deps, Move]):
@@ -65,8 +43,14 @@ class ToolAgent(RTMController[Deps, Move]):
     `instructions` go before the tools. A call of a tool whose name is in `confirm` pauses the run
     first; ``resume(run_id, answer="yes")`` lets it happen, any other answer is told to the model.
     `attempts` bounds the replies of one turn that cannot be used, `max_cycles` the turns; in the
-    last one the model is told to answer. The rest is as in `RTMController`. One agent serves any
-    number of runs at once.
+    last one the model is told to answer.
+
+    A prompt has at most `room`, as `count` counts it: characters, or tokens by a tokenizer's
+    function. Beyond that the newest turns are shown, and of the older ones what they did to the
+    world and what recall finds of their results. A model whose context is less is asked again with
+    less. One that is down is waited for as long as `patience` has it; then the run stops, `failed`
+    with an `OutageError`, and `resume` goes on. The rest is as in `RTMController`. One agent serves
+    any number of runs at once.
     """
 
     def __init__(
@@ -79,6 +63,9 @@ class ToolAgent(RTMController[Deps, Move]):
         recall: int = 5,
         confirm: Collection[str] = (),
         attempts: int = 3,
+        room: int = ROOM,
+        count: Count = len,
+        patience: Patience = PATIENCE,
         max_cycles: int = 8,
         max_retries: int = 2,
         **options: Unpack[Options],
@@ -89,7 +76,9 @@ class ToolAgent(RTMController[Deps, Move]):
         for name in confirm:
             if name not in tools:
                 raise ValueError(f"confirm names {name!r}, and there is no such tool")
-        steps = _AgentSteps(model, tools, instructions, recall, frozenset(confirm), attempts)
+        check_room(room)
+        showing = Showing(tools, instructions, recall, room, count, patience)
+        steps = _AgentSteps(model, tools, showing, frozenset(confirm), attempts)
         super().__init__(
             memory,
             plan=steps.plan,
@@ -105,38 +94,40 @@ class ToolAgent(RTMController[Deps, Move]):
 class _AgentSteps:
     model: Model
     tools: Tools
-    instructions: str
-    recall: int
+    showing: Showing
     confirm: frozenset[str]
     attempts: int
 
     async def plan(self, ctx: StepContext[Any]) -> Plan[Move]:
-        """Ask the model, which is shown the whole run so far."""
-        conversation = [*await self._beginning(ctx), *await _turns(ctx)]
-        if ctx.budget.last_cycle:
-            last = conversation[-1]
-            content = f"{last['content']}\n\n{prompt('tool_agent_last')}"
-            conversation[-1] = Message(role=last["role"], content=content)
-        move = await ask(ctx, self.model, conversation, Move, attempts=self.attempts)
+        """Ask the model, which is shown the run so far."""
+        shown = await self.showing.of(ctx)
+        patience = self.showing.patience
+        move = await ask(ctx, self.model, shown, Move, attempts=self.attempts, patience=patience)
         return Plan(move.thought, move)
 
     async def act(self, ctx: StepContext[Any], plan: Plan[Move]) -> Candidate | Pause:
         """Make the calls; the line says what they came to."""
         move = plan.data
         if move.answer is not None:
-            return await ctx.texts.candidate(move.answer, context={"goal": ctx.goal})
+            return await self._candidate(ctx, move.answer, context={"goal": ctx.goal})
         asked = [call for call in move.calls if call.tool in self.confirm]
         if asked and ctx.answer is None:
             wanted = "; ".join(f"{call.tool}({json.dumps(call.arguments)})" for call in asked)
             return Pause(f"May it call {wanted}?", [call.model_dump() for call in asked])
         results = await self._called(ctx, move.calls)
         # What had an effect is remembered in a line of its own.
-        is_told = self._is_effect if self.tools.remember else lambda _: False
+        is_told = self.showing.is_effect if self.tools.remember else lambda _: False
         learned = [result for result in results if not is_told(result.tool)]
         names = ", ".join(result.tool for result in results)
         told = "\n".join(map(str, learned)) or f"{move.thought} Called {names}."
         calls: list[JsonValue] = [result.record for result in results]
-        return await ctx.texts.candidate(told, context={"goal": ctx.goal, "calls": calls})
+        return await self._candidate(ctx, told, context={"goal": ctx.goal, "calls": calls})
+
+    async def _candidate(
+        self, ctx: StepContext[Any], text: str, context: dict[str, JsonValue]
+    ) -> Candidate:
+        made = partial(ctx.texts.candidate, text, context=context)
+        return await patiently("the memory's embedder", made, self.showing.patience)
 
     async def reflect(
         self, ctx: StepContext[Any], outcome: Outcome
@@ -148,22 +139,6 @@ class _AgentSteps:
         answer = ctx.plan.data.answer
         return Continue(ctx.plan.text) if answer is None else Done(answer)
 
-    # --- what the model is shown -----------------------------------------------------------------
-
-    async def _beginning(self, ctx: StepContext[Any]) -> list[Message]:
-        described = "\n".join(
-            json.dumps({**tool.schema["function"], "effect": tool.effect}, ensure_ascii=False)
-            for tool in self.tools
-        )
-        system = prompt("tool_agent_system", instructions=self.instructions, tools=described)
-        others: dict[str, JsonValue] = {
-            "pmll.run": {"$ne": ctx.run_id},
-            "tool.run": {"$ne": ctx.run_id},
-        }
-        known = await ctx.texts.recall(ctx.goal, self.recall, where=others) if self.recall else []
-        goal = prompt("tool_agent_goal", goal=ctx.goal, memories=quoted(known))
-        return [Message(role="system", content=system), Message(role="user", content=goal)]
-
     # --- calling ---------------------------------------------------------------------------------
 
     async def _called(self, ctx: StepContext[Any], calls: Sequence[ToolCall]) -> list[ToolResult]:
@@ -173,7 +148,7 @@ class _AgentSteps:
             results[number] = await self._made(ctx, call)
 
         for is_effect, group in groupby(
-            enumerate(calls), lambda each: self._is_effect(each[1].tool)
+            enumerate(calls), lambda each: self.showing.is_effect(each[1].tool)
         ):
             # Effects one after another, in the order that the model gave.
             if is_effect:
@@ -190,45 +165,3 @@ class _AgentSteps:
             error = f"it was not allowed, with the words: {ctx.answer}"
             return ToolResult(call.tool, call.arguments, error=error)
         return await self.tools.call(ctx, call.tool, call.arguments)
-
-    def _is_effect(self, name: str) -> bool:
-        return name in self.tools and self.tools[name].effect
-
-
-async def _turns(ctx: StepContext[Any]) -> list[Message]:
-    """The run's earlier cycles, each as what the model called and what that came to."""
-    newest_first = [entry async for entry in entries(ctx.memory, {"pmll.run": ctx.run_id})]
-    moves: dict[int, Move] = {}
-    rows: dict[int, list[Record]] = {}
-    for entry in reversed(newest_first):
-        cycle, phase, context = entry.facts["cycle"], entry.kind, entry.line.context
-        if phase == ("plan", "done") and cycle < ctx.cycle:
-            moves[cycle], rows[cycle] = Move.model_validate(context["data"]), []
-        elif cycle not in moves:
-            continue
-        elif phase == ("effect", "done") and _is_of_a_tool(context.get("result")):
-            rows[cycle].append(context["result"])
-        elif phase == ("act", "done"):
-            rows[cycle] = list(context.get("calls", ()))
-        elif phase == ("act", "failed"):
-            # The effects before it took place, and the model has to know.
-            why = {name: list(context[name]) for name in ("failures", "unfinished")}
-            rows[cycle].append({"error": "nothing more came of the calls", **why})
-    turns = []
-    for cycle, move in moves.items():
-        results = quote("results", [_row(record) for record in rows[cycle]])
-        turns += [
-            Message(role="assistant", content=move.model_dump_json(exclude_defaults=True)),
-            Message(role="user", content=prompt("tool_agent_results", results=results)),
-        ]
-    return turns
-
-
-def _is_of_a_tool(result: object) -> bool:
-    return isinstance(result, Mapping) and {"tool", "arguments"} <= result.keys()
-
-
-def _row(record: Record) -> Record:
-    # Deeper than where quoting leaves out what is empty: a tool may have found nothing.
-    outcome: Record = {name: record[name] for name in ("value", "error") if name in record}
-    return {**{name: record[name] for name in record if name not in outcome}, "outcome": outcome}

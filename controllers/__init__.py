@@ -15,6 +15,7 @@ elif __name__ == "pmll_controllers":
 
 from .controller import RTMController as RTMController
 from .events import Acted as Acted
+from .events import Decided as Decided
 from .events import EffectBegun as EffectBegun
 from .events import EffectDone as EffectDone
 from .events import Event as Event
@@ -32,6 +33,7 @@ from .events import RunResult as RunResult
 from .events import RunResumed as RunResumed
 from .events import RunStarted as RunStarted
 from .events import Status as Status
+from .events import Told as Told
 from .journal.history import replay as replay
 from .journal.history import runs as runs
 from .journal.journal import RunExistsError as RunExistsError
@@ -83,6 +85,7 @@ __all__ = [
     "Allowance",
     "Budget",
     "Continue",
+    "Decided",
     "Done",
     "EffectBegun",
     "EffectDone",
@@ -127,6 +130,7 @@ __all__ = [
     "RunStream",
     "Status",
     "StepContext",
+    "Told",
     "Tool",
     "ToolResult",
     "Tools",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -172,6 +173,39 @@ class Reflected(PhaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvent(PhaseEvent):
+    """Of one step while it runs: `number` is its place among the acts. Not on the chain."""
+
+    stage: Phase
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(StepEvent):
+    """A step says something while it is at work: a model's words, as they arrive.
+
+    `reply` counts from 0 what the step tells of; a text with the next number begins anew.
+    """
+
+    text: str
+    reply: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided(StepEvent):
+    """What a person's answer about a call of a tool was understood as.
+
+    `arguments` are those that it is called with, and `changed` names those that the person chose.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    approved: bool
+    said: str = ""
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectBegun(_Event):
     """A side effect is about to take place: its intent is durable."""
 
@@ -205,6 +239,8 @@ Event: TypeAlias = (
     | Judged
     | Acted
     | Reflected
+    | Told
+    | Decided
     | EffectBegun
     | EffectDone
     | RunEnded

@@ -166,6 +166,10 @@ class Doing(Protocol):
         """Add to what the run has spent."""
         ...
 
+    async def tell(self, event: Callable[..., Any], **facts: Any) -> None:
+        """Tell who follows the run an event of the step."""
+        ...
+
 
 @dataclass(frozen=True)
 class StepContext(Generic[Deps]):
@@ -175,7 +179,8 @@ class StepContext(Generic[Deps]):
     run's goal to this one, which is `goal`. `view` is the lattice as the phase found it; raced acts
     all see the same one. `previous` is the verdict that led here: None in a goal's first cycle.
     `plan` is the last one made; before that an empty one. `results` are those of its sub-goals.
-    `answer` is what a `Pause` of this very step was answered with. `raced` tells that this is one
+    `answer` is what the last `Pause` of this very step was answered with, `answers` are all of them
+    in this phase, in their order. `raced` tells that this is one
     of several acts, which may lose: it has no side effects.
 
     `resumed` tells that this step may have begun before. In a step that runs in a thread, call
@@ -199,6 +204,7 @@ class StepContext(Generic[Deps]):
     raced: bool
     resumed: bool
     working: WorkingMemory
+    answers: tuple[Any, ...] = field(default=(), kw_only=True)
     # Private: steps reach them by the methods, which say what is missing or wrong.
     _texts: TextMemory | None = field(repr=False)
     _doing: Doing = field(repr=False)

@@ -56,7 +56,7 @@ class ResumePoint:
 
     def answered(self, answer: Any) -> None:
         """The step that asked has its answer."""
-        self.stack[-1].answers[self.asking] = answer
+        self.stack[-1].answers.setdefault(self.asking, []).append(answer)
 
     @property
     def question(self) -> str | None:

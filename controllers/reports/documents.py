@@ -34,6 +34,8 @@ NAMES: Final[dict[type[Event], str]] = {
     events.Judged: "run.judged",
     events.Acted: "run.acted",
     events.Reflected: "run.reflected",
+    events.Told: "run.told",
+    events.Decided: "run.decided",
     events.EffectBegun: "run.effect_begun",
     events.EffectDone: "run.effect_done",
 }
@@ -72,6 +74,10 @@ def facts(event: Event) -> Fields:
             told |= {"status": "failed", **_came_to_nothing(failed)}
         case events.Planned():
             told["status"] = "done"
+        case events.Told(reply=reply):
+            told["reply"] = reply
+        case events.Decided(tool=tool, approved=approved):
+            told |= {"tool": tool, "approved": approved, "changed": list(event.changed)}
         case events.Reflected():
             told["verdict"] = verdict_name(event.verdict)
         case events.GoalEnded():
@@ -104,6 +110,10 @@ def content(event: Event) -> Fields:
             return end if result.error is None else end | {"message": message_of(result.error)}
         case events.Proposed(failure=failure) if failure is not None:
             return {"message": failure.message}
+        case events.Told(text=text):
+            return {"text": text}
+        case events.Decided(said=said_so):
+            return {"said": said_so, "arguments": jsonable(event.arguments)}
         case events.Acted(outcome=RaceOutcome() as outcome):
             return {"context": jsonable(outcome.winner.context), **_messages(outcome)}
         case events.Acted(outcome=Failed() as failed) | events.PlanFailed(outcome=failed):

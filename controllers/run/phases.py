@@ -265,6 +265,7 @@ class Phases:
         self, stage: Phase, step: str, effects: Effects, view: LatticeView | None = None
     ) -> StepContext[Any]:
         state, frame, lattice = self.state, self.state.frame, self.state.setup.lattice
+        answers = tuple(deepcopy(frame.answers.get(step, [])))
         return StepContext(
             goal=frame.goal,
             goals=frame.goals,
@@ -279,7 +280,8 @@ class Phases:
             previous=_own(frame.previous),
             plan=_own(frame.plan),
             results=tuple(_own(result) for result in frame.results),
-            answer=deepcopy(frame.answers.get(step)),
+            answer=answers[-1] if answers else None,
+            answers=answers,
             raced=stage == "act" and len(state.setup.acts) > 1,
             resumed=state.resumed,
             working=state.working,

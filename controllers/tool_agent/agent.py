@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 from pydantic import JsonValue
 
 from pmll_async import Candidate, Lattice
 
+from .. import events
 from ..controller import RTMController
 from ..llm import Model, ask
 from ..llm.fitting import ROOM, Count, check_room
@@ -21,14 +21,12 @@ from ..outages import PATIENCE, Patience, patiently
 from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
 from ..tools.tools import Tool, ToolResult, Tools
+from .approvals import Approvals, Decided
 from .conversation import Showing
 from .moves import Move, ToolCall
 
 if TYPE_CHECKING:
     from pmll_async.text import TextMemory
-
-# What people type; anything else may be a no, and is told to the model.
-_YES: Final = ("yes", "y", "true", "ok")
 
 
 class ToolAgent(RTMController[Deps, Move]):
@@ -41,7 +39,8 @@ class ToolAgent(RTMController[Deps, Move]):
     A resumed run neither repeats an effect nor asks the model again for a reply that it had.
     Of what the memory knew before the run, the `recall` lines that suit the goal are shown.
     `instructions` go before the tools. A call of a tool whose name is in `confirm` pauses the run
-    first; ``resume(run_id, answer="yes")`` lets it happen, any other answer is told to the model.
+    first, each call for itself: ``resume(run_id, answer="yes")`` lets it happen. `understood` says
+    what else does and how arguments are changed; any other answer is told to the model.
     `attempts` bounds the replies of one turn that cannot be used, `max_cycles` the turns; in the
     last one the model is told to answer.
 
@@ -110,17 +109,21 @@ class _AgentSteps:
         move = plan.data
         if move.answer is not None:
             return await self._candidate(ctx, move.answer, context={"goal": ctx.goal})
-        asked = [call for call in move.calls if call.tool in self.confirm]
-        if asked and ctx.answer is None:
-            wanted = "; ".join(f"{call.tool}({json.dumps(call.arguments)})" for call in asked)
-            return Pause(f"May it call {wanted}?", [call.model_dump() for call in asked])
-        results = await self._called(ctx, move.calls)
+        approvals = Approvals(self.tools, self.confirm)
+        question = approvals.decide(move.calls, ctx.answers)
+        await _told_back(ctx, approvals)
+        if question is not None:
+            return question
+        results = await self._called(ctx, move.calls, approvals.decided)
         # What had an effect is remembered in a line of its own.
         is_told = self.showing.is_effect if self.tools.remember else lambda _: False
         learned = [result for result in results if not is_told(result.tool)]
         names = ", ".join(result.tool for result in results)
         told = "\n".join(map(str, learned)) or f"{move.thought} Called {names}."
-        calls: list[JsonValue] = [result.record for result in results]
+        calls: list[JsonValue] = [
+            _recorded(result, approvals.decided.get(number))
+            for number, result in enumerate(results)
+        ]
         return await self._candidate(ctx, told, context={"goal": ctx.goal, "calls": calls})
 
     async def _candidate(
@@ -141,11 +144,13 @@ class _AgentSteps:
 
     # --- calling ---------------------------------------------------------------------------------
 
-    async def _called(self, ctx: StepContext[Any], calls: Sequence[ToolCall]) -> list[ToolResult]:
+    async def _called(
+        self, ctx: StepContext[Any], calls: Sequence[ToolCall], decided: Mapping[int, Decided]
+    ) -> list[ToolResult]:
         results: dict[int, ToolResult] = {}
 
         async def make(number: int, call: ToolCall) -> None:
-            results[number] = await self._made(ctx, call)
+            results[number] = await self._made(ctx, call, decided.get(number))
 
         for is_effect, group in groupby(
             enumerate(calls), lambda each: self.showing.is_effect(each[1].tool)
@@ -160,8 +165,32 @@ class _AgentSteps:
                         tasks.start_soon(make, number, call)
         return [results[number] for number in range(len(calls))]
 
-    async def _made(self, ctx: StepContext[Any], call: ToolCall) -> ToolResult:
-        if call.tool in self.confirm and str(ctx.answer).strip().lower() not in _YES:
-            error = f"it was not allowed, with the words: {ctx.answer}"
-            return ToolResult(call.tool, call.arguments, error=error)
+    async def _made(
+        self, ctx: StepContext[Any], call: ToolCall, decided: Decided | None
+    ) -> ToolResult:
+        if decided is not None:
+            call = decided.call
+            if not decided.decision.approved:
+                error = f"it was not allowed, with the words: {decided.decision.said}"
+                return ToolResult(call.tool, call.arguments, error=error)
         return await self.tools.call(ctx, call.tool, call.arguments)
+
+
+def _recorded(result: ToolResult, decided: Decided | None) -> JsonValue:
+    return {**result.record, **({} if decided is None else {"approval": decided.record})}
+
+
+async def _told_back(ctx: StepContext[Any], approvals: Approvals) -> None:
+    """Tell who follows the run what the newest answer was understood as."""
+    doing = ctx._doing  # noqa: SLF001  # what the agent tells is its step's
+    for decided in approvals.decided.values():
+        if decided.fresh:
+            call, decision = decided.call, decided.decision
+            await doing.tell(
+                events.Decided,
+                tool=call.tool,
+                arguments=call.arguments,
+                approved=decision.approved,
+                said=decision.said,
+                changed=tuple(sorted(decision.arguments)),
+            )

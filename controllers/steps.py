@@ -224,6 +224,11 @@ class StepContext(Generic[Deps]):
         return self._doing.idempotency_key
 
     @property
+    def has_texts(self) -> bool:
+        """Whether the controller was given a text memory."""
+        return self._texts is not None
+
+    @property
     def texts(self) -> TextMemory:
         """The text memory that the controller was given; `TypeError` if it was given a lattice."""
         if self._texts is None:

@@ -37,7 +37,8 @@ from ..policies import Allowance
 from ..steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
 from .stamps import STAMP, find_start
 
-_SAID: Final = ("text", "speaker", "session", "source")  # stamped by text memory and writers
+# Stamped by text memory and writers, and by agents on what they keep.
+_SAID: Final = ("text", "speaker", "session", "source", "kind")
 _LONGEST_MESSAGE: Final = 2_000  # characters of an error: some quote the whole reply of a service
 VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
     "continue": Continue,

@@ -9,6 +9,7 @@ from .openai import ModelError as ModelError
 from .openai import OpenAIModel as OpenAIModel
 from .quotes import quote as quote
 from .quotes import quoted as quoted
+from .recalling import RecallOptions as RecallOptions
 from .replies import ReplyError as ReplyError
 from .replies import parse as parse
 from .requests import ask as ask
@@ -31,6 +32,7 @@ __all__ = [
     "OpenAIModel",
     "PlanReply",
     "PlanReplyWith",
+    "RecallOptions",
     "ReflectReply",
     "Reply",
     "ReplyError",

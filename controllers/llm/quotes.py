@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_jsonable_python
 
+from pmll_async import visible
+
 from .fitting import shortened
 
 if TYPE_CHECKING:
@@ -40,13 +42,14 @@ def quote(tag: str, rows: Sequence[Mapping[str, Any]], *, longest: int | None = 
 
 def quoted_text(text: str) -> str:
     """A text of others as one JSON string on one line, for where it is no data but a task."""
-    return json.dumps(text, ensure_ascii=False).translate(_ESCAPES)
+    return visible(json.dumps(text, ensure_ascii=False).translate(_ESCAPES))
 
 
 def _line(row: Mapping[str, Any], longest: int | None) -> str:
     kept = {name: value for name, value in row.items() if not _is_nothing(value)}
     plain = to_jsonable_python(kept, fallback=str, inf_nan_mode="null")
-    return json.dumps(shortened(plain, longest), ensure_ascii=False).translate(_ESCAPES)
+    told = json.dumps(shortened(plain, longest), ensure_ascii=False)
+    return visible(told.translate(_ESCAPES))
 
 
 def _is_nothing(value: object) -> bool:

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from pmll_async import InvalidInputError
+from pmll_async import InvalidInputError, visible
 
 from .. import StepContext, Usage
 from ..calling import in_thread, name_of
@@ -101,7 +101,7 @@ class Question:
         if not self.asked:
             first = await self.given() if callable(self.given) else self.given
             self.asked = self.finish(first or ())
-        return [*self.asked, *self.sent_back]
+        return [_shown(message) for message in (*self.asked, *self.sent_back)]
 
     async def shorten(self) -> bool:
         """Take the next version; False if there is none."""
@@ -120,6 +120,11 @@ class Question:
             Message(role="assistant", content=text.strip() or "(empty)"),
             Message(role="user", content=prompt("again", reason=reason)),
         ]
+
+
+def _shown(message: Message) -> Message:
+    """The message with nothing hidden in it, whoever wrote what is in it."""
+    return cast(Message, {**message, "content": visible(message["content"])})
 
 
 def _with_format(told: str, messages: Sequence[Message]) -> list[Message]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Unpack
 
 from pmll_async import Lattice, PmllError, Where
 from pmll_async.text import TextMemory
 
 from .. import RTMController, RunResult
+from ..kept import Kept, check_evidence, seen
 from ..outages import PATIENCE, Patience
 from ..run.setup import Options
 from .evidence import POOL, Evidence, Finding
@@ -41,7 +43,8 @@ class ResearchController(RTMController[None, LookUps]):
     the extra `llm`.
 
     A run searches the memory as it was when the run began, also after a resume: what is remembered
-    or forgotten meanwhile changes nothing. What it writes is never recalled. `where` restricts what
+    or forgotten meanwhile changes nothing. What it writes is never recalled; what other runs have
+    kept is left out but for the kinds in `evidence`, "answer" and "result". `where` restricts what
     is searched. The rest is as in `RTMController`. One controller serves any number of runs.
     """
 
@@ -52,6 +55,7 @@ class ResearchController(RTMController[None, LookUps]):
         model: Model | None = None,
         k: int = 10,
         where: Where | None = None,
+        evidence: Collection[Kept] = (),
         attempts: int = 3,
         patience: Patience = PATIENCE,
         max_cycles: int = 4,
@@ -62,7 +66,7 @@ class ResearchController(RTMController[None, LookUps]):
             raise TypeError("research is done in texts: give it a TextMemory, not a Lattice")
         if not 1 <= k <= POOL:
             raise ValueError(f"k is between 1 and {POOL}, not {k}")
-        self._memory, states = memory, States(where)
+        self._memory, states = memory, States(seen(where, check_evidence(evidence)))
         steps = Steps(states, None if model is None else _adviser(model, attempts, patience), k)
         super().__init__(
             memory,

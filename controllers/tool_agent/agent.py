@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import anyio
 from pydantic import JsonValue
@@ -15,18 +15,23 @@ from pmll_async import Candidate, Lattice
 
 from .. import events
 from ..controller import RTMController
+from ..kept import KEPT_TRUST, Kept, Whose, filter_of, marked, owned_by
 from ..llm import Model, ask
 from ..llm.fitting import ROOM, Count, check_room
+from ..llm.recalling import Recalling
 from ..outages import PATIENCE, Patience, patiently
 from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
-from ..tools.tools import Tool, ToolResult, Tools
+from ..tools.tools import Tool, ToolResult, Tools, source_of_tool
 from .approvals import Approvals, Decided
 from .conversation import Showing
 from .moves import Move, ToolCall
 
 if TYPE_CHECKING:
-    from pmll_async.text import TextMemory
+    from pmll_async.text import Preset, TextMemory
+
+AGENT: Final = "agent"
+"""The principal that an agent's own answers are from."""
 
 
 class ToolAgent(RTMController[Deps, Move]):
@@ -34,22 +39,27 @@ class ToolAgent(RTMController[Deps, Move]):
 
     PLAN asks the model for calls or an answer, ACT makes the calls, those without effect beside
     each other, and keeps what was learned as a line; REFLECT is done with an answer. The model gets
-    errors back as results. Results and memories reach it as quoted data.
+    errors back as results. Results and memories reach it as quoted data. A resumed run neither
+    repeats an effect nor asks the model again for a reply that it had. `instructions` go before the
+    tools.
 
-    A resumed run neither repeats an effect nor asks the model again for a reply that it had.
-    Of what the memory knew before the run, the `recall` lines that suit the goal are shown.
-    `instructions` go before the tools. A call of a tool whose name is in `confirm` pauses the run
-    first, each call for itself: ``resume(run_id, answer="yes")`` lets it happen. `understood` says
-    what else does and how arguments are changed; any other answer is told to the model.
+    A call of a tool whose name is in `confirm` pauses the run first, each call for itself:
+    ``resume(run_id, answer="yes")`` lets it happen. `understood` says what else does and how
+    arguments are changed; any other answer is told to the model.
+
+    Of what the memory knows, the `recall` lines that suit the goal are shown: of those that `where`
+    lets pass, a filter or a function that gives one for the step, so that many users share a
+    lattice; ranked by `preset`. What runs have kept is no evidence but for the kinds in `evidence`,
+    "answer" and "result". What this one keeps has its kind and source under `pmll`, and the plain
+    equalities of `where` in its context.
+
     `attempts` bounds the replies of one turn that cannot be used, `max_cycles` the turns; in the
-    last one the model is told to answer.
-
-    A prompt has at most `room`, as `count` counts it: characters, or tokens by a tokenizer's
-    function. Beyond that the newest turns are shown, and of the older ones what they did to the
-    world and what recall finds of their results. A model whose context is less is asked again with
-    less. One that is down is waited for as long as `patience` has it; then the run stops, `failed`
-    with an `OutageError`, and `resume` goes on. The rest is as in `RTMController`. One agent serves
-    any number of runs at once.
+    last one the model is told to answer. A prompt has at most `room`, as `count` counts it:
+    characters, or tokens by a tokenizer's function. Beyond that the newest turns are shown, and of
+    the older ones what they did to the world and what recall finds of their results. A model whose
+    context is less is asked again with less. One that is down is waited for as long as `patience`
+    has it; then the run stops, `failed` with an `OutageError`, and `resume` goes on. The rest is as
+    in `RTMController`. One agent serves any number of runs at once.
     """
 
     def __init__(
@@ -65,6 +75,9 @@ class ToolAgent(RTMController[Deps, Move]):
         room: int = ROOM,
         count: Count = len,
         patience: Patience = PATIENCE,
+        where: Whose | None = None,
+        preset: Preset | None = None,
+        evidence: Collection[Kept] = (),
         max_cycles: int = 8,
         max_retries: int = 2,
         **options: Unpack[Options],
@@ -76,7 +89,8 @@ class ToolAgent(RTMController[Deps, Move]):
             if name not in tools:
                 raise ValueError(f"confirm names {name!r}, and there is no such tool")
         check_room(room)
-        showing = Showing(tools, instructions, recall, room, count, patience)
+        recalling = Recalling.of(recall, patience, where=where, preset=preset, evidence=evidence)
+        showing = Showing(tools, instructions, recalling, room, count)
         steps = _AgentSteps(model, tools, showing, frozenset(confirm), attempts)
         super().__init__(
             memory,
@@ -100,7 +114,7 @@ class _AgentSteps:
     async def plan(self, ctx: StepContext[Any]) -> Plan[Move]:
         """Ask the model, which is shown the run so far."""
         shown = await self.showing.of(ctx)
-        patience = self.showing.patience
+        patience = self.showing.recalling.patience
         move = await ask(ctx, self.model, shown, Move, attempts=self.attempts, patience=patience)
         return Plan(move.thought, move)
 
@@ -108,7 +122,7 @@ class _AgentSteps:
         """Make the calls; the line says what they came to."""
         move = plan.data
         if move.answer is not None:
-            return await self._candidate(ctx, move.answer, context={"goal": ctx.goal})
+            return await self._line(ctx, move.answer, "answer", AGENT, {})
         approvals = Approvals(self.tools, self.confirm)
         question = approvals.decide(move.calls, ctx.answers)
         await _told_back(ctx, approvals)
@@ -124,13 +138,26 @@ class _AgentSteps:
             _recorded(result, approvals.decided.get(number))
             for number, result in enumerate(results)
         ]
-        return await self._candidate(ctx, told, context={"goal": ctx.goal, "calls": calls})
+        called = {result.tool for result in learned or results}
+        source = source_of_tool(called.pop()) if len(called) == 1 else "tools"
+        return await self._line(ctx, told, "result", source, {"calls": calls})
 
-    async def _candidate(
-        self, ctx: StepContext[Any], text: str, context: dict[str, JsonValue]
+    async def _line(
+        self,
+        ctx: StepContext[Any],
+        text: str,
+        kind: Kept,
+        source: str,
+        context: dict[str, JsonValue],
     ) -> Candidate:
-        made = partial(ctx.texts.candidate, text, context=context)
-        return await patiently("the memory's embedder", made, self.showing.patience)
+        writer = ctx.texts.as_writer(source, trust=KEPT_TRUST)
+        context = {**self._own(ctx), "goal": ctx.goal, **context}
+        made = partial(writer.candidate, text, context=context)
+        patience = self.showing.recalling.patience
+        return marked(await patiently("the memory's embedder", made, patience), kind)
+
+    def _own(self, ctx: StepContext[Any]) -> dict[str, JsonValue]:
+        return owned_by(filter_of(self.showing.recalling.where, ctx))
 
     async def reflect(
         self, ctx: StepContext[Any], outcome: Outcome
@@ -173,7 +200,7 @@ class _AgentSteps:
             if not decided.decision.approved:
                 error = f"it was not allowed, with the words: {decided.decision.said}"
                 return ToolResult(call.tool, call.arguments, error=error)
-        return await self.tools.call(ctx, call.tool, call.arguments)
+        return await self.tools.call(ctx, call.tool, call.arguments, context=self._own(ctx))
 
 
 def _recorded(result: ToolResult, decided: Decided | None) -> JsonValue:

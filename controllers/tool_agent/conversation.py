@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..calling import in_thread
 from ..llm import Message, prompt, quote, quoted
 from ..llm.fitting import LEAST_ROOM, ROOM, Count, longest_fitting, size_of
-from ..outages import PATIENCE, Patience, patiently
+from ..llm.recalling import Recalling
 from ..steps import StepContext
 from ..tools.tools import Tools
 from .turns import Turn, turns_of
@@ -19,7 +18,6 @@ from .turns import Turn, turns_of
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pmll_async import Where
     from pmll_async.text import Recollection
 
 _ASIDE: Final = 4  # one of so many parts of the room is for memories, and one for earlier turns
@@ -32,11 +30,10 @@ class Showing:
     """How an agent shows its runs; `room` shrinks to what the model was found to take."""
 
     tools: Tools
-    instructions: str = ""
-    recall: int = 5
+    instructions: str
+    recalling: Recalling
     room: int = ROOM
     count: Count = len
-    patience: Patience = PATIENCE
 
     def refused(self, size: int) -> None:
         """The model's context has no room for so much."""
@@ -48,19 +45,8 @@ class Showing:
 
     async def of(self, ctx: StepContext[Any]) -> Conversation:
         """What the model is asked now."""
-        others: dict[str, JsonValue] = {
-            "pmll.run": {"$ne": ctx.run_id},
-            "tool.run": {"$ne": ctx.run_id},
-        }
-        known = await self.recalled(ctx, ctx.goal, self.recall, others) if self.recall else []
+        known = await self.recalling.for_step(ctx, ctx.goal, besides=ctx.run_id)
         return Conversation(self, ctx, known, await turns_of(ctx))
-
-    async def recalled(
-        self, ctx: StepContext[Any], question: str, k: int, where: Where
-    ) -> list[Recollection]:
-        """What the memory has for a question; an embedder that is down is waited for."""
-        ask = partial(ctx.texts.recall, question, k, where=where)
-        return await patiently("the memory's embedder", ask, self.patience)
 
 
 @dataclass(slots=True)
@@ -136,7 +122,7 @@ class Conversation:
             "pmll.stage": "act",
             "pmll.cycle": {"$lte": older[-1].cycle},
         }
-        return await self.showing.recalled(ctx, question, _BEARING, where)
+        return await self.showing.recalling.among(ctx, question, _BEARING, where)
 
     def _earlier(self, older: Sequence[Turn], bearing: Sequence[Recollection], room: int) -> str:
         effects = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pmll_async import CandidateFailure, MemoryLine
 
@@ -72,6 +73,18 @@ class _Event:
     def depth(self) -> int:
         """How many goals there are above this one."""
         return len(self.goals) - 1
+
+    def to_json(self, *, at: float | None = None) -> str:
+        """The event as one JSON object on one line, for a page or another program.
+
+        The fields are those that `pmll run --json` prints, and docs/running.md lists; with `at`, when
+        it happened in seconds since the epoch, under that name. What is no JSON is told by its name.
+        """
+        # They know the events, which therefore cannot know them before.
+        from .reports.documents import document  # noqa: PLC0415
+
+        told = document(cast("Event", self), at)
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,10 @@ class Doing(Protocol):
         """Add to what the run has spent."""
         ...
 
+    async def say(self, text: str, *, begins: bool) -> None:
+        """Tell who follows the run a text of the step."""
+        ...
+
     async def tell(self, event: Callable[..., Any], **facts: Any) -> None:
         """Tell who follows the run an event of the step."""
         ...
@@ -261,6 +265,13 @@ class StepContext(Generic[Deps]):
     def spend(self, usage: Usage) -> None:
         """Add to what the run has spent: to its events, its result and `budget.usage`."""
         self._doing.spend(usage)
+
+    async def tell(self, text: str, *, begins: bool = False) -> None:
+        """Tell who follows the run, in a `Told` event, what the step says while it is at work.
+
+        `begins` starts anew: what follows is no longer the text so far. Nothing is stored.
+        """
+        await self._doing.say(text, begins=begins)
 
     @cached_property
     def log(self) -> FilteringBoundLogger:

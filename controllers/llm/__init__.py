@@ -3,10 +3,14 @@
 from .asking import AskOptions as AskOptions
 from .messages import Message as Message
 from .messages import Model as Model
+from .messages import NativeCall as NativeCall
 from .messages import Reply as Reply
+from .messages import SupportsPieces as SupportsPieces
+from .messages import SupportsTools as SupportsTools
 from .openai import ContextOverflowError as ContextOverflowError
 from .openai import ModelError as ModelError
 from .openai import OpenAIModel as OpenAIModel
+from .openai import ToolsRefusedError as ToolsRefusedError
 from .quotes import quote as quote
 from .quotes import quoted as quoted
 from .recalling import RecallOptions as RecallOptions
@@ -29,6 +33,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelError",
+    "NativeCall",
     "OpenAIModel",
     "PlanReply",
     "PlanReplyWith",
@@ -36,6 +41,9 @@ __all__ = [
     "ReflectReply",
     "Reply",
     "ReplyError",
+    "SupportsPieces",
+    "SupportsTools",
+    "ToolsRefusedError",
     "ask",
     "llm_act",
     "llm_plan",

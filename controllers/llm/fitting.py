@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,11 @@ def longest_fitting(render: Callable[[int | None], T], room: int, measure: Calla
 
 def size_of(messages: Sequence[Message], count: Count) -> int:
     """How much room the messages take."""
-    return sum(count(message["content"]) for message in messages)
+    return sum(count(message["content"]) + _of_calls(message, count) for message in messages)
+
+
+def _of_calls(message: Message, count: Count) -> int:
+    return count(json.dumps(message["tool_calls"])) if "tool_calls" in message else 0
 
 
 def shortened(value: Any, longest: int | None) -> Any:

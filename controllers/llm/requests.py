@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -14,7 +14,7 @@ from .. import StepContext, Usage
 from ..calling import in_thread, name_of
 from ..outages import PATIENCE, Patience, patiently
 from .fitting import overflows
-from .messages import Message, Model, Reply
+from .messages import Message, Model, Pieces, Reply, SupportsPieces
 from .replies import ReplyError, parse, schema_of
 from .templates import prompt
 
@@ -88,11 +88,12 @@ async def answered(
 class Question:
     """What is asked, as short as it had to become, and the last unusable reply to it.
 
-    `finish` has the last word about each version.
+    `finish` has the last word about each version; `again` is the prompt that sends a reply back.
     """
 
     given: Sequence[Message] | NextVersion
     finish: Callable[[Sequence[Message]], Sequence[Message]] = list
+    again: str = "again"
     asked: Sequence[Message] = ()
     sent_back: list[Message] = field(default_factory=list)
 
@@ -118,8 +119,25 @@ class Question:
         self.sent_back = [
             # Servers refuse an empty turn.
             Message(role="assistant", content=text.strip() or "(empty)"),
-            Message(role="user", content=prompt("again", reason=reason)),
+            Message(role="user", content=prompt(self.again, reason=reason)),
         ]
+
+
+async def _heard(ctx: StepContext[Any], given: Pieces) -> Reply:
+    """The reply that arrives, which who follows the run is told meanwhile."""
+    parts, reply = list[str](), Reply("", Usage(calls=1))
+    try:
+        async for piece in given:
+            if isinstance(piece, Reply):
+                reply = piece
+            elif piece:
+                await ctx.tell(_utf8(piece), begins=not parts)
+                parts.append(piece)
+    finally:
+        # Its connection is let go of here, and not when it is collected.
+        if isinstance(given, AsyncGenerator):
+            await given.aclose()
+    return reply if reply.text else replace(reply, text="".join(parts))
 
 
 def _shown(message: Message) -> Message:
@@ -145,7 +163,7 @@ async def _replied(
     while said is None:
         messages = await question.messages()
         try:
-            call = partial(_spoken, model, messages)
+            call = partial(_spoken, ctx, model, messages)
             said = await patiently(f"model {name_of(model)!r}", call, patience)
         # A model may be anybody's function: it is its refusal that is looked at.
         except Exception as exc:
@@ -154,11 +172,18 @@ async def _replied(
     # Before the reply is journaled, so that its entry counts it: what is read back is not spent.
     ctx.spend(said.usage)
     # The journal is UTF-8, which has no room for half a surrogate pair.
-    return Reply(said.text.encode("utf-8", "replace").decode(), said.usage, said.stopped)
+    calls = tuple(replace(one, arguments=_utf8(one.arguments)) for one in said.calls)
+    return Reply(_utf8(said.text), said.usage, said.stopped, calls)
 
 
-async def _spoken(model: Model, messages: Sequence[Message]) -> Reply:
-    given = model(messages)
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+async def _spoken(ctx: StepContext[Any], model: Model, messages: Sequence[Message]) -> Reply:
+    given: object = model.pieces(messages) if isinstance(model, SupportsPieces) else model(messages)
+    if isinstance(given, AsyncIterator):
+        return await _heard(ctx, given)
     if not inspect.isawaitable(given):
         raise TypeError(f"a model is an async function; this one returned {type(given).__name__}")
     said = await given

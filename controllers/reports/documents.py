@@ -41,12 +41,13 @@ NAMES: Final[dict[type[Event], str]] = {
 }
 
 
-def document(event: Event, at: float) -> Fields:
+def document(event: Event, at: float | None) -> Fields:
     """The event as one JSON object; `at` is when it happened, in seconds since the epoch."""
+    when: Fields = {} if at is None else {"at": at}
     where: Fields = {"run_id": event.run_id, "cycle": event.cycle, "goals": list(event.goals)}
     return {
         "event": NAMES[type(event)],
-        "at": at,
+        **when,
         **where,
         "anchor": event.anchor,
         **facts(event),

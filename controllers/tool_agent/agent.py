@@ -16,9 +16,10 @@ from pmll_async import Candidate, Lattice
 from .. import events
 from ..controller import RTMController
 from ..kept import KEPT_TRUST, Kept, Whose, filter_of, marked, owned_by
-from ..llm import Model, ask
+from ..llm import Model, SupportsTools, ToolsRefusedError, ask
 from ..llm.fitting import ROOM, Count, check_room
 from ..llm.recalling import Recalling
+from ..llm.requests import Question, answered
 from ..outages import PATIENCE, Patience, patiently
 from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
@@ -26,6 +27,7 @@ from ..tools.tools import Tool, ToolResult, Tools, source_of_tool
 from .approvals import Approvals, Decided
 from .conversation import Showing
 from .moves import Move, ToolCall
+from .native import move_of, schemas
 
 if TYPE_CHECKING:
     from pmll_async.text import Preset, TextMemory
@@ -39,9 +41,10 @@ class ToolAgent(RTMController[Deps, Move]):
 
     PLAN asks the model for calls or an answer, ACT makes the calls, those without effect beside
     each other, and keeps what was learned as a line; REFLECT is done with an answer. The model gets
-    errors back as results. Results and memories reach it as quoted data. A resumed run neither
-    repeats an effect nor asks the model again for a reply that it had. `instructions` go before the
-    tools.
+    errors back as results. Results and memories reach it as quoted data. Tools are called by the
+    endpoint's own protocol where the model `SupportsTools`, by JSON in its text where not. A
+    resumed run neither repeats an effect nor asks the model again for a reply that it had.
+    `instructions` go before the tools.
 
     A call of a tool whose name is in `confirm` pauses the run first, each call for itself:
     ``resume(run_id, answer="yes")`` lets it happen. `understood` says what else does and how
@@ -113,10 +116,30 @@ class _AgentSteps:
 
     async def plan(self, ctx: StepContext[Any]) -> Plan[Move]:
         """Ask the model, which is shown the run so far."""
-        shown = await self.showing.of(ctx)
-        patience = self.showing.recalling.patience
-        move = await ask(ctx, self.model, shown, Move, attempts=self.attempts, patience=patience)
-        return Plan(move.thought, move)
+        model = self.model
+        if isinstance(model, SupportsTools) and model.has_tools and len(self.tools):
+            try:
+                return _planned(await self._natively(ctx, model))
+            except ToolsRefusedError as exc:
+                ctx.log.info("model.no_tools", status=exc.status)
+        shown, patience = await self.showing.of(ctx, native=False), self.showing.recalling.patience
+        return _planned(
+            await ask(ctx, model, shown, Move, attempts=self.attempts, patience=patience)
+        )
+
+    async def _natively(self, ctx: StepContext[Any], model: SupportsTools) -> Move:
+        """Ask by the endpoint's own protocol for tools."""
+        # One that must answer is kept from calling.
+        choice = "none" if ctx.budget.last_cycle else "auto"
+        return await answered(
+            ctx,
+            model.using(schemas(self.tools), choice),
+            Question(await self.showing.of(ctx, native=True), again="tool_agent_again"),
+            move_of,
+            name="ask",
+            attempts=self.attempts,
+            patience=self.showing.recalling.patience,
+        )
 
     async def act(self, ctx: StepContext[Any], plan: Plan[Move]) -> Candidate | Pause:
         """Make the calls; the line says what they came to."""
@@ -201,6 +224,10 @@ class _AgentSteps:
                 error = f"it was not allowed, with the words: {decided.decision.said}"
                 return ToolResult(call.tool, call.arguments, error=error)
         return await self.tools.call(ctx, call.tool, call.arguments, context=self._own(ctx))
+
+
+def _planned(move: Move) -> Plan[Move]:
+    return Plan(move.thought, move)
 
 
 def _recorded(result: ToolResult, decided: Decided | None) -> JsonValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..calling import in_thread
@@ -43,10 +44,10 @@ class Showing:
         """Whether a tool of that name changes the world."""
         return name in self.tools and self.tools[name].effect
 
-    async def of(self, ctx: StepContext[Any]) -> Conversation:
+    async def of(self, ctx: StepContext[Any], *, native: bool) -> Conversation:
         """What the model is asked now."""
         known = await self.recalling.for_step(ctx, ctx.goal, besides=ctx.run_id)
-        return Conversation(self, ctx, known, await turns_of(ctx))
+        return Conversation(self, ctx, known, await turns_of(ctx), native)
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Conversation:
     ctx: StepContext[Any]
     known: Sequence[Recollection]
     turns: Sequence[Turn]
+    native: bool
     size: int = field(default=0, init=False)
 
     async def __call__(self) -> Sequence[Message] | None:
@@ -75,7 +77,7 @@ class Conversation:
             beginning[-1]["content"] += f"\n\n{earlier}"
         messages = [*beginning, *(message for turn in newest for message in turn)]
         if self.ctx.budget.last_cycle:
-            messages[-1]["content"] += f"\n\n{prompt('tool_agent_last')}"
+            _add(messages, prompt("tool_agent_last"))
         self.size = await in_thread(size_of, messages, self.showing.count)
         return messages
 
@@ -89,9 +91,10 @@ class Conversation:
         newest: list[list[Message]] = []
         for turn in reversed(self.turns):
             rest = left if turn is self.turns[0] else left - aside
-            made = turn.messages(None)
+            shown = partial(turn.messages, native=self.native)
+            made = shown(None)
             if not newest:
-                made = longest_fitting(turn.messages, max(rest, aside), self._size)
+                made = longest_fitting(shown, max(rest, aside), self._size)
             elif self._size(made) > rest:
                 break
             newest.insert(0, made)
@@ -107,7 +110,10 @@ class Conversation:
             json.dumps({**tool.schema["function"], "effect": tool.effect}, ensure_ascii=False)
             for tool in showing.tools
         )
-        system = prompt("tool_agent_system", instructions=showing.instructions, tools=described)
+        if self.native:
+            system = prompt("tool_agent_native", instructions=showing.instructions)
+        else:
+            system = prompt("tool_agent_system", instructions=showing.instructions, tools=described)
         goal = prompt("tool_agent_goal", goal=self.ctx.goal, memories=memories)
         return [Message(role="system", content=system), Message(role="user", content=goal)]
 
@@ -140,3 +146,11 @@ class Conversation:
             return prompt("tool_agent_earlier", count=len(older), rows=told)
 
         return longest_fitting(render, room, self.showing.count)
+
+
+def _add(messages: list[Message], told: str) -> None:
+    """Say one more thing at the end, where the roles take turns."""
+    if messages[-1]["role"] == "user":
+        messages[-1]["content"] += f"\n\n{told}"
+    else:
+        messages.append(Message(role="user", content=told))

@@ -15,6 +15,7 @@ from ..llm.fitting import shortened
 from ..steps import StepContext
 from ..tools.tools import Record, ToolResult
 from .moves import Move
+from .native import messages_of
 
 
 @dataclass(slots=True)
@@ -25,15 +26,28 @@ class Turn:
     move: Move
     rows: list[Record] = field(default_factory=list)
 
-    def messages(self, longest: int | None) -> list[Message]:
+    def messages(self, longest: int | None, *, native: bool) -> list[Message]:
         """The turn as the model is shown it, no text longer than that."""
         move = shortened(self.move.model_dump(mode="json", exclude_defaults=True), longest)
+        if native:
+            calls = move.get("calls", [])
+            told = [
+                quote("results", [_row(record) for record in records], longest=longest)
+                for records in self._by_call(len(calls))
+            ]
+            return messages_of(self.cycle, move.get("thought", ""), calls, told)
         said = json.dumps(move, ensure_ascii=False, separators=(",", ":"))
         results = quote("results", [_row(record) for record in self.rows], longest=longest)
         return [
             Message(role="assistant", content=said),
             Message(role="user", content=prompt("tool_agent_results", results=results)),
         ]
+
+    def _by_call(self, calls: int) -> list[list[Record]]:
+        if len(self.rows) == calls:
+            return [[record] for record in self.rows]
+        # The calls came to nothing but for some effects: which of them, the rows tell themselves.
+        return [self.rows if number == 0 else [] for number in range(calls)]
 
     def effects(self, is_effect: Callable[[str], bool]) -> list[str]:
         """What it changed in the world, or tried to, in a line each."""

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from pmll_async.values.lines import Limits as Limits
     from pmll_async.values.lines import MemoryLine as MemoryLine
     from pmll_async.values.lines import RaceOutcome as RaceOutcome
+    from pmll_async.values.visible import visible as visible
     from pmll_async.views import LatticeView as LatticeView
     from pmll_async.views import Where as Where
     from pmll_async.working import WorkingMemory as WorkingMemory
@@ -124,6 +125,7 @@ else:
             "WorkingStats": "pmll_async.working",
             "Writer": "pmll_async.provenance",
             "fence": "pmll_async.integrity.fencing",
+            "visible": "pmll_async.values.visible",
             "journal_key": "pmll_async.values.checks",
             "source_of": "pmll_async.integrity.source",
             "stamp": "pmll_async.values.contexts",
@@ -205,6 +207,7 @@ __all__ = [
     "source_of",
     "stamp",
     "thaw",
+    "visible",
 ]
 
 

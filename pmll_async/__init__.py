@@ -34,6 +34,7 @@ from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
+from pmll_async.errors import TextTooLongError as TextTooLongError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.errors import WrongSecretError as WrongSecretError
@@ -190,6 +191,7 @@ __all__ = [
     "StoreFullError",
     "StoreLockedError",
     "StoreMovedError",
+    "TextTooLongError",
     "Where",
     "WorkingMemory",
     "WorkingStats",

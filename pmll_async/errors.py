@@ -7,6 +7,7 @@
     │   ├── DimensionMismatchError
     │   ├── InvalidVectorError
     │   ├── InvalidContextError
+    │   │   └── TextTooLongError
     │   ├── InvalidFilterError
     │   └── MalformedExportError
     ├── LineNotFoundError (LookupError)
@@ -96,6 +97,19 @@ class InvalidContextError(InvalidInputError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"context at {path or 'its root'}: {reason}")
+
+
+class TextTooLongError(InvalidContextError):
+    """A text of `length` characters, whose line would take `size` bytes where `limit` may be."""
+
+    def __init__(self, length: int, size: int, limit: int) -> None:
+        self.length, self.size, self.limit = length, size, limit
+        self.path, self.reason = "pmll.text", f"{size} bytes are over the limit of {limit}"
+        PmllError.__init__(
+            self,
+            f"text has {length} characters, and with what is stored beside it takes {size} bytes, "
+            f"over the limit of {limit}: remember it in parts, or raise Limits(context_bytes=...)",
+        )
 
 
 class InvalidFilterError(InvalidInputError):

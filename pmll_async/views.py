@@ -14,7 +14,7 @@ from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.lazy import lazily
 from pmll_async.questions import AGREEMENT, Corroboration, answered, matching_rows
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
 
@@ -109,7 +109,7 @@ class Readable(ABC):
         where: Where | None = None,
         min_similarity: float | None = None,
         branches: bool = True,
-        now: float | None = None,
+        now: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,
@@ -126,7 +126,7 @@ class Readable(ABC):
         services = self._services()
         vector, norm = to_key(query_vec, "query_vec", services.dim)
         limit = checks.count(k, "k", 0)
-        when = checks.optional_seconds(now, "now")
+        when = moments.optional_moment(now, "now")
         floor = (
             None
             if min_similarity is None
@@ -149,7 +149,7 @@ class Readable(ABC):
         *,
         where: Where | None = None,
         branches: bool = True,
-        now: float | None = None,
+        now: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,

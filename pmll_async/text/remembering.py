@@ -22,6 +22,7 @@ from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.contexts import StampedContext
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
+from pmll_async.values.moments import Moment
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -59,7 +60,7 @@ class Remembering(ABC):
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
@@ -103,7 +104,7 @@ class Remembering(ABC):
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         confidence: float = 1.0,
         revises: Sequence[str] = (),
@@ -131,7 +132,7 @@ class Remembering(ABC):
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
     ) -> Stored:
@@ -198,7 +199,7 @@ def _said(
     text: str,
     speaker: str | None,
     session: str | None,
-    timestamp: float | None,
+    timestamp: Moment | None,
     context: Mapping[str, JsonValue] | None,
     key: str | None,
 ) -> Utterance:

@@ -10,6 +10,7 @@ from pmll_async.integrity.source import Source, source_of
 from pmll_async.text.index.rows import said_in
 from pmll_async.values.contexts import RESERVED_KEY, FrozenDict
 from pmll_async.values.lines import MemoryLine
+from pmll_async.values.moments import Moment
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -22,7 +23,7 @@ class Utterance:
     text: str
     speaker: str | None = None
     session: str | None = None
-    timestamp: float | None = None
+    timestamp: Moment | None = None
     context: Mapping[str, JsonValue] = field(default_factory=dict)
     idempotency_key: str | None = None
 

@@ -26,6 +26,7 @@ from pmll_async.values.contexts import (
     decode_context,
     reencode_context,
 )
+from pmll_async.values.moments import optional_moment
 from pmll_async.values.vectors import finite_norm, to_key, to_vector
 
 Kind = Literal["line", "note", "branch"]
@@ -45,6 +46,10 @@ def _load_value(values: ArrayLike | None) -> Float32 | None:
     vector = to_vector(values, "value", None)
     finite_norm(vector, "value")
     return vector
+
+
+def _load_timestamp(value: Any) -> float | None:
+    return optional_moment(value, "timestamp")
 
 
 def _load_context(context: Any) -> FrozenDict:
@@ -170,7 +175,7 @@ class Candidate(_Value):
     key: GivenKey
     value: GivenValue = None
     context: GivenContext = FrozenDict()
-    timestamp: float | None = None
+    timestamp: Annotated[float | None, BeforeValidator(_load_timestamp)] = None
     confidence: float = 1.0
     revises: tuple[str, ...] = ()
     idempotency_key: str | None = None

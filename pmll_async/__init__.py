@@ -35,6 +35,7 @@ from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
 from pmll_async.errors import TextTooLongError as TextTooLongError
+from pmll_async.errors import UnknownFieldError as UnknownFieldError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.errors import WrongSecretError as WrongSecretError
@@ -192,6 +193,7 @@ __all__ = [
     "StoreLockedError",
     "StoreMovedError",
     "TextTooLongError",
+    "UnknownFieldError",
     "Where",
     "WorkingMemory",
     "WorkingStats",

@@ -9,6 +9,7 @@
     │   ├── InvalidContextError
     │   │   └── TextTooLongError
     │   ├── InvalidFilterError
+    │   │   └── UnknownFieldError
     │   └── MalformedExportError
     ├── LineNotFoundError (LookupError)
     ├── LineErasedError (LookupError)
@@ -118,6 +119,13 @@ class InvalidFilterError(InvalidInputError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"where filter at {path or 'its root'}: {reason}")
+
+
+class UnknownFieldError(InvalidFilterError):
+    """Nothing matches a `where`, because no line has a field of this name in its context."""
+
+    def __init__(self, path: str, cure: str) -> None:
+        super().__init__(path, f"no line has this field in its context; {cure}")
 
 
 class MalformedExportError(InvalidInputError):

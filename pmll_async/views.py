@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
 from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.lazy import lazily
-from pmll_async.questions import AGREEMENT, Corroboration, answered, matching_rows
+from pmll_async.questions import (
+    AGREEMENT,
+    Corroboration,
+    Rewind,
+    Rewound,
+    answered,
+    matching_rows,
+    read_lines,
+)
 from pmll_async.values import checks, moments
 from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
@@ -23,11 +31,9 @@ __all__ = ["LatticeView", "LogState", "Readable", "Survey"]
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pmll_async.engine.ledger.snapshot import Ints, Snapshot
-    from pmll_async.engine.queries.reader import Reader
+    from pmll_async.engine.ledger.snapshot import Snapshot
     from pmll_async.engine.queries.services import Services
     from pmll_async.engine.queries.survey import LogState, Survey
-    from pmll_async.values.filters import Filter
     from pmll_async.values.lines import MemoryLine, RaceOutcome
 else:
     __getattr__ = lazily(
@@ -41,7 +47,6 @@ else:
 Where: TypeAlias = "Mapping[str, JsonValue]"
 """A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.where`."""
 
-_REWIND_BATCH: Final = 32
 Result = TypeVar("Result")
 
 
@@ -195,7 +200,7 @@ class Readable(ABC):
         wanted = checks.anchor(anchor)
         snapshot = await self._ready()
         losers = snapshot.losers(snapshot.find(wanted))
-        return await services.jobs.run(_lines, services.reader, snapshot, losers)
+        return await services.jobs.run(read_lines, services.reader, snapshot, losers)
 
     async def outcome(self, anchor: str) -> RaceOutcome:
         """What the race gave that the line won: its losers, failures and scores, as recorded.
@@ -217,72 +222,19 @@ class Readable(ABC):
         where: Where | None = None,
         limit: int | None = None,
         start: str | None = None,
+        forgotten: bool = True,
     ) -> AsyncIterator[MemoryLine]:
         """The chain from `start` (inclusive; the head by default) to its beginning, notes included.
 
-        Reads as it goes, a few lines at a time; leaving the loop early is always safe.
+        What was forgotten is so marked, and with `forgotten=False` left out. Reads as it goes, a
+        few lines at a time; leaving the loop early is always safe.
         """
         self._services()
         most = None if limit is None else checks.count(limit, "limit", 0)
         first = None if start is None else checks.anchor(start)
-        return _Rewind(self._services, self._ready, engine.parse(where), most, first)
-
-
-class _Rewind(AsyncIterator["MemoryLine"]):
-    """Holds line numbers and one small batch of lines, nothing that must be closed."""
-
-    def __init__(
-        self,
-        services: Callable[[], Services],
-        ready: Callable[[], Awaitable[Snapshot]],
-        where: Filter | None,
-        limit: int | None,
-        start: str | None,
-    ) -> None:
-        self._services, self._ready = services, ready
-        self._where, self._limit, self._start = where, limit, start
-        self._snapshot: Snapshot | None = None
-        self._numbers: Sequence[int] | Ints = ()
-        self._fetched = 0
-        self._batch: list[MemoryLine] = []
-
-    async def __anext__(self) -> MemoryLine:
-        services = self._services()
-        if self._snapshot is None:
-            self._snapshot = await self._begin(services)
-        if self._snapshot.is_outdated:
-            self._batch = [
-                line for line in self._batch if not self._snapshot.lacks_all(line.anchor)
-            ]
-        # Of what was erased meanwhile there is nothing to give.
-        while not self._batch:
-            if self._fetched >= len(self._numbers):
-                raise StopAsyncIteration
-            await self._fetch(services)
-        return self._batch.pop()
-
-    async def _begin(self, services: Services) -> Snapshot:
-        snapshot = await self._ready()
-        start = None
-        if self._start is not None:
-            start = snapshot.position(snapshot.find(self._start))
-            if start is None:
-                raise LineNotFoundError(self._start)
-        asked = services.reader.chain, snapshot, self._where, start
-        if self._where is None:
-            numbers = await services.jobs.run(*asked)
-        else:
-            with services.jobs.going_on():
-                numbers = await services.filters.run(snapshot, self._where, *asked)
-        self._numbers = numbers[: self._limit]
-        return snapshot
-
-    async def _fetch(self, services: Services) -> None:
-        # Nothing moves on before the lines are here: a cancelled call may be made again.
-        wanted = self._numbers[self._fetched : self._fetched + _REWIND_BATCH]
-        batch = await services.jobs.run(_lines, services.reader, self._snapshot, wanted)
-        self._fetched += len(wanted)
-        self._batch = batch[::-1]
+        shown = checks.flag(forgotten, "forgotten")
+        asked = Rewound(engine.parse(where), most, first, forgotten=shown)
+        return Rewind(self._services, self._ready, asked)
 
 
 class LatticeView(Readable):
@@ -349,7 +301,3 @@ class LatticeView(Readable):
         if self._given_now is not None:
             return self._given_now
         return self._services().ledger.time_of(self._revision)
-
-
-def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:
-    return reader.lines(snapshot, map(int, numbers))

@@ -15,7 +15,7 @@ from pmll_async.integrity.lifetime import Lasting
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
-from pmll_async.text.results import Duplicate, Stored, Utterance
+from pmll_async.text.results import Anchored, Duplicate, Stored, Utterance, anchor_of
 from pmll_async.text.said import Texts, batches, stamped
 from pmll_async.text.views import RecallServices
 from pmll_async.values import checks
@@ -127,7 +127,7 @@ class Remembering(ABC):
 
     async def supersede(
         self,
-        anchor: str,
+        anchor: Anchored,
         text: str,
         *,
         speaker: str | None = None,
@@ -138,10 +138,12 @@ class Remembering(ABC):
     ) -> Stored:
         """Store a text that replaces an older one, in one record.
 
-        The older line leaves recall, and stays readable with `at` and `get`. Speaker, session and
-        context are taken from it where they are not given. `StaleAnchorError` if it was replaced or
-        forgotten already, `LineNotFoundError` if it has no text.
+        `anchor` may be what `remember` or `recall` gave of the older one, which leaves recall and
+        stays readable with `at` and `get`. Speaker, session and context are taken from it where
+        they are not given. `StaleAnchorError` if it was replaced or forgotten already,
+        `LineNotFoundError` if it has no text.
         """
+        anchor = anchor_of(anchor)
         older = await self._state().get(anchor)
         # Not checked to be live: the commit does that, after whatever happens meanwhile.
         known = said_in(older.context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
-from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.errors import InvalidInputError, LineNotFoundError, UnknownFieldError
 from pmll_async.integrity.guard import Guard, Guarded
 from pmll_async.integrity.source import Source
 from pmll_async.protocols import AsyncEmbedder, Embedder
@@ -15,7 +15,7 @@ from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
-from pmll_async.text.results import Recollection, recollected
+from pmll_async.text.results import Anchored, Recollection, anchor_of, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.filters import Filter
@@ -64,7 +64,8 @@ class Recalling(ABC):
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
         "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
-        of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
+        of races. `explain` tells what each scorer gave, and of a field in `where` that no line has
+        (`UnknownFieldError`). `preset` replaces the memory's own. With a
         `k` above 256 more lines are looked at, which may change the last digits of scores. The last
         three are those of `Lattice.query`; texts agree with one if they have all of its words.
         """
@@ -89,6 +90,8 @@ class Recalling(ABC):
             return await _found(tools, survey, chosen, replace(asked, k=k), matching)
 
         agreement = Agreement(survey, tools.keeper, guard)
+        if asked.explain and matching is not None:
+            await survey.run(_refuse_unknown, survey, matching)
         guarded = Guarded(guard, ask, _source, _score, agreement.agreeing)
         return await guarded.best(asked.k, matching)
 
@@ -108,15 +111,21 @@ class Recalling(ABC):
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
         return found
 
-    async def get(self, anchor: str) -> Recollection:
-        """The text of a line, also of one that was replaced or forgotten.
+    async def get(self, anchor: Anchored) -> Recollection:
+        """The text of a line, also of one that was replaced, or is `forgotten`.
 
         `LineNotFoundError` if it has none.
         """
+        anchor = anchor_of(anchor)
         line = await self._state().get(anchor)
         if said_in(line.context).text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
         return recollected(line)
+
+
+def _refuse_unknown(survey: Survey, matching: Filter) -> None:
+    for name in survey.unknown_fields(matching):
+        raise UnknownFieldError(name, "another name may be meant, or lines may get it later")
 
 
 async def _found(

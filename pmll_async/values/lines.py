@@ -126,6 +126,7 @@ class MemoryLine(_Value):
     `committed_at` are seconds since the epoch. `position` is None off the chain. In a stored line
     `similarity` is the largest cosine at commit and `recency` is that of the commit; in a query's
     result `similarity` is the cosine to the query, and `recency` and `weight` are of its `now`.
+    `forgotten`: no query returns it any more, whatever its strength.
     """
 
     anchor: str
@@ -142,6 +143,7 @@ class MemoryLine(_Value):
     similarity: float
     strength: float
     weight: float
+    forgotten: bool = False
 
     @classmethod
     def trusted(cls, fields: dict[str, Any]) -> MemoryLine:

@@ -160,6 +160,7 @@ async def test_a_race_may_replace_a_text() -> None:
 
 # --- what is refused -----------------------------------------------------------------------------
 
+NAIVE = datetime.now(UTC).replace(tzinfo=None)
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"text": 5}, InvalidInputError, "text is a text, not int"),
     ({"text": b"bytes"}, InvalidInputError, "not bytes"),

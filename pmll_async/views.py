@@ -115,6 +115,8 @@ class Readable(ABC):
         min_similarity: float | None = None,
         branches: bool = True,
         now: moments.Moment | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,
@@ -123,6 +125,7 @@ class Readable(ABC):
         """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
 
         `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in epoch seconds.
+        `since` and `until` (exclusive) bound when lines happened, by their timestamps.
         `branches=False` leaves the losers of races out. No line under `min_trust` (0 to 1) is
         returned, or with `min_sources` only those that so many principals agree on, at first hand
         and with a cosine of `agreement` or more. With `diversity` no principal has more than half.
@@ -137,7 +140,8 @@ class Readable(ABC):
             if min_similarity is None
             else checks.fraction(min_similarity, "min_similarity", -1.0)
         )
-        matching, with_branches = engine.parse(where), checks.flag(branches, "branches")
+        matching = engine.narrowed(where, since, until)
+        with_branches = checks.flag(branches, "branches")
         when = self._now() if when is None else when
         snapshot = await self._shown(when)
         question = engine.Query(vector, norm, limit, when, floor=floor, branches=with_branches)
@@ -155,6 +159,8 @@ class Readable(ABC):
         where: Where | None = None,
         branches: bool = True,
         now: moments.Moment | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,
@@ -168,6 +174,8 @@ class Readable(ABC):
             where=where,
             branches=branches,
             now=now,
+            since=since,
+            until=until,
             min_trust=min_trust,
             min_sources=min_sources,
             agreement=agreement,
@@ -220,20 +228,23 @@ class Readable(ABC):
         self,
         *,
         where: Where | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         limit: int | None = None,
         start: str | None = None,
         forgotten: bool = True,
     ) -> AsyncIterator[MemoryLine]:
         """The chain from `start` (inclusive; the head by default) to its beginning, notes included.
 
-        What was forgotten is so marked, and with `forgotten=False` left out. Reads as it goes, a
-        few lines at a time; leaving the loop early is always safe.
+        `since` and `until` (exclusive) bound when lines happened. What was forgotten is so marked,
+        and with `forgotten=False` left out. Reads as it goes, a few lines at a time; leaving the
+        loop early is always safe.
         """
         self._services()
         most = None if limit is None else checks.count(limit, "limit", 0)
         first = None if start is None else checks.anchor(start)
         shown = checks.flag(forgotten, "forgotten")
-        asked = Rewound(engine.parse(where), most, first, forgotten=shown)
+        asked = Rewound(engine.narrowed(where, since, until), most, first, forgotten=shown)
         return Rewind(self._services, self._ready, asked)
 
 

@@ -50,8 +50,8 @@ async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
 
 
 def _refuse_blank(text: str) -> None:
-    """Refuse a text in which there is nothing to read; a symbol is something."""
-    if all(unicodedata.category(character)[0] in "ZC" for character in text):
+    """Refuse a text of spaces alone, or of marks that only tell how others are shown."""
+    if all(each.isspace() or unicodedata.category(each) == "Cf" for each in text):
         what = "blank" if text else "empty"
         raise InvalidInputError(f"text is {what}: what is remembered says something")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.snapshot import Snapshot
+from pmll_async.engine.queries.event_order import EventOrder
 from pmll_async.errors import UnknownFieldError
 from pmll_async.loop.breathing import Breather
 from pmll_async.values.arrays import GrowingArray
@@ -72,6 +74,21 @@ class PathColumn:
         return code
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """What a filter is evaluated on: the columns of its fields, and when lines happened."""
+
+    columns: dict[FieldPath, PathColumn]
+    order: EventOrder
+    snapshot: Snapshot
+
+    def __call__(self, path: FieldPath, /) -> PathColumn:
+        return self.columns[path]
+
+    def happened(self, since: float, until: float, rows: int) -> NDArray[np.bool_]:
+        return self.order.mask(self.snapshot, since, until)[:rows]
+
+
 class ContextIndex:
     """Answers filters for a snapshot. Methods block; call them in a worker thread.
 
@@ -82,6 +99,7 @@ class ContextIndex:
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
         self._columns: OrderedDict[FieldPath, PathColumn] = OrderedDict()
+        self._order = EventOrder()
         self._lock = threading.Lock()
 
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
@@ -107,7 +125,7 @@ class ContextIndex:
         `UnknownFieldError` if none, because it has a field by another name than lines have it.
         """
         columns = self.cover(snapshot, where)
-        mask = where.mask(columns.__getitem__, len(snapshot.kinds))
+        mask = where.mask(_Facts(columns, self._order, snapshot), len(snapshot.kinds))
         if not mask.any():
             for path in self.unknown(snapshot, where):
                 self._refuse_misnamed(snapshot, path)

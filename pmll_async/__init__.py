@@ -34,6 +34,8 @@ from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
+from pmll_async.errors import TextTooLongError as TextTooLongError
+from pmll_async.errors import UnknownFieldError as UnknownFieldError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.errors import WrongSecretError as WrongSecretError
@@ -195,6 +197,8 @@ __all__ = [
     "StoreFullError",
     "StoreLockedError",
     "StoreMovedError",
+    "TextTooLongError",
+    "UnknownFieldError",
     "Where",
     "WorkingMemory",
     "WorkingStats",

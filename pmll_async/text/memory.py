@@ -30,6 +30,7 @@ from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.remembering import Remembering
+from pmll_async.text.results import Anchored, anchor_of
 from pmll_async.text.views import Recalling, RecallServices
 from pmll_async.values.lines import Candidate
 from pmll_async.views import LatticeView
@@ -201,12 +202,12 @@ class TextMemory(Openable, Recalling, Remembering):
     def _context_bytes(self) -> int:
         return self._lattice._limits.context_bytes  # noqa: SLF001  # what `put` will ask
 
-    async def forget(self, anchor: str, *, erase: bool = False) -> None:
+    async def forget(self, anchor: Anchored, *, erase: bool = False) -> None:
         """Take a text out of every later recall; `get` and `at` still find it; its key is free.
 
         With `erase` it leaves the files and every state of before; see `Lattice.forget`.
         """
-        await self._state().forget(anchor, erase=erase)
+        await self._state().forget(anchor_of(anchor), erase=erase)
 
     def at(self, point: Point) -> TextView:
         """The memory just after the record of an anchor, a revision, or a moment (datetime)."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.neighbours import NONE
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s, Posted
-from pmll_async.text.index.rows import NONE
 from pmll_async.text.index.terms import QuestionTerms
 from pmll_async.values.concert import Float32, Float64
 
@@ -91,6 +91,10 @@ class Search:
         """When the candidates were said (n,), in seconds since the epoch."""
         return self.play.timestamps[self.rows]
 
+    def best(self, most: int) -> Int64s:
+        """The places of the best totals so far, best first; of equal ones those said earlier."""
+        return np.lexsort((self.rows, self.timestamps, -self.total))[:most]
+
     @cached_property
     def named_speakers(self) -> frozenset[int]:
         """The numbers of the speakers in play whom the question names, if only by first name."""
@@ -108,9 +112,13 @@ class Search:
         """The rows nearest to the question by words and by meaning, and the turns around them."""
         near = [self._best_by_words(most)]
         if self.cosines is not None:
-            near.append(_largest(np.where(self.play.rows, self.cosines, -np.inf), most))
+            near.append(
+                _largest(
+                    np.where(self.play.rows, self.cosines, -np.inf), self.play.timestamps, most
+                )
+            )
         seeds = np.concatenate(near)
-        for step in (self.index.before, self.index.after):
+        for step in self.play.neighbours:
             rows = seeds
             for _ in range(REACH):
                 rows = self._stepped(step, rows)
@@ -125,7 +133,7 @@ class Search:
             # Each row is once among a term's, so that nothing is lost in this sum.
             sums[term.posted.rows] += np.float32(term.idf)
         found = np.flatnonzero(sums)
-        return found[_largest(sums[found], most)]
+        return found[_largest(sums[found], self.play.timestamps[found], most)]
 
     def _stepped(self, step: Int32s, rows: Int64s) -> Int64s:
         """The neighbours of rows; `count` stands for none, as for one that is not there yet."""
@@ -137,7 +145,7 @@ class Search:
 
     @cached_property
     def around(self) -> tuple[Int64s, ...]:
-        """The candidates, the turns one before and after them, two before and after; `count`: none.
+        """The candidates, the turns said one before and after them, and two; `count`: none.
 
         A neighbour outside the state or the filter counts as none.
         """
@@ -145,8 +153,8 @@ class Search:
         steps = [self.rows, self.rows]
         for _ in range(REACH):
             steps = [
-                self._stepped(self.index.before, steps[0]),
-                self._stepped(self.index.after, steps[1]),
+                self._stepped(self.play.neighbours.before, steps[0]),
+                self._stepped(self.play.neighbours.after, steps[1]),
             ]
             found += steps
         return tuple(found)
@@ -197,12 +205,14 @@ def _names(said: set[str], name: list[str]) -> bool:
     return bool(name) and (name[0] in said or said.issuperset(name))
 
 
-def _largest(scores: Float32, most: int) -> Int64s:
-    """The places of the largest scores; of equal ones the later."""
+def _largest(scores: Float32, times: Float64, most: int) -> Int64s:
+    """The places of the largest scores; of equal ones those said later, then the later."""
     if len(scores) <= most:
         return np.arange(len(scores))
     # A partition is linear in the rows, a sort is not; only ties need care.
     least = np.partition(scores, len(scores) - most)[len(scores) - most]
     above = np.flatnonzero(scores > least)
     equal = np.flatnonzero(scores == least)
+    if len(equal) > most - len(above):
+        equal = equal[np.lexsort((equal, times[equal]))]
     return np.concatenate([above, equal[len(equal) - (most - len(above)) :]])

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from cli_support import pmll
 
-from pmll_async.evaluation.words import UNKNOWN, Asked, WordQuestion, summed_up, word_set
+from pmll_async.evaluation.words import (
+    UNKNOWN,
+    Asked,
+    WordQuestion,
+    ask_words,
+    summed_up,
+    word_set,
+)
+from pmll_async.text import ASSISTANT, DIALOGUE, NOTES, HashingEmbedder
 
 KNOWN = WordQuestion("Where is the key?", "question", "en", "Under the pot.")
 NOBODY = WordQuestion("Who won?", UNKNOWN, "en", None)
@@ -73,3 +82,14 @@ def test_the_command_prints_tables_and_json() -> None:
     assert found["preset"] == "assistant"
     assert 0 <= found["calibration_error"] <= 1
     assert sum(each["questions"] for each in found["kinds"]) == len(word_set().questions)
+
+
+async def test_words_alone_find_all_but_other_words(tmp_path: Path) -> None:
+    for preset in (DIALOGUE, NOTES, ASSISTANT):
+        asked = await ask_words(HashingEmbedder(), tmp_path / preset.name, preset=preset)
+        found = summed_up(asked, preset=preset.name, embedder="", min_score=0.2)
+        for kind in found.kinds:
+            if kind.name not in {"paraphrase", "cross-lingual", UNKNOWN}:
+                assert kind.hit_at_5 == 1.0, (preset.name, kind)
+                assert kind.hit_at_1 is not None
+                assert kind.hit_at_1 >= 0.8, (preset.name, kind)

@@ -15,9 +15,10 @@ from typing import Final
 import numpy as np
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.text.embedders.hashing import FUNCTION_WORDS, words
+from pmll_async.text.embedders.hashing import FUNCTION_WORDS
 from pmll_async.text.index.postings import Int64s
 from pmll_async.text.index.rows import ASKS, DATED
+from pmll_async.text.index.spelling import folded_words
 from pmll_async.text.index.terms import terms
 from pmll_async.text.search import REACH, Search
 from pmll_async.values.concert import Float64
@@ -88,7 +89,7 @@ def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
             named = sessions[posted.rows] >= 0
             counts = np.bincount(sessions[posted.rows[named]], posted.counts[named], minlength=size)
             frequency = np.count_nonzero(counts)
-            idf = np.log1p((held - frequency + 0.5) / (frequency + 0.5))
+            idf = term.weight * np.log1p((held - frequency + 0.5) / (frequency + 0.5))
             scores += idf * counts / (counts + k1 * relative)
             mass += idf
         # Lines of no session look at the place behind the last, which holds a zero.
@@ -320,7 +321,7 @@ def entities() -> Scorer:
             term
             # Each once: a name may be that of tens of thousands of speakers.
             for word in set(_NAMES.findall(search.question))
-            if not any(search.play.speakers_with(part) for part in words(word))
+            if not any(search.play.speakers_with(part) for part in folded_words(word))
             for term in terms(word)
         }
         vocabulary = search.index.postings.vocabulary

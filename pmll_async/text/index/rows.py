@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.text.embedders.hashing import words
 from pmll_async.text.index.neighbours import NONE, SessionOrder
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
+from pmll_async.text.index.spelling import folded_words
 from pmll_async.text.index.terms import date_terms, terms
 from pmll_async.text.index.vocabulary import Numbering
 from pmll_async.values.arrays import GrowingArray
@@ -28,6 +28,8 @@ ALONE: Final = -2
 """The session of a text that is of none: nothing around it says anything about it."""
 ASKS: Final = 1
 DATED: Final = 2
+# Also as Chinese, Greek and Arabic write them.
+_QUESTION_MARKS: Final = "?\uff1f\u037e\u061f"
 _DAY: Final = 86400.0
 _TIMES: Final = (
     r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|weeks?|weekend|months?|years?|recently"
@@ -190,7 +192,7 @@ class TextRows:
         """
         unknown = len(self.speakers) - len(block.speakers)
         for number, name in enumerate(block.speakers, unknown):
-            for word in set(words(name)):
+            for word in set(folded_words(name)):
                 self._speakers_by_word.setdefault(word, []).append(number)
         self.postings.extend(block.tokens, block.lengths)
         self._speaker.extend(block.speaker)
@@ -210,7 +212,8 @@ class TextRows:
 
 
 def _marks_of(text: str) -> int:
-    return ASKS * ("?" in text) | DATED * _speaks_of_a_time(text)
+    asks = any(mark in text for mark in _QUESTION_MARKS)
+    return ASKS * asks | DATED * _speaks_of_a_time(text)
 
 
 def _speaks_of_a_time(text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import Unpack
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError, NotNovelError
-from pmll_async.integrity.lifetime import Lasting
+from pmll_async.integrity.lifetime import Lasting, lifetime_of
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
@@ -138,8 +138,9 @@ class Remembering(ABC):
         """Store a text that replaces an older one, in one record.
 
         The older line leaves recall, and stays readable with `at` and `get`. Speaker, session and
-        context are taken from it where they are not given. `StaleAnchorError` if it was replaced or
-        forgotten already, `LineNotFoundError` if it has no text.
+        context are taken from it where they are not given; if it is pinned, so is the newer.
+        `StaleAnchorError` if it was replaced or forgotten already, `LineNotFoundError` if it has no
+        text.
         """
         older = await self._state().get(anchor)
         # Not checked to be live: the commit does that, after whatever happens meanwhile.
@@ -149,6 +150,8 @@ class Remembering(ABC):
         speaker = known.speaker if speaker is None else speaker
         session = known.session if session is None else session
         context = carried(older.context) if context is None else context
+        if (life := lifetime_of(older.context)) is not None and life.pinned:
+            context = await self._state().lasting(context, pinned=True)
         said = _said(text, speaker, session, timestamp, context, idempotency_key)
         return Stored(await self._put(said, revises=(anchor,)))
 

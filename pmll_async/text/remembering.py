@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 from typing_extensions import Unpack
 
@@ -16,7 +16,7 @@ from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.results import Duplicate, Stored, Utterance
-from pmll_async.text.said import Texts, batches, stamped
+from pmll_async.text.said import Progress, Texts, batches, done_of, stamped
 from pmll_async.text.views import RecallServices
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
@@ -79,20 +79,41 @@ class Remembering(ABC):
         except NotNovelError as exc:
             return Duplicate(exc.nearest, exc.novelty)
 
+    @overload
     async def remember_many(
         self,
         texts: Texts,
         *,
         batch: int = 256,
         progress: Callable[[int], None] | None = None,
+    ) -> int: ...
+
+    @overload
+    async def remember_many(
+        self, texts: Texts, *, batch: int = 256, progress: Progress, total: int
+    ) -> int: ...
+
+    async def remember_many(
+        self,
+        texts: Texts,
+        *,
+        batch: int = 256,
+        progress: Callable[..., None] | None = None,
+        total: int | None = None,
     ) -> int:
         """Store texts in batches, each whole or not at all; returns how many lines are new.
 
-        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`.
+        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`;
+        with `total`, how many texts there are, it is told (done, total) after each batch, and what
+        was stored before is done, too.
         """
         if isinstance(texts, str | bytes):
             raise InvalidInputError("remember_many takes several texts; for one: remember(text)")
         size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
+        if total is not None:
+            if progress is None:
+                raise InvalidInputError("total is for progress, and there is none: pass both")
+            progress = done_of(checks.count(total, "total", 0), progress, size)
         async with aclosing(self._candidates(texts, size)) as candidates:
             self._state()
             return await self._target().put_many(candidates, batch=size, progress=progress)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pmll_async.integrity.source import source_of as source_of
     from pmll_async.lattice import Lattice as Lattice
     from pmll_async.loop.fanout import EventsMissed as EventsMissed
+    from pmll_async.pool import LatticePool as LatticePool
     from pmll_async.protocols import Recovery as Recovery
     from pmll_async.provenance import Writer as Writer
     from pmll_async.records.events import LineDecayed as LineDecayed
@@ -100,6 +101,7 @@ else:
             "FrozenList": "pmll_async.values.contexts",
             "Judge": "pmll_async.engine.race.race",
             "Lattice": "pmll_async.lattice",
+            "LatticePool": "pmll_async.pool",
             "LatticeStats": "pmll_async.engine.events.stats",
             "LatticeView": "pmll_async.views",
             "Limits": "pmll_async.values.lines",
@@ -157,6 +159,7 @@ __all__ = [
     "KeyringError",
     "Lattice",
     "LatticeClosedError",
+    "LatticePool",
     "LatticeStats",
     "LatticeView",
     "Limits",

@@ -334,7 +334,8 @@ class WrongKeyError(StoreError):
     def __init__(self, path: str, keyed: bool) -> None:
         self.path, self.keyed = path, keyed
         super().__init__(
-            f"{path} needs the integrity_key that it was made with"
+            f"{path} needs the integrity_key that it was made with; if it was encrypted, its key "
+            "ring is missing: bring its keyring.json back from a copy"
             if keyed
             else f"{path} was made without a key; open it without integrity_key"
         )

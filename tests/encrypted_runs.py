@@ -46,6 +46,7 @@ _LOOKS_BEHIND: Final[dict[str, set[str]]] = {
         "test_closing_after_a_cut_opening_waits_for_the_store",
     },
     "test_lattice_erase": {"test_no_file_has_a_byte_of_it"},
+    "test_lattice_erase_beside": {"test_a_disk_in_doubt_leaves_it_to_the_next_opening"},
     "test_lattice_lifetimes": {"test_what_has_ended_leaves_the_files_at_closing"},
     "test_lattice_forget_where": {"test_a_call_that_is_cut_can_be_made_again"},
     "test_lattice_resident": {

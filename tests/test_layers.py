@@ -34,6 +34,7 @@ FLOORS: tuple[set[str], ...] = (
         "lattice",
         "changes",
         "encryption",
+        "pool",
         "proofs",
         "provenance",
         "questions",

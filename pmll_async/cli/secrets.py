@@ -73,6 +73,8 @@ def encrypt(
     """Copy the lattice at `path` into an encrypted one: the same records, anchors and digest."""
     from pmll_async.moving.transfer import export_records, import_records
 
+    if path.resolve() == target.resolve():
+        raise InvalidInputError(f"{target} is what is to be encrypted: name another, new folder")
     source = opened_by(path, secret, read_only=True)
     made = _encrypted(store_at(target), new, suite)
     with progress("encrypting") as tell:

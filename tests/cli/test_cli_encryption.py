@@ -38,6 +38,16 @@ def test_a_copy_has_the_same_anchors_and_digest(encrypted: Path, key: Path) -> N
     assert (one["encrypted"], other["encrypted"]) == (None, "aes-256-gcm")
 
 
+def test_a_copy_is_not_made_over_its_original(encrypted: Path, key: Path) -> None:
+    for original in (encrypted, encrypted.with_name("clear")):
+        again = original.with_name(f"{original.name}-too")
+        again.symlink_to(original)
+        options = ["--secret-key-file", key] if original == encrypted else []
+        refused = pmll("encrypt", original, again, "--new-secret-key-file", key, *options)
+        assert refused.returncode == 1
+        assert "name another, new folder" in refused.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_open_it_by_an_option_or_the_environment(
     encrypted: Path, key: Path, command: str

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from encrypt_support import CHEAP, OTHER, RAW, files_of, fill, hidden, jsonl, made, sealed_in
 
-from pmll_async import InvalidInputError, KeyringError, Lattice, StoreError, WrongSecretError
+from pmll_async import (
+    InvalidInputError,
+    KeyringError,
+    Lattice,
+    StoreError,
+    WrongKeyError,
+    WrongSecretError,
+)
 from pmll_async.integrity import EncryptedStore, Passphrase, rekey
 
 WORDS = Passphrase("correct horse battery staple")
@@ -33,6 +40,8 @@ async def test_a_lost_ring(path: Path) -> None:
     for options in ({}, {"read_only": True}, {"dim": 4}):
         with pytest.raises(KeyringError, match=r"keyring\.json"):
             await Lattice.open(path, secret=RAW, **options)
+    with pytest.raises(WrongKeyError, match=r"keyring\.json"):
+        await Lattice.open(path)
     assert files_of(path) == before
 
 

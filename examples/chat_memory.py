@@ -44,10 +44,14 @@ async def reply(memory: TextMemory, session: str, said: str) -> str:
 
 async def chat(folder: str, session: str, turns: tuple[str, ...]) -> None:
     """One life of the agent. All that it takes over from the last one is the folder."""
-    async with TextMemory.open(folder) as memory:
+    memory = await TextMemory.open(folder)
+    try:
         for said in turns:
             print(f"{session}, Ann: {said}")
             print(f"{session}, agent: {await reply(memory, session, said)}")
+    finally:
+        # The end of `async with TextMemory.open(folder) as memory` does this by itself.
+        await memory.aclose()
 
 
 if __name__ == "__main__":

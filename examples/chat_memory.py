@@ -50,8 +50,7 @@ async def chat(folder: str, session: str, turns: tuple[str, ...]) -> None:
             print(f"{session}, Ann: {said}")
             print(f"{session}, agent: {await reply(memory, session, said)}")
     finally:
-        # The end of `async with TextMemory.open(folder) as memory` does this by itself.
-        await memory.aclose()
+        await memory.aclose()  # which `async with TextMemory.open(folder) as memory` does itself
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def test_with_room_for_all_nothing_is_left_out(blocks: list[str], turns: list[st
         ("one\ntwo", 3),
         ("чай", 3),
         ("茶を", 4),
-        ("\ud800", 1),
+        ("\ud800", 2),
     ],
 )
 def test_an_estimate_counts_letters_digits_signs_and_bytes(text: str, tokens: int) -> None:

@@ -44,10 +44,13 @@ async def reply(memory: TextMemory, session: str, said: str) -> str:
 
 async def chat(folder: str, session: str, turns: tuple[str, ...]) -> None:
     """One life of the agent. All that it takes over from the last one is the folder."""
-    async with TextMemory.open(folder) as memory:
+    memory = await TextMemory.open(folder)
+    try:
         for said in turns:
             print(f"{session}, Ann: {said}")
             print(f"{session}, agent: {await reply(memory, session, said)}")
+    finally:
+        await memory.aclose()  # which `async with TextMemory.open(folder) as memory` does itself
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ PUBLIC_MODULES = {
     "pmll_async.text",
 }
 # Not for users: the controllers come in the same distribution, so that nothing need be promised.
-SHARED_MODULES = {"pmll_async.loop.fanout", "pmll_async.values.extras"}
+SHARED_MODULES = {
+    "pmll_async.cli.naming",
+    "pmll_async.loop.fanout",
+    "pmll_async.values.extras",
+}
 
 # Where a statement has others in it.
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")

@@ -21,7 +21,7 @@ from pmll_async.cli.arguments import (
     SecretKeyFile,
     TrustFile,
 )
-from pmll_async.cli.embedders import EmbedderOption, embedder_named
+from pmll_async.cli.embedders import AnyEmbedderOption, any_embedder
 from pmll_async.cli.failures import expected_errors
 from pmll_async.cli.secrets import secret_of
 from pmll_async.cli.terminal import say
@@ -341,14 +341,17 @@ def import_(
 
 
 @app.command(
-    epilog=_example("pmll reembed memory memory-minilm --embedder minilm --map anchors.jsonl")
+    epilog=_example(
+        "pmll reembed memory memory-minilm --embedder minilm --map anchors.jsonl",
+        "pmll reembed memory memory-mine --embedder my_agent:embedder",
+    )
 )
 def reembed(
     path: LatticePath,
     target: Annotated[
         Path, typer.Argument(metavar="NEW", help="An empty or new folder.", show_default=False)
     ],
-    embedder: EmbedderOption,
+    embedder: AnyEmbedderOption,
     anchors: Annotated[
         Path | None,
         typer.Option("--map", metavar="FILE", help="Write the new anchor of each old one here."),
@@ -366,7 +369,7 @@ def reembed(
     from pmll_async.cli import reembed as command
 
     key = arguments.key_in(key_file)
-    made = embedder_named(embedder)
+    made = any_embedder(embedder)
     secret = secret_of(path, passphrase_file, secret_key_file)
     command.reembed(path, target, made, key, anchors, secret, as_json=as_json)
 

@@ -15,6 +15,8 @@ from pmll_async.values import checks, moments
 from pmll_async.values.contexts import RESERVED_KEY, StampedContext, stamp_also
 
 LIFE: Final = "life"
+PINNED: Final = {f"{RESERVED_KEY}.{LIFE}.pinned": True}
+"""The filter that the pinned lines match."""
 
 
 class Lasting(TypedDict, total=False):

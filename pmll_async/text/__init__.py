@@ -1,5 +1,6 @@
 """Text: remember sentences and recall them; embedders that turn sentences into key vectors."""
 
+from pmll_async.text.context import ReadyContext as ReadyContext
 from pmll_async.text.embedders.hashing import FUNCTION_WORDS as FUNCTION_WORDS
 from pmll_async.text.embedders.hashing import HashingEmbedder as HashingEmbedder
 from pmll_async.text.embedders.hashing import stem as stem
@@ -28,6 +29,7 @@ __all__ = [
     "HashingEmbedder",
     "Part",
     "Preset",
+    "ReadyContext",
     "Recollection",
     "Scorer",
     "Search",

@@ -37,7 +37,7 @@ class Part:
             raise InvalidInputError(f"the weight of {self.name!r} is not finite: {self.weight!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Preset:
     """Parts that are added in order, each seeing the total of those before it.
 
@@ -59,6 +59,10 @@ class Preset:
                 raise InvalidInputError(f"preset {self.name!r}: the name {name!r} is taken")
         if not (math.isfinite(self.middle) and 0 < self.steepness < math.inf):
             raise InvalidInputError(f"preset {self.name!r}: its curve must be finite and rise")
+
+    def __repr__(self) -> str:
+        # Signatures show it as a default, where no one wants to read of fifteen functions.
+        return f"<Preset {self.name!r}, {len(self.parts)} parts>"
 
     @property
     def is_built_in(self) -> bool:

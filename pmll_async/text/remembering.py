@@ -6,17 +6,17 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 from typing_extensions import Unpack
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError, NotNovelError
-from pmll_async.integrity.lifetime import Lasting
+from pmll_async.integrity.lifetime import Lasting, lifetime_of
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
 from pmll_async.text.results import Anchored, Duplicate, Stored, Utterance, anchor_of
-from pmll_async.text.said import Texts, batches, stamped
+from pmll_async.text.said import Progress, Texts, batches, done_of, stamped
 from pmll_async.text.views import RecallServices
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
@@ -80,20 +80,41 @@ class Remembering(ABC):
         except NotNovelError as exc:
             return Duplicate(exc.nearest, exc.novelty)
 
+    @overload
     async def remember_many(
         self,
         texts: Texts,
         *,
         batch: int = 256,
         progress: Callable[[int], None] | None = None,
+    ) -> int: ...
+
+    @overload
+    async def remember_many(
+        self, texts: Texts, *, batch: int = 256, progress: Progress, total: int
+    ) -> int: ...
+
+    async def remember_many(
+        self,
+        texts: Texts,
+        *,
+        batch: int = 256,
+        progress: Callable[..., None] | None = None,
+        total: int | None = None,
     ) -> int:
         """Store texts in batches, each whole or not at all; returns how many lines are new.
 
-        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`.
+        Memory stays bounded by two batches. `progress` and errors are those of `Lattice.put_many`;
+        with `total`, how many texts there are, it is told (done, total) after each batch, and what
+        was stored before is done, too.
         """
         if isinstance(texts, str | bytes):
             raise InvalidInputError("remember_many takes several texts; for one: remember(text)")
         size = checks.count(batch, "batch", 1, MOST_IN_A_BATCH)
+        if total is not None:
+            if progress is None:
+                raise InvalidInputError("total is for progress, and there is none: pass both")
+            progress = done_of(checks.count(total, "total", 0), progress, size)
         async with aclosing(self._candidates(texts, size)) as candidates:
             self._state()
             return await self._target().put_many(candidates, batch=size, progress=progress)
@@ -140,8 +161,8 @@ class Remembering(ABC):
 
         `anchor` may be what `remember` or `recall` gave of the older one, which leaves recall and
         stays readable with `at` and `get`. Speaker, session and context are taken from it where
-        they are not given. `StaleAnchorError` if it was replaced or forgotten already,
-        `LineNotFoundError` if it has no text.
+        they are not given; if it is pinned, so is the newer. `StaleAnchorError` if it was replaced
+        or forgotten already, `LineNotFoundError` if it has no text.
         """
         anchor = anchor_of(anchor)
         older = await self._state().get(anchor)
@@ -152,6 +173,8 @@ class Remembering(ABC):
         speaker = known.speaker if speaker is None else speaker
         session = known.session if session is None else session
         context = carried(older.context) if context is None else context
+        if (life := lifetime_of(older.context)) is not None and life.pinned:
+            context = await self._state().lasting(context, pinned=True)
         said = _said(text, speaker, session, timestamp, context, idempotency_key)
         return Stored(await self._put(said, revises=(anchor,)))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from itertools import count
 from typing import TYPE_CHECKING
 
 from pmll_async.errors import InvalidContextError, InvalidInputError, TextTooLongError
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Texts = Iterable[str | Utterance] | AsyncIterable[str | Utterance]
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many texts are done."""
+
+
+def done_of(total: int, progress: Progress, size: int) -> Callable[[int], None]:
+    """Called after each batch of `size` texts; those that were stored before count as done, too."""
+    batches = count(1)
+    return lambda _stored: progress(min(total, next(batches) * size), total)
 
 
 async def stamped(said: Utterance, most_bytes: int) -> StampedContext:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pmll_async.errors import InvalidInputError, LineNotFoundError, UnknownFieldError
 from pmll_async.integrity.guard import Guard, Guarded
+from pmll_async.integrity.lifetime import PINNED
 from pmll_async.integrity.source import Source
 from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
+from pmll_async.text.context import Count, ReadyContext, by_turns, ready
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import FACTS, Said, said_in
 from pmll_async.text.presets import Preset
@@ -124,6 +127,39 @@ class Recalling(ABC):
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
         return found
 
+    async def context(
+        self,
+        question: str,
+        budget: int = 2000,
+        *,
+        count: Count | None = None,
+        k: int = 20,
+        recent: int = 6,
+        where: Where | None = None,
+        min_score: float | None = None,
+        min_trust: float | None = None,
+        preset: Preset | None = None,
+    ) -> ReadyContext:
+        """What a prompt is to know for a question: dated, with anchors, fenced, within `budget`.
+
+        First the pinned texts, oldest first: a prefix that stays what it is until one of them
+        changes. Then of the best `k` and the `recent` newest as many as fit, in the order of their
+        times, each saying once. `count` tells how many tokens a text has, in a worker thread; the
+        default is an estimate. The same state and arguments give the same text.
+        """
+        most = checks.count(budget, "budget", 0)
+        pinned = await self.recent(None, where=_also(where, PINNED), min_trust=min_trust)
+        newest = await self.recent(recent, where=where, min_trust=min_trust)
+        found = await self.recall(
+            question, k, where=where, min_score=min_score, min_trust=min_trust, preset=preset
+        )
+        turns, state = by_turns(found, newest), self._state()
+        lines = await asyncio.gather(*[state.get(turn.anchor) for turn in turns])
+        places = {line.anchor: line.position or 0 for line in lines}
+        run = (await state.survey()).call
+        made: ReadyContext = await run(ready, pinned[::-1], turns, places, most, count)
+        return made
+
     async def get(self, anchor: Anchored) -> Recollection:
         """The text of a line, also of one that was replaced, or is `forgotten`.
 
@@ -140,6 +176,10 @@ def _refuse_unknown(survey: Survey, matching: Filter) -> None:
     # A memory may have no speakers yet.
     for name in sorted(set(survey.unknown_fields(matching)) - _OWN):
         raise UnknownFieldError(name, "another name may be meant, or lines may get it later")
+
+
+def _also(where: Where | None, other: Where) -> Where:
+    return other if where is None else {"$and": [dict(where), dict(other)]}
 
 
 async def _found(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import pydoc
 
 import numpy as np
 import pytest
 from text_support import opened
 
 from pmll_async import InvalidInputError
-from pmll_async.text import Part, Preset, Recollection, Scorer, Search, scorers
+from pmll_async.text import Part, Preset, Recollection, Scorer, Search, TextMemory, scorers
 
 
 async def recalled_with(*parts: Part) -> list[Recollection]:
@@ -64,3 +65,10 @@ async def test_a_scorer_of_ones_own_sees_when_things_were_said() -> None:
         found = await memory.recall("tea?", explain=True)
         assert [each.timestamp for each in found] == [1e9, 2e9, 3e9]
         assert [(each.given or {})["early"] for each in found] == [-1.0, -2.0, -3.0]
+
+
+def test_the_help_of_opening_a_memory_is_short() -> None:
+    told = pydoc.plain(pydoc.render_doc(TextMemory.open))
+    assert "<Preset 'dialogue'" in told
+    assert "<function" not in told
+    assert len(told) < 1000

@@ -369,3 +369,21 @@ async def test_novelty_is_not_asked_for_unless_it_is() -> None:
         told = await memory.remember("the cat is on the roof", min_novelty=0.0)
         assert isinstance(told, Stored)
         assert told.anchor != first.anchor
+
+
+async def test_with_a_total_progress_tells_how_much_of_it_is_done() -> None:
+    async with opened() as memory:
+        told: list[tuple[int, int]] = []
+        texts = [Utterance(text=f"text {n}", idempotency_key=str(n)) for n in range(7)]
+
+        def tell(done: int, total: int) -> None:
+            told.append((done, total))
+
+        assert await memory.remember_many(texts[:4]) == 4
+        # What an earlier call stored is not stored again, and done all the same.
+        assert await memory.remember_many(texts, batch=3, progress=tell, total=7) == 3
+        assert told == [(3, 7), (6, 7), (7, 7)]
+        with pytest.raises(InvalidInputError, match="pass both"):
+            await memory.remember_many(texts, total=7)  # type: ignore[call-overload]
+        with pytest.raises(InvalidInputError, match="total"):
+            await memory.remember_many(texts, progress=tell, total=-1)

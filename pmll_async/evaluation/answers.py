@@ -31,7 +31,7 @@ from pmll_async.text import TextMemory, Utterance
 from pmll_async.values.concert import Float64
 
 K: Final = 5
-ALPHAS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+ALPHAS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 _MOST: Final = 12
 """Tokens of an answer: what is longer is none of these."""
 _PASSAGE: Final = 64
@@ -83,12 +83,16 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
-    """By how much the NLL a token of other text rises under a bias of this strength."""
+class Strength:
+    """What an α does: to the mean NLL of the answers it is chosen on, as `bias` and as `both`.
 
-    name: str
+    `harm` is by how much the NLL a token of text that has nothing to do with the memory rises.
+    """
+
     alpha: float
-    nll: Estimate
+    bias: float
+    both: float
+    harm: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Answers:
     alphas: Mapping[str, float]
     conditions: tuple[Measured, ...]
     differences: tuple[Measured, ...]
-    harm: tuple[Harm, ...]
+    strengths: tuple[Strength, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +223,7 @@ async def answers(
         asked = await examiner.asked(question)
         found.append(asked.found)
         measured.append(await computed(partial(_measured, examiner, asked, alphas)))
-        harmed.append(await computed(partial(_harmed, examiner.reader, passage, asked, alphas)))
+        harmed.append(await computed(partial(_harmed, examiner.reader, passage, asked)))
     return Answers(
         lines=len(told.lines),
         k=K,
@@ -230,7 +234,7 @@ async def answers(
         alphas=alphas,
         conditions=_conditions(np.array(measured), seed),
         differences=_differences(np.array(measured), seed),
-        harm=_harm(np.array(harmed), alphas, seed),
+        strengths=_strengths(np.array(swept), np.array(harmed), seed),
     )
 
 
@@ -273,13 +277,11 @@ def _measured(
     return measured
 
 
-def _harmed(
-    reader: Reader, passage: Sequence[int], asked: Asked, alphas: Mapping[str, float], stop: Stop
-) -> list[float]:
-    """The NLL a token of another text: without a bias, then with each α."""
-    scores = reader.scores(passage[:1], passage[1:], stop)
-    rows = [alpha * asked.biases["recalled"].rows for alpha in (0.0, *alphas.values())]
-    return [float(cross_entropy(scores + row, torch.tensor(passage[1:]))) for row in rows]
+def _harmed(reader: Reader, passage: Sequence[int], asked: Asked, stop: Stop) -> list[float]:
+    """By how much the NLL a token of another text rises: (ALPHAS,)."""
+    scores, came = reader.scores(passage[:1], passage[1:], stop), torch.tensor(passage[1:])
+    row, before = asked.biases["recalled"].rows, float(cross_entropy(scores, came))
+    return [float(cross_entropy(scores + alpha * row, came)) - before for alpha in ALPHAS]
 
 
 def _passages(reader: Reader, count: int) -> list[list[int]]:
@@ -310,7 +312,8 @@ def _differences(values: Float64, seed: int) -> tuple[Measured, ...]:
     )
 
 
-def _harm(values: Float64, alphas: Mapping[str, float], seed: int) -> tuple[Harm, ...]:
-    changes = estimates(values[:, 1:] - values[:, :1], seed)
-    named = zip(alphas.items(), changes, strict=True)
-    return tuple(Harm(name, alpha, change) for (name, alpha), change in named)
+def _strengths(swept: Float64, harmed: Float64, seed: int) -> tuple[Strength, ...]:
+    """From the losses of `_swept` and the changes of `_harmed`, question by question."""
+    means, harm = swept.mean(axis=0), estimates(harmed, seed)
+    each = zip(ALPHAS, *means.tolist(), harm, strict=True)
+    return tuple(Strength(*strength) for strength in each)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -18,10 +19,11 @@ from pmll_async.evaluation.measures import Estimate, estimates
 from pmll_async.evaluation.smollm import Reader
 from pmll_async.evaluation.village import Conversation
 from pmll_async.models.work import Stop, computed
-from pmll_async.text import TextMemory
+from pmll_async.text import TextMemory, Utterance
 
 WINDOWS: Final = 512, 1024
 """Newest tokens of the conversation: a seventh of the whole, and twice that."""
+_OFTEN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes of the lattice with all lines: in its folder, and in memory once it was asked."""
+    """Bytes of the lattice: of its folder, and in memory once it was opened and asked.
+
+    `resident` has room for some thousand lines more, so that `resident_line` is what a line takes
+    where that is used: of the same conversation told fifty times.
+    """
 
     lines: int
     disk: int
     resident: int
+    resident_line: float
     kept: tuple[Kept, ...]
 
 
@@ -70,7 +77,17 @@ async def footprint(
         progress(done, len(ways))
         read = partial(_read, examiner, asked, shown, strength * alpha)
         kept.append(_kept(name, await computed(read), seed))
-    return Footprint(len(told.lines), _size(folder), await _resident(folder, told), tuple(kept))
+    question = told.reported[0].text
+    with TemporaryDirectory(prefix="pmll-eval-") as other:
+        once = await _allocated(Path(other) / "once", told.lines, question)
+        often = await _allocated(Path(other) / "often", told.lines * _OFTEN, question)
+    return Footprint(
+        lines=len(told.lines),
+        disk=_size(folder),
+        resident=once,
+        resident_line=often / (len(told.lines) * _OFTEN),
+        kept=tuple(kept),
+    )
 
 
 Way: TypeAlias = tuple[float, list[list[int]]]
@@ -113,13 +130,16 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-async def _resident(folder: Path, told: Conversation) -> int:
-    """What Python and numpy have allocated more when the lattice is open and was asked."""
+async def _allocated(folder: Path, lines: Sequence[Utterance], question: str) -> int:
+    """What Python and numpy hold for a memory of these lines that was opened and asked."""
+    async with TextMemory.open(folder) as memory:
+        await memory.remember_many(lines)
+        await memory.recall(question, K)
     gc.collect()
     tracemalloc.start()
     try:
         async with TextMemory.open(folder) as memory:
-            await memory.recall(told.reported[0].text, K)
+            await memory.recall(question, K)
             gc.collect()
             return tracemalloc.get_traced_memory()[0]
     finally:

@@ -19,12 +19,14 @@ from benchmarks.picture import DARK, STYLE, Point, line, text
 WIDTH, HEIGHT = 900, 380
 LEFT, RIGHT, TOP, BOTTOM = 62, 190, 52, 52
 MEBI = 1 << 20
-# Where a name would meet another one it goes below its point.
-BELOW = {"window, 1024 tokens"}
+# Where a name would meet another one it goes to the left, or a little up or down.
+LEFTWARD = {"window, 512 tokens"}
+MOVED = {"5 recalled lines": -3, "5 recalled lines and bias": 7}
 OURS = "recalled"
 COLOURS = """
     .dot { fill: #57606a } .bar { stroke: #57606a; stroke-width: 1.5 }
-    .own.dot { fill: #1a7f37 } .own.bar { stroke: #1a7f37 } .mark { stroke: #1a7f37; stroke-dasharray: 5 4 }
+    .own.dot { fill: #1a7f37 } .own.bar { stroke: #1a7f37 }
+    .mark { stroke: #1a7f37; stroke-dasharray: 5 4 }
 """
 DARK_COLOURS = """
       .dot { fill: #8b949e } .bar { stroke: #8b949e }
@@ -79,18 +81,20 @@ class Plot:
 
     def _lattice(self) -> list[str]:
         x, y = self.place(self._found["disk"], 0)
-        words = f"the lattice, {self._found['lines']} lines: {self._found['disk'] / 1024:.0f} KiB on disk"
+        taken = f"{self._found['disk'] / 1024:.0f} KiB on disk"
+        words = f"the lattice, {self._found['lines']} lines: {taken}"
         return [line((x, TOP), (x, y), "mark"), text(x + 8, TOP + 14, words, "label")]
 
     def _point(self, it: Mapping[str, Any]) -> list[str]:
         nll, own = it["nll"], " own" if OURS in it["name"] else ""
         x, y = self.place(it["cache"] / 2, nll["mean"])
         ends = [self.place(it["cache"] / 2, nll[end]) for end in ("low", "high")]
-        moved = 20 if it["name"] in BELOW else 4
+        aside, anchor = (-10, "end") if it["name"] in LEFTWARD else (10, "start")
+        moved = 4 + MOVED.get(it["name"], 0)
         return [
             line(*ends, f"bar{own}"),
             f'<circle class="dot{own}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
-            text(x + 10, y + moved, it["name"], "label"),
+            text(x + aside, y + moved, it["name"], "label", anchor),
         ]
 
 

@@ -132,7 +132,7 @@ class Examiner:
         self, reader: Reader, memory: TextMemory, counts: TokenCounts, told: Conversation, seed: int
     ) -> None:
         self.reader, self._memory, self._counts, self._told = reader, memory, counts, told
-        self._random = Random(seed)  # noqa: S311  # nothing is secret here
+        self._seed = seed
         self._shots = reader.encode(_SHOTS)
 
     @classmethod
@@ -152,7 +152,8 @@ class Examiner:
         )
         own = spoken(self._told.lines[question.line])
         others = [line for line in self._told.lines if spoken(line) not in {own, *recalled}]
-        drawn = self._random.sample(others, min(K, len(others)))
+        random = Random(f"{self._seed} {question.text}")  # noqa: S311  # nothing is secret here
+        drawn = random.sample(others, min(K, len(others)))
         other = token_bias(
             [(line.text, 1.0) for line in drawn], tokenizer, model, idf=self._counts.idf
         )

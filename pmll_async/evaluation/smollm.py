@@ -25,7 +25,7 @@ class Reader:
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model.eval(), tokenizer
+        self.model, self.tokenizer = model, tokenizer
         self._cache = DynamicCache(config=model.config)
         # Transformers 5 has changed the name under which a model takes it.
         parameters = inspect.signature(type(model).forward).parameters
@@ -53,7 +53,9 @@ class Reader:
     def logits(self, ids: Sequence[int], behind: int, stop: Stop) -> Tensor:
         """What it says behind the first `behind` tokens, and behind each more: (n, vocabulary)."""
         kept = min(_shared(self._read, ids), behind - 1)
-        self._cache.crop(kept - len(self._read))
+        # A negative number in every version of transformers; what a 0 does is not the same in all.
+        if kept < len(self._read):
+            self._cache.crop(kept - len(self._read))
         del self._read[kept:]
         found = []
         while len(self._read) < len(ids):
@@ -63,14 +65,14 @@ class Reader:
             wanted = max(1, start + len(part) - behind + 1)
             with torch.no_grad():
                 given = self.model(
-                    torch.tensor([part]), use_cache=True, logits_to_keep=wanted, **self._kept()
+                    torch.tensor([part]),
+                    use_cache=True,
+                    logits_to_keep=wanted,
+                    **{self._name: self._cache},
                 )
             self._read += part
             found.append(given.logits[0, -wanted:].float())
         return torch.cat(found)[-(len(ids) - behind + 1) :]
-
-    def _kept(self) -> dict[str, Any]:
-        return {self._name: self._cache}
 
     def scores(self, prompt: Sequence[int], answer: Sequence[int], stop: Stop) -> Tensor:
         """The logits (n, vocabulary) from which each token of an answer is drawn."""

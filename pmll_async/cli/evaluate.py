@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from pmll_async.cli.embedders import EmbedderName, EmbedderOption, embedder_named
+from pmll_async.cli.evaluate_models import models
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
 from pmll_async.evaluation.turns import Of
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Measure how well text recall finds what it should.",
-    short_help="Measure recall on data sets.",
+    help="Measure how well text recall finds what it should, and what a model makes of it.",
+    short_help="Measure recall, and what a memory does to a model's answers.",
 )
 
 _DAY: Final = 86400.0
@@ -221,6 +222,14 @@ def _reliability(it: WordsFound) -> Table:
             for each in it.reliability
         ),
     )
+
+
+app.command(
+    epilog="\b\nExamples:\n"
+    "  OMP_NUM_THREADS=1 pmll eval models\n"
+    "  pmll eval models --footprint --json\n"
+    "  pmll eval models --limit 6"
+)(models)
 
 
 def _named(name: str, known: Mapping[str, Named], what: str) -> Named:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
@@ -242,19 +242,19 @@ class RTMController(Generic[Deps, Data]):
             self._setup.observe(event)
             await stream.emit(event)
 
-        async with self._claimed(deps, run_id, emit) as run:
-            stream.run_id = run.state.run_id
-            try:
-                first = await begin(run)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_driven, run, first, stream)
-                    yield stream
-                    tasks.cancel_scope.cancel()
-            except BaseExceptionGroup as group:
-                # The run keeps its errors in the result, so this one is from the caller's block.
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            finally:
-                stream.close()
+        # Also where the run is another's to drive: who is refused leaves nothing open.
+        with closing(stream):
+            async with self._claimed(deps, run_id, emit) as run:
+                stream.run_id = run.state.run_id
+                try:
+                    first = await begin(run)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(_driven, run, first, stream)
+                        yield stream
+                        tasks.cancel_scope.cancel()
+                except BaseExceptionGroup as group:
+                    # The run keeps its errors in the result: this one is from the caller's block.
+                    raise group.exceptions[0] from group.exceptions[0].__cause__
 
     @asynccontextmanager
     async def _claimed(

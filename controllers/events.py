@@ -77,8 +77,8 @@ class _Event:
     def to_json(self, *, at: float | None = None) -> str:
         """The event as one JSON object on one line, for a page or another program.
 
-        The fields are those that `pmll run --json` prints, and docs/running.md lists; with `at`, when
-        it happened in seconds since the epoch, under that name. What is no JSON is told by its name.
+        Its fields are those that `pmll run --json` prints and docs/running.md lists. `at` is when
+        it happened, in seconds since the epoch, and left out if it is not given.
         """
         # They know the events, which therefore cannot know them before.
         from .reports.documents import document  # noqa: PLC0415

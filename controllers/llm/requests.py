@@ -181,9 +181,15 @@ def _utf8(text: str) -> str:
 
 
 async def _spoken(ctx: StepContext[Any], model: Model, messages: Sequence[Message]) -> Reply:
-    given: object = model.pieces(messages) if isinstance(model, SupportsPieces) else model(messages)
-    if isinstance(given, AsyncIterator):
-        return await _heard(ctx, given)
+    given = _given(model, messages)
+    return await (_heard(ctx, given) if isinstance(given, AsyncIterator) else _said(given))
+
+
+def _given(model: Any, messages: Sequence[Message]) -> object:
+    return model.pieces(messages) if isinstance(model, SupportsPieces) else model(messages)
+
+
+async def _said(given: object) -> Reply:
     if not inspect.isawaitable(given):
         raise TypeError(f"a model is an async function; this one returned {type(given).__name__}")
     said = await given

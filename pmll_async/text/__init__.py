@@ -5,6 +5,10 @@ from pmll_async.text.embedders.hashing import FUNCTION_WORDS as FUNCTION_WORDS
 from pmll_async.text.embedders.hashing import HashingEmbedder as HashingEmbedder
 from pmll_async.text.embedders.hashing import stem as stem
 from pmll_async.text.embedders.hashing import words as words
+from pmll_async.text.facts import Consolidated as Consolidated
+from pmll_async.text.facts import Fact as Fact
+from pmll_async.text.facts import KeptBack as KeptBack
+from pmll_async.text.facts import is_supported as is_supported
 from pmll_async.text.memory import TextMemory as TextMemory
 from pmll_async.text.memory import TextView as TextView
 from pmll_async.text.memory import TextWriter as TextWriter
@@ -25,8 +29,11 @@ __all__ = [
     "DIALOGUE",
     "FUNCTION_WORDS",
     "NOTES",
+    "Consolidated",
     "Duplicate",
+    "Fact",
     "HashingEmbedder",
+    "KeptBack",
     "Part",
     "Preset",
     "ReadyContext",
@@ -38,6 +45,7 @@ __all__ = [
     "TextView",
     "TextWriter",
     "Utterance",
+    "is_supported",
     "stem",
     "words",
 ]

@@ -74,6 +74,17 @@ class Agreement:
         return Voice(source_of(line.context))
 
 
+def share_said(claim: str, said: str) -> float:
+    """How much of a claim's words a text has, 0 to 1.
+
+    0 if the claim has a number that the text has not, or denies something where the text does not.
+    """
+    words, known = frozenset(terms(claim)), frozenset(terms(said))
+    exact = {word for word in words if word[0].isdigit()} | (words & _DENYING)
+    claimed = words - _BUILDING
+    return len(claimed & known) / len(claimed) if claimed and exact <= known else 0.0
+
+
 def _sayings(
     survey: Survey, keeper: TextIndexer, texts: Collection[str], least: int
 ) -> dict[str, Int64s | bool]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from pmll_async import Point
 from pmll_async.errors import (
@@ -26,14 +26,29 @@ from pmll_async.protocols import AsyncEmbedder, Embedder, Sidecar
 from pmll_async.provenance import Writer
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.embedders.hashing import HashingEmbedder
+from pmll_async.text.facts import (
+    Consolidated,
+    Extract,
+    Message,
+    Reading,
+    Supports,
+    is_supported,
+    unread,
+    utterances,
+    with_defaults,
+)
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.remembering import Remembering
 from pmll_async.text.results import Anchored, anchor_of
 from pmll_async.text.views import Recalling, RecallServices
+from pmll_async.values import checks
 from pmll_async.values.lines import Candidate
-from pmll_async.views import LatticeView
+from pmll_async.views import LatticeView, Where
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
@@ -201,6 +216,51 @@ class TextMemory(Openable, Recalling, Remembering):
 
     def _context_bytes(self) -> int:
         return self._lattice._limits.context_bytes  # noqa: SLF001  # what `put` will ask
+
+    async def remember_turns(
+        self,
+        messages: Iterable[Message],
+        *,
+        session: str | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+        extract: Extract | None = None,
+        supports: Supports = is_supported,
+        principal: str = "extract",
+        carry: Sequence[str] = (),
+    ) -> Consolidated:
+        """Store turns in order, and with `extract` the facts that a model reads in them.
+
+        `session` and `context` are those of turns that have none. Facts as by `consolidate`, which
+        may read them later where no `extract` is given.
+        """
+        said = [with_defaults(each, session, context) for each in utterances(messages)]
+        turns = [await self.get(await self._put(each)) for each in said]
+        if extract is None:
+            return Consolidated(tuple(turn.anchor for turn in turns))
+        reading = Reading(self, extract, supports, principal, carry)
+        return await reading.all_of(turns, max(1, len(turns)))
+
+    async def consolidate(
+        self,
+        extract: Extract,
+        *,
+        batch: int = 16,
+        where: Where | None = None,
+        supports: Supports = is_supported,
+        principal: str = "extract",
+        carry: Sequence[str] = (),
+    ) -> Consolidated:
+        """Read facts out of all turns that were not read yet, `batch` of a session at a time.
+
+        Of facts about the same matter and of one time the one of most confidence wins a race, and
+        replaces what is known of the matter if that is not newer. Facts are in the name of
+        `principal`, derived from their turns, and have what these `carry` in their contexts. What
+        `supports` denies, and what a newer or more trusted fact contradicts, is kept back in
+        quarantine. Each batch is whole before the next: stop it, and call it again.
+        """
+        size = checks.count(batch, "batch", 1)
+        reading = Reading(self, extract, supports, principal, carry)
+        return await reading.all_of(await unread(self, where), size)
 
     async def forget(self, anchor: Anchored, *, erase: bool = False) -> None:
         """Take a text out of every later recall; `get` and `at` still find it; its key is free.

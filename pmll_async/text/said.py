@@ -79,7 +79,7 @@ async def batches(texts: Texts, size: int) -> AsyncGenerator[list[Utterance], No
     batch: list[Utterance] = []
     async with aclosing(_each(texts)) as each:
         async for number, given in each:
-            batch.append(_utterance(given, number))
+            batch.append(utterance(given, number))
             if len(batch) == size:
                 yield batch
                 batch = []
@@ -87,7 +87,8 @@ async def batches(texts: Texts, size: int) -> AsyncGenerator[list[Utterance], No
         yield batch
 
 
-def _utterance(given: object, number: int) -> Utterance:
+def utterance(given: object, number: int) -> Utterance:
+    """The utterance that a text is; `number` says which it is of many."""
     if isinstance(given, str):
         return Utterance(text=given)
     if not isinstance(given, Utterance):

@@ -50,7 +50,8 @@ class Fact:
 
     `about` names the matter, such as "Ann's home", of which one fact at a time is true. `turns` are
     the anchors of those that say so. `timestamp`, in seconds or as a datetime, is when it came to
-    be true, the time of the latest of them unless given. Of rivals the one of the most `confidence` is kept.
+    be true, the time of the latest of them unless given. Of rivals the one of the most
+    `confidence` is kept.
     """
 
     text: str

@@ -156,12 +156,18 @@ class LineErasedError(PmllError, LookupError):
 
 
 class StaleAnchorError(PmllError):
-    """The chain has moved on from the anchor that the caller built on; nothing was stored."""
+    """The chain has moved on from the anchor that the caller built on; nothing was stored.
 
-    def __init__(self, given: str, current: str, reason: str = "is no longer the head") -> None:
+    `reason` says what became of it, where it is not the head that was meant.
+    """
+
+    def __init__(self, given: str, current: str, reason: str = "") -> None:
         self.given, self.current = given, current
         super().__init__(
-            f"{given} {reason}; the head is {current}: read it again and repeat the call"
+            f"{given} {reason}: replace what stands now, or put the new line by itself"
+            if reason
+            else f"{given} is no longer the head, which is {current}: read it again and repeat the "
+            "call"
         )
 
 

@@ -22,9 +22,12 @@ from typing import Any, Final, Self, TypeVar
 import anyio
 
 from pmll_async.errors import (
+    CorruptionError,
     DurabilityUnknownError,
     InvalidInputError,
     LatticeClosedError,
+    PmllError,
+    StoreLockedError,
     StoreMovedError,
 )
 from pmll_async.lattice import Lattice
@@ -34,6 +37,14 @@ from pmll_async.loop.workers import CALLS
 from pmll_async.protocols import Index
 
 Result = TypeVar("Result")
+
+_OF_NO_MORE_USE: Final = (
+    CorruptionError,
+    DurabilityUnknownError,
+    LatticeClosedError,
+    StoreMovedError,
+)
+"""After these a lattice answers, or takes writes, only once it is opened anew."""
 
 _NAME: Final = "tenant.json"
 _READABLE: Final = 40
@@ -98,8 +109,8 @@ class LatticePool:
             lattice = mine.lattice or await self._opened(tenant, mine)
             try:
                 yield lattice
-            except (DurabilityUnknownError, StoreMovedError):
-                # It takes no more writes: the next lease is of one that is opened anew.
+            except _OF_NO_MORE_USE:
+                # The next lease is of one that is opened anew.
                 mine.retire(lattice)
                 raise
 
@@ -107,11 +118,24 @@ class LatticePool:
         """Remove a tenant's folder, with all that is in it; whether there was one.
 
         A lease that somebody has becomes a `LatticeClosedError`, and the next one begins anew.
+        `StoreLockedError`, and nothing is removed, where another process has it open.
         """
         with self._using(tenant) as mine:
             async with mine.turn:
                 await self._shut(mine)
-                return await _called(_delete, self.path(tenant).parent)
+                folder = self.path(tenant).parent
+                if not await _called(folder.exists):
+                    return False
+                lattice = self._lattice(self.path(tenant))
+                try:
+                    await self._held(lattice)
+                    gone = await _called(_hide, folder)
+                finally:
+                    # There is nothing left that it could write to.
+                    with suppress(PmllError):
+                        await lattice.aclose()
+                await _called(shutil.rmtree, gone)
+                return True
 
     async def tenants(self) -> AsyncIterator[str]:
         """The names of all tenants that have a folder, in no particular order."""
@@ -200,14 +224,26 @@ class LatticePool:
             mine.retire(mine.lattice)
         if mine.ending is None:
             return
-        try:
-            await mine.ending.aclose()
-        # It is closed all the same, and who waits for its place has no part in it.
-        except Exception as exc:  # noqa: BLE001
-            logger("pmll.pool").error("pool.close_failed", error=repr(exc))
+        await self._close(mine.ending)
         mine.ending = None
         self._open -= 1
         self._freed.set()
+
+    async def _held(self, lattice: Lattice) -> None:
+        """Open it, so that nobody else does; what cannot be opened can be deleted all the same."""
+        try:
+            await lattice
+        except StoreLockedError:
+            raise
+        except PmllError as exc:
+            await _log("pool.deleted_unopened", exc)
+
+    async def _close(self, lattice: Lattice) -> None:
+        try:
+            await lattice.aclose()
+        # It is closed all the same, and who waits for its place has no part in it.
+        except Exception as exc:  # noqa: BLE001
+            await _log("pool.close_failed", exc)
 
     def _rest(self, tenant: str, mine: _Tenant) -> None:
         """Nobody uses a tenant: keep it until its place is needed, or forget it."""
@@ -231,6 +267,11 @@ class _Tenant:
         """Have nobody else use this lattice; closing it is what comes next."""
         if self.lattice is lattice:
             self.lattice, self.ending = None, lattice
+
+
+async def _log(event: str, exc: Exception) -> None:
+    # The first line that is logged loads the library, which takes its time.
+    await _called(lambda: logger("pmll.pool").error(event, error=repr(exc)))
 
 
 async def _called(function: Callable[..., Result], *args: object) -> Result:
@@ -263,17 +304,13 @@ def _begin(folder: Path, tenant: str) -> None:
     _sync(folder.parent)
 
 
-def _delete(folder: Path) -> bool:
-    # Under another name it is nobody's any more, however far its removal comes.
+def _hide(folder: Path) -> Path:
+    """Give a folder another name, under which it is nobody's however far its removal comes."""
     gone = folder.with_name(f".{folder.name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
-    try:
-        folder.rename(gone)
-    except FileNotFoundError:
-        return False
+    folder.rename(gone)
     _sync(folder.parent)
-    shutil.rmtree(gone)
-    return True
+    return gone
 
 
 def _tidy(root: Path) -> None:

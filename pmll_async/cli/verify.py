@@ -25,7 +25,7 @@ from pmll_async.values.extras import require
 EXIT_CODES: Final = {"clean": 0, "damaged": 1, "torn": 3}
 _NAMED: Final = 8
 _VERDICTS: Final = {
-    "clean": ("clean: every byte is what was written", "green"),
+    "clean": ("clean: everything that was written is there, and as it was", "green"),
     "damaged": ("damaged: restore the files named above from a copy", "red"),
     "torn": (
         "torn: a crash cut its end off; the next opening for writing moves that aside",

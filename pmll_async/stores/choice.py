@@ -37,6 +37,8 @@ class StoreAt:
         read_only: bool = False,
         lock_timeout: float = 0.0,
     ) -> None:
+        if not os.fspath(path):
+            raise InvalidInputError('the path of a store is empty; this folder is "."')
         if is_lmdb(path):
             require("lmdb", "lmdb")
             if sync != "group":

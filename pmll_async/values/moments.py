@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from math import nan
 from typing import Any, Final
 
 from pmll_async.errors import InvalidInputError
@@ -20,8 +21,11 @@ _YEAR_2000: Final = 946_684_800.0
 
 def moment(value: Any, what: str) -> float:
     """Seconds since the epoch of a number or an aware datetime from 1970 to 2200."""
-    of = _of_datetime if isinstance(value, datetime) else checks.number
-    seconds = of(value, what)
+    if isinstance(value, datetime):
+        seconds = _of_datetime(value, what)
+    else:
+        # They look like times, and so are told what a time is.
+        seconds = nan if isinstance(value, str | date) else checks.number(value, what)
     if not is_usual(seconds):
         raise InvalidInputError(
             f"{what} is a time from 1970 to 2200, in seconds since the epoch or as a datetime with "

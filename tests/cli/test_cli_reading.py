@@ -184,7 +184,9 @@ def test_an_encoding_that_lacks_a_letter_spells_it_out(folder: Path) -> None:
 def test_a_clean_lattice(folder: Path) -> None:
     done = pmll("verify", folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "clean: every byte is what was written"
+    assert (
+        done.stdout.splitlines()[-1] == "clean: everything that was written is there, and as it was"
+    )
     told = json.loads(pmll("verify", folder, "--json").stdout)
     info = json.loads(pmll("info", folder, "--json").stdout)
     assert (told["status"], told["findings"]) == ("clean", [])
@@ -238,7 +240,7 @@ def log_size(folder: Path) -> int:
 def test_verify_shows_a_bar_on_a_terminal_and_takes_it_away(folder: Path) -> None:
     seen = on_a_terminal("verify", folder, columns=100)
     assert "verifying" in seen
-    assert "clean: every byte is what was written" in seen
+    assert "clean: everything that was written is there, and as it was" in seen
 
 
 # --- beside a writer ---------------------------------------------------------------------------

@@ -187,3 +187,9 @@ async def test_every_key_is_of_one_dimension(lattice: Lattice) -> None:
         with pytest.raises(DimensionMismatchError) as caught:
             await lattice.put_many([Candidate(key=axis(0)), Candidate(key=[1.0])], batch=1)
         assert caught.value.stored == 1
+
+
+def test_an_empty_path_is_refused() -> None:
+    """It would be the current folder, and is more likely a variable that was never set."""
+    with pytest.raises(InvalidInputError, match='this folder is'):
+        Lattice.open("")

@@ -284,6 +284,36 @@ async def test_who_has_a_lease_of_a_deleted_tenant_is_told(root: Path) -> None:
             assert len(lattice) == 1
 
 
+async def test_what_is_open_elsewhere_is_not_deleted(root: Path) -> None:
+    async with pool_of(root) as pool:
+        await put(pool, "a")
+        async with pool_of(root) as elsewhere:
+            # In this process, as well as in another.
+            with pytest.raises(StoreLockedError):
+                await elsewhere.delete("a")
+            assert [name async for name in elsewhere.tenants()] == ["a"]
+        assert await put(pool, "a")
+
+
+async def test_what_cannot_be_opened_can_be_deleted(root: Path) -> None:
+    async with pool_of(root) as pool:
+        await put(pool, "a")
+        await pool.aclose()
+        (pool.path("a") / "store.json").write_bytes(b"{}")
+    async with pool_of(root) as pool:
+        assert await pool.delete("a")
+        assert list(root.iterdir()) == []
+
+
+async def test_a_lattice_that_somebody_closed_is_opened_anew(root: Path) -> None:
+    async with pool_of(root) as pool:
+        async with pool.lease("a") as lattice:
+            await lattice.aclose()
+        with pytest.raises(LatticeClosedError):
+            await put(pool, "a")
+        await put(pool, "a")
+
+
 async def test_a_deletion_that_was_interrupted_is_finished(root: Path) -> None:
     async with pool_of(root) as pool:
         await put(pool, "a")

@@ -33,6 +33,12 @@ def test_what_is_out_of_range_or_no_time_is_refused_by_its_name(given: Any) -> N
         moment(given, "expires_at")
 
 
+def test_what_looks_like_a_time_is_told_what_one_is() -> None:
+    for given in ("2024-05-03", date(2024, 5, 3)):
+        with pytest.raises(InvalidInputError, match="as a datetime with a time zone"):
+            moment(given, "timestamp")
+
+
 def test_an_aware_datetime_is_its_moment() -> None:
     tokyo = timezone(timedelta(hours=9))
     morning = datetime(2024, 5, 3, 8, tzinfo=tokyo)

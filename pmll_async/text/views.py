@@ -19,11 +19,12 @@ from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.index.rows import FACTS, Said, said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
+from pmll_async.text.relative import resolved
 from pmll_async.text.results import Anchored, Recollection, anchor_of, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.filters import Filter
-from pmll_async.values.moments import Moment
+from pmll_async.values.moments import Moment, optional_moment
 from pmll_async.values.where import narrowed
 from pmll_async.views import Readable, Survey, Where
 
@@ -60,6 +61,7 @@ class Recalling(ABC):
         where: Where | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
+        now: Moment | None = None,
         neighbours: int = 0,
         min_score: float | None = None,
         branches: bool = False,
@@ -73,7 +75,8 @@ class Recalling(ABC):
 
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
-        "Ann"}`. `since` and `until` (exclusive) bound when it was said. `neighbours` turns before
+        "Ann"}`. `since` and `until` (exclusive) bound when it was said; "yesterday"
+        and the like in the question count from `now`. `neighbours` turns before
         and after come with each. `branches` brings in the losers of races. `explain` tells what
         each scorer gave, and of a field in `where` that no line has (`UnknownFieldError`). `preset`
         replaces the memory's own. With a `k` above 256 more lines are looked at, which may change
@@ -92,6 +95,9 @@ class Recalling(ABC):
             explain=checks.flag(explain, "explain"),
         )
         matching = narrowed(where, since, until)
+        at = optional_moment(now, "now")
+        at = self._state()._now() if at is None else at  # noqa: SLF001  # what a query would ask
+        asked = replace(asked, question=resolved(asked.question, at, tools.keeper.zone))
         # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()

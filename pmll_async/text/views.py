@@ -16,14 +16,14 @@ from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.context import Count, ReadyContext, by_turns, ready
 from pmll_async.text.index.keeper import TextIndexer
-from pmll_async.text.index.rows import FACTS, Said, said_in
+from pmll_async.text.index.rows import FACTS, NAME, Said, said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
 from pmll_async.text.relative import resolved
 from pmll_async.text.results import Anchored, Recollection, anchor_of, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
-from pmll_async.values.filters import Filter
+from pmll_async.values.filters import Filter, Test
 from pmll_async.values.moments import Moment, optional_moment
 from pmll_async.values.where import narrowed
 from pmll_async.views import Readable, Survey, Where
@@ -166,6 +166,13 @@ class Recalling(ABC):
         made: ReadyContext = await run(ready, pinned[::-1], turns, places, most, count)
         return made
 
+    async def named(self, name: str) -> Recollection:
+        """The text that was `set` under the name; `LineNotFoundError` without one."""
+        found = await holder(await self._ready(), self._state(), name_of(name))
+        if found is None:
+            raise LineNotFoundError(name, "name")
+        return found
+
     async def get(self, anchor: Anchored) -> Recollection:
         """The text of a line, also of one that was replaced, or is `forgotten`.
 
@@ -176,6 +183,21 @@ class Recalling(ABC):
         if said_in(line.context).text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
         return recollected(line)
+
+
+async def holder(tools: RecallServices, state: Readable, name: str) -> Recollection | None:
+    """The text in recall that has the name, if any."""
+    survey = await state.survey()
+    fits = await survey.rows(Test((FACTS, NAME), "$eq", name))
+    found: list[Recollection] = await survey.run(recent, survey, tools.keeper, 1, fits)
+    return found[0] if found else None
+
+
+def name_of(value: object) -> str:
+    """A name that a text may be set under."""
+    if not text_of(value, "name").strip():
+        raise InvalidInputError("name is blank: a text is found again by what it is called")
+    return str(value)
 
 
 def _refuse_unknown(survey: Survey, matching: Filter) -> None:

@@ -26,6 +26,8 @@ from pmll_async.values.arrays import GrowingArray
 from pmll_async.values.concert import Float64
 
 FACTS: Final = "pmll"
+NAME: Final = "name"
+"""Under `pmll`: what a text was set under."""
 ALONE: Final = -2
 """The session of a text that is of none: nothing around it says anything about it."""
 ASKS: Final = 1
@@ -58,6 +60,12 @@ def said_in(context: Mapping[str, Any]) -> Said:
     facts = _facts_in(context)
     text, speaker, session = (facts.get(name) for name in Said._fields)
     return Said(_if_text(text), _if_text(speaker), _if_text(session))
+
+
+def name_in(context: Mapping[str, Any]) -> str | None:
+    """What a line's text was set under, if under anything."""
+    facts = _facts_in(context)
+    return None if facts is context else _if_text(facts.get(NAME))
 
 
 def told(text: str, speaker: str | None) -> str:

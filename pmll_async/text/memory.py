@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, Unpack
@@ -37,6 +38,7 @@ from pmll_async.text.facts import (
     utterances,
     with_defaults,
 )
+from pmll_async.text.index.days import zone_of
 from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
@@ -45,11 +47,13 @@ from pmll_async.text.results import Anchored, anchor_of
 from pmll_async.text.views import Recalling, RecallServices
 from pmll_async.values import checks
 from pmll_async.values.lines import Candidate
-from pmll_async.views import LatticeView, Where
+from pmll_async.views import LatticeView, Survey, Where
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+TIME_ZONE_PIN: Final = "time_zone"
+"""The name under which a store is told whose days texts are found by."""
 EMBEDDER_PIN: Final = "embedder"
 """The name under which a store is told the id of the embedder that made its vectors."""
 
@@ -60,8 +64,9 @@ class TextMemory(Openable, Recalling, Remembering):
     Over a lattice that the caller opens and closes, or by `TextMemory.open` over one of its own.
     `embedder` makes the key vectors, the hashing embedder by default; its id is pinned in the
     store, and another one is refused with `PinnedError`. `preset` says how recall weighs what it
-    knows. `shelf` is a file that keeps the text index between openings. Without it the store has
-    one where it can, or the index is made anew.
+    knows. `time_zone`, an IANA name, is whose days texts are found by, and pinned once it is given;
+    until then they are UTC's. `shelf` is a file that keeps the text index between openings. Without
+    it the store has one where it can, or the index is made anew.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class TextMemory(Openable, Recalling, Remembering):
         embedder: Embedder | AsyncEmbedder | None = None,
         *,
         preset: Preset = DIALOGUE,
+        time_zone: str | None = None,
         shelf: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(lattice, Lattice):
@@ -77,9 +83,12 @@ class TextMemory(Openable, Recalling, Remembering):
                 f"TextMemory is made over a Lattice, not {type(lattice).__name__}; for a folder: "
                 "TextMemory.open(...)"
             )
+        if time_zone is not None and not isinstance(time_zone, str):
+            raise InvalidInputError(f"time_zone is a name, such as 'Asia/Tokyo', not {time_zone!r}")
         self._lattice = lattice
         self._embedder = HashingEmbedder() if embedder is None else embedder
         self._preset = preset
+        self._time_zone = time_zone
         self._keeper = TextIndexer(None if shelf is None else Sidecar(Path(shelf)))
         self._own: Callable[..., Lattice] | None = None
         self._has_failed = False
@@ -94,13 +103,14 @@ class TextMemory(Openable, Recalling, Remembering):
         embedder: Embedder | AsyncEmbedder | None = None,
         *,
         preset: Preset = DIALOGUE,
+        time_zone: str | None = None,
         **lattice_options: Unpack[LatticeOptions],
     ) -> TextMemory:
         """The memory in the folder `path`; `lattice_options` are those of `Lattice.open`."""
         embedder = HashingEmbedder() if embedder is None else embedder
         options: LatticeOptions = {"dim": embedder.dim, **lattice_options}
         own = partial(Lattice.open, path, **options)
-        memory = cls(own(), embedder, preset=preset)
+        memory = cls(own(), embedder, preset=preset, time_zone=time_zone)
         memory._own = own
         return memory
 
@@ -185,10 +195,23 @@ class TextMemory(Openable, Recalling, Remembering):
         with suppress(ReadOnlyStoreError):
             await lattice.pin(EMBEDDER_PIN, embedder.id)
         survey = await lattice.survey()
+        self._keeper.zone = await self._pinned_zone(survey)
         await survey.run(self._keeper.follow, survey)
         return RecallServices(
             embedder, self._preset, self._keeper, EmbeddingBatcher(embedder, survey.call)
         )
+
+    async def _pinned_zone(self, survey: Survey) -> tzinfo:
+        lattice, given = self._lattice, self._time_zone
+        pinned = lattice.pins.get(TIME_ZONE_PIN, "UTC" if given is None else given)
+        if given not in (None, pinned):
+            raise PinnedError(TIME_ZONE_PIN, pinned, str(given))
+        zone: tzinfo = await survey.run(zone_of, pinned)
+        if given is not None:
+            # Of a store that is only read it holds as long as it is open.
+            with suppress(ReadOnlyStoreError):
+                await lattice.pin(TIME_ZONE_PIN, given)
+        return zone
 
     def _check_embedder(self, lattice: Lattice) -> None:
         pinned = lattice.pins.get(EMBEDDER_PIN, self._embedder.id)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final, overload
 
 from typing_extensions import Unpack
 
-from pmll_async.errors import InvalidInputError, LineNotFoundError, NotNovelError
+from pmll_async.errors import InvalidInputError, LineNotFoundError, NotNovelError, StaleAnchorError
 from pmll_async.integrity.lifetime import Lasting, lifetime_of
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
-from pmll_async.text.index.rows import carried, said_in, told
+from pmll_async.text.index.rows import NAME, carried, name_in, said_in, told
 from pmll_async.text.results import Anchored, Duplicate, Stored, Utterance, anchor_of
 from pmll_async.text.said import Progress, Texts, batches, done_of, stamped
-from pmll_async.text.views import RecallServices
+from pmll_async.text.views import RecallServices, holder, name_of
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
-from pmll_async.values.contexts import StampedContext
+from pmll_async.values.contexts import StampedContext, stamp_also
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
 from pmll_async.values.moments import Moment
 
@@ -161,8 +161,8 @@ class Remembering(ABC):
 
         `anchor` may be what `remember` or `recall` gave of the older one, which leaves recall and
         stays readable with `at` and `get`. Speaker, session and context are taken from it where
-        they are not given; if it is pinned, so is the newer. `StaleAnchorError` if it was replaced
-        or forgotten already, `LineNotFoundError` if it has no text.
+        they are not given; its name, and that it is pinned, go on. `StaleAnchorError` if it was
+        replaced or forgotten already, `LineNotFoundError` if it has no text.
         """
         anchor = anchor_of(anchor)
         older = await self._state().get(anchor)
@@ -173,10 +173,40 @@ class Remembering(ABC):
         speaker = known.speaker if speaker is None else speaker
         session = known.session if session is None else session
         context = carried(older.context) if context is None else context
+        if (name := name_in(older.context)) is not None:
+            context = stamp_also(context, {NAME: name})
         if (life := lifetime_of(older.context)) is not None and life.pinned:
             context = await self._state().lasting(context, pinned=True)
         said = _said(text, speaker, session, timestamp, context, idempotency_key)
         return Stored(await self._put(said, revises=(anchor,)))
+
+    async def set(
+        self,
+        name: str,
+        text: str,
+        *,
+        speaker: str | None = None,
+        session: str | None = None,
+        timestamp: Moment | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+    ) -> Stored:
+        """Store a text under a name, in the place of the one that had it, in one record.
+
+        `named` gives it back. What was replaced leaves recall, and stays readable with `at` and
+        `get`. Nothing is taken over from it.
+        """
+        named = stamp_also(context, {NAME: name_of(name)})
+        said, state = _said(text, speaker, session, timestamp, named, None), self._state()
+        # Else two who set it for the first time would both find nobody in their place.
+        async with state.lock(f"pmll name {name}"):
+            while True:
+                older = await holder(await self._ready(), state, name)
+                try:
+                    replaced = () if older is None else (older.anchor,)
+                    return Stored(await self._put(said, revises=replaced))
+                except StaleAnchorError:
+                    # Superseded or forgotten meanwhile, so that another has the name, or none.
+                    continue
 
     async def _put(
         self, said: Utterance, *, revises: Sequence[str] = (), min_novelty: float | None = None

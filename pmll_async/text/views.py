@@ -16,14 +16,15 @@ from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.context import Count, ReadyContext, by_turns, ready
 from pmll_async.text.index.keeper import TextIndexer
-from pmll_async.text.index.rows import FACTS, Said, said_in
+from pmll_async.text.index.rows import FACTS, NAME, Said, said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
+from pmll_async.text.relative import resolved
 from pmll_async.text.results import Anchored, Recollection, anchor_of, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
-from pmll_async.values.filters import Filter
-from pmll_async.values.moments import Moment
+from pmll_async.values.filters import Filter, Test
+from pmll_async.values.moments import Moment, optional_moment
 from pmll_async.values.where import narrowed
 from pmll_async.views import Readable, Survey, Where
 
@@ -60,6 +61,7 @@ class Recalling(ABC):
         where: Where | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
+        now: Moment | None = None,
         neighbours: int = 0,
         min_score: float | None = None,
         branches: bool = False,
@@ -73,7 +75,8 @@ class Recalling(ABC):
 
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
-        "Ann"}`. `since` and `until` (exclusive) bound when it was said. `neighbours` turns before
+        "Ann"}`. `since` and `until` (exclusive) bound when it was said; "yesterday"
+        and the like in the question count from `now`. `neighbours` turns before
         and after come with each. `branches` brings in the losers of races. `explain` tells what
         each scorer gave, and of a field in `where` that no line has (`UnknownFieldError`). `preset`
         replaces the memory's own. With a `k` above 256 more lines are looked at, which may change
@@ -92,6 +95,9 @@ class Recalling(ABC):
             explain=checks.flag(explain, "explain"),
         )
         matching = narrowed(where, since, until)
+        at = optional_moment(now, "now")
+        at = self._state()._now() if at is None else at  # noqa: SLF001  # what a query would ask
+        asked = replace(asked, question=resolved(asked.question, at, tools.keeper.zone))
         # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
@@ -160,6 +166,13 @@ class Recalling(ABC):
         made: ReadyContext = await run(ready, pinned[::-1], turns, places, most, count)
         return made
 
+    async def named(self, name: str) -> Recollection:
+        """The text that was `set` under the name; `LineNotFoundError` without one."""
+        found = await holder(await self._ready(), self._state(), name_of(name))
+        if found is None:
+            raise LineNotFoundError(name, "name")
+        return found
+
     async def get(self, anchor: Anchored) -> Recollection:
         """The text of a line, also of one that was replaced, or is `forgotten`.
 
@@ -170,6 +183,21 @@ class Recalling(ABC):
         if said_in(line.context).text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
         return recollected(line)
+
+
+async def holder(tools: RecallServices, state: Readable, name: str) -> Recollection | None:
+    """The text in recall that has the name, if any."""
+    survey = await state.survey()
+    fits = await survey.rows(Test((FACTS, NAME), "$eq", name))
+    found: list[Recollection] = await survey.run(recent, survey, tools.keeper, 1, fits)
+    return found[0] if found else None
+
+
+def name_of(value: object) -> str:
+    """A name that a text may be set under."""
+    if not text_of(value, "name").strip():
+        raise InvalidInputError("name is blank: a text is found again by what it is called")
+    return str(value)
 
 
 def _refuse_unknown(survey: Survey, matching: Filter) -> None:

@@ -191,5 +191,5 @@ async def test_every_key_is_of_one_dimension(lattice: Lattice) -> None:
 
 def test_an_empty_path_is_refused() -> None:
     """It would be the current folder, and is more likely a variable that was never set."""
-    with pytest.raises(InvalidInputError, match='this folder is'):
+    with pytest.raises(InvalidInputError, match="this folder is"):
         Lattice.open("")

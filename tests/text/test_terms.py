@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pmll_async.text.index.days import day_of
 from pmll_async.text.index.spelling import _kept, folded_words
 from pmll_async.text.index.terms import date_terms, question_terms, terms
 
@@ -210,8 +212,9 @@ def test_pages_without_a_space_do_not_stay_in_memory() -> None:
 
 
 def test_a_time_beyond_the_years_has_no_date() -> None:
-    assert date_terms(1_700_000_000) == ["14", "novemb", "2023"]
-    assert date_terms(1e18) == date_terms(-1e300) == []
+    assert date_terms(date(2023, 11, 14)) == ["14", "novemb", "2023"]
+    assert day_of(1_700_000_000, UTC) == date(2023, 11, 14)
+    assert day_of(1e18, UTC) is day_of(-1e300, UTC) is None
 
 
 def test_threads_do_not_mix_up_their_words() -> None:

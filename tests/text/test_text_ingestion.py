@@ -249,7 +249,7 @@ async def test_any_iterable_of_texts_and_utterances_is_stored_in_order() -> None
     async def later() -> AsyncIterator[str | Utterance]:
         for number in range(5):
             await asyncio.sleep(0)
-            yield Utterance(text=f"later {number}", speaker="Ann", timestamp=float(number))
+            yield Utterance(text=f"later {number}", speaker="Ann", timestamp=4e9 + number)
 
     async with opened() as memory:
         steps: list[int] = []
@@ -263,7 +263,7 @@ async def test_any_iterable_of_texts_and_utterances_is_stored_in_order() -> None
             *(f"text {number}" for number in range(7)),
             *(f"later {number}" for number in range(5)),
         ]
-        assert [each.timestamp for each in found[4::-1]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert [each.timestamp - 4e9 for each in found[4::-1]] == [0.0, 1.0, 2.0, 3.0, 4.0]
         assert await memory.remember_many([]) == 0
 
 

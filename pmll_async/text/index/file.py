@@ -26,10 +26,6 @@ from pmll_async.text.index.terms import TERMS_ID
 from pmll_async.views import LogState
 
 _APPLICATION: Final = int.from_bytes(b"pmll")
-_VERSION: Final = (
-    int(google_crc32c.value(f"1 {TERMS_ID} {unicodedata.unidata_version}".encode())) & 0x7FFFFFFF
-)
-"""Of the table, of what terms a text has, and of what Python takes for letters."""
 _SCHEMA: Final = """
     create table blocks (
         first integer primary key, stop integer, records integer, lines integer, time real,
@@ -75,7 +71,8 @@ class IndexFile:
     whatever becomes of the path. Everything here blocks.
     """
 
-    def __init__(self, place: Sidecar) -> None:
+    def __init__(self, place: Sidecar, zone: str = "UTC") -> None:
+        self._version = _version(zone)
         self._path, self._read_only = place.path.absolute(), place.read_only
         self._journal = self._path.with_name(f"{self._path.name}-journal")
         self._folder: os.stat_result | None = None
@@ -86,7 +83,7 @@ class IndexFile:
         """The blocks in order, from row 0 without gaps, up to the first that fails its check."""
         try:
             with closing(self._connect("ro" if self._read_only else "rw")) as file:
-                if not _is_current(file):
+                if not _is_current(file, self._version):
                     return
                 stop = 0
                 for row in file.execute("select * from blocks order by first"):
@@ -111,7 +108,7 @@ class IndexFile:
             with closing(self._connect("rwc")) as file:
                 # Not deferred: two memories may be about to write, and one of them would fail.
                 file.execute("begin immediate")
-                _prepare(file)
+                _prepare(file, self._version)
                 _put(file, shelved)
                 file.execute("commit")
         except _UNUSABLE as exc:
@@ -174,14 +171,20 @@ def _pragma(file: sqlite3.Connection, name: str) -> int:
     return int(file.execute(f"pragma {name}").fetchone()[0])
 
 
-def _is_current(file: sqlite3.Connection) -> bool:
-    ours = _APPLICATION, _VERSION
+def _version(zone: str) -> int:
+    """Of the table, of what terms a text has, of Python's letters, and of whose days count."""
+    parts = ["1", TERMS_ID, unicodedata.unidata_version, *([] if zone == "UTC" else [zone])]
+    return int(google_crc32c.value(" ".join(parts).encode())) & 0x7FFFFFFF
+
+
+def _is_current(file: sqlite3.Connection, version: int) -> bool:
+    ours = _APPLICATION, version
     return (_pragma(file, "application_id"), _pragma(file, "user_version")) == ours
 
 
-def _prepare(file: sqlite3.Connection) -> None:
+def _prepare(file: sqlite3.Connection, version: int) -> None:
     """Make the table in an empty file, and anew in a shelf of another version."""
-    if _is_current(file):
+    if _is_current(file, version):
         return
     if _pragma(file, "application_id") == _APPLICATION:
         file.execute("drop table if exists blocks")
@@ -189,7 +192,7 @@ def _prepare(file: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("this file is something else than a shelf")
     file.execute(_SCHEMA)
     file.execute(f"pragma application_id = {_APPLICATION}")
-    file.execute(f"pragma user_version = {_VERSION}")
+    file.execute(f"pragma user_version = {version}")
 
 
 def _put(file: sqlite3.Connection, shelved: Shelved) -> None:

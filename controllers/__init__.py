@@ -15,6 +15,7 @@ elif __name__ == "pmll_controllers":
 
 from .controller import RTMController as RTMController
 from .events import Acted as Acted
+from .events import Decided as Decided
 from .events import EffectBegun as EffectBegun
 from .events import EffectDone as EffectDone
 from .events import Event as Event
@@ -32,11 +33,15 @@ from .events import RunResult as RunResult
 from .events import RunResumed as RunResumed
 from .events import RunStarted as RunStarted
 from .events import Status as Status
+from .events import Told as Told
 from .journal.history import replay as replay
 from .journal.history import runs as runs
 from .journal.journal import RunExistsError as RunExistsError
 from .journal.resume_point import RunNotFoundError as RunNotFoundError
 from .journal.resume_point import RunPausedError as RunPausedError
+from .outages import OutageError as OutageError
+from .outages import Patience as Patience
+from .policies import Allowance as Allowance
 from .policies import Budget as Budget
 from .policies import Rule as Rule
 from .policies import Usage as Usage
@@ -77,8 +82,10 @@ from .tools.tools import Tools as Tools
 __all__ = [
     "ActStep",
     "Acted",
+    "Allowance",
     "Budget",
     "Continue",
+    "Decided",
     "Done",
     "EffectBegun",
     "EffectDone",
@@ -94,7 +101,9 @@ __all__ = [
     "Judged",
     "Listener",
     "Observer",
+    "OutageError",
     "Outcome",
+    "Patience",
     "Pause",
     "Phase",
     "PhaseStarted",
@@ -121,6 +130,7 @@ __all__ = [
     "RunStream",
     "Status",
     "StepContext",
+    "Told",
     "Tool",
     "ToolResult",
     "Tools",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, Final, Generic, overload
 
 import anyio
@@ -18,7 +18,7 @@ from .events import Event, RunInfo, RunResult
 from .journal import history
 from .journal.forms import forms_of
 from .journal.resume_point import RunPausedError, resume_point_of
-from .policies import Rule, retry_limit
+from .policies import Allowance, Rule, retry_limit
 from .policies import max_cycles as cycle_rule
 from .policies import max_depth as depth_rule
 from .run.claim import claimed
@@ -129,21 +129,41 @@ class RTMController(Generic[Deps, Data]):
 
     @overload
     async def resume(
-        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
+        self: RTMController[None, Data],
+        run_id: str,
+        deps: None = None,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
     ) -> RunResult: ...
 
     @overload
-    async def resume(self, run_id: str, deps: Deps, *, answer: JsonValue = None) -> RunResult: ...
+    async def resume(
+        self,
+        run_id: str,
+        deps: Deps,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
+    ) -> RunResult: ...
 
-    async def resume(self, run_id: str, deps: Any = None, *, answer: JsonValue = None) -> RunResult:
+    async def resume(
+        self,
+        run_id: str,
+        deps: Any = None,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
+    ) -> RunResult:
         """Go on with a run that stopped anywhere, from the chain alone.
 
         A phase whose outcome is on the chain is not run again. The one after it may have begun, and
         is called with `ctx.resumed` and the same `ctx.idempotency_key`. A run that is done returns
-        its result. A paused one wants an `answer`, else `RunPausedError`. `RunActiveError` if it is
-        running, `RunNotFoundError` if there is none.
+        its result. A paused one wants an `answer`, else `RunPausedError`. An exhausted one wants a
+        `budget`, which is what it may have beyond its limits, or it ends at once again.
+        `RunActiveError` if it is running, `RunNotFoundError` if there is none.
         """
-        return await self._finished(deps, run_id, self._go_on(answer))
+        return await self._finished(deps, run_id, self._go_on(answer, budget))
 
     async def runs(self, *, limit: int | None = None) -> list[RunInfo]:
         """The runs on the chain, whichever controller's, those that changed last first."""
@@ -172,19 +192,34 @@ class RTMController(Generic[Deps, Data]):
 
     @overload
     def stream_resumed(
-        self: RTMController[None, Data], run_id: str, deps: None = None, *, answer: JsonValue = None
+        self: RTMController[None, Data],
+        run_id: str,
+        deps: None = None,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
     ) -> AbstractAsyncContextManager[RunStream]: ...
 
     @overload
     def stream_resumed(
-        self, run_id: str, deps: Deps, *, answer: JsonValue = None
+        self,
+        run_id: str,
+        deps: Deps,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
     ) -> AbstractAsyncContextManager[RunStream]: ...
 
     def stream_resumed(
-        self, run_id: str, deps: Any = None, *, answer: JsonValue = None
+        self,
+        run_id: str,
+        deps: Any = None,
+        *,
+        answer: JsonValue = None,
+        budget: Allowance | None = None,
     ) -> AbstractAsyncContextManager[RunStream]:
         """As `stream`, of a run that `resume` would go on with; a done one has no more events."""
-        return self._streamed(deps, run_id, self._go_on(answer))
+        return self._streamed(deps, run_id, self._go_on(answer, budget))
 
     async def _finished(self, deps: Any, run_id: str | None, begin: _Begin) -> RunResult:
         async def emit(event: Event) -> None:
@@ -207,19 +242,19 @@ class RTMController(Generic[Deps, Data]):
             self._setup.observe(event)
             await stream.emit(event)
 
-        async with self._claimed(deps, run_id, emit) as run:
-            stream.run_id = run.state.run_id
-            try:
-                first = await begin(run)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_driven, run, first, stream)
-                    yield stream
-                    tasks.cancel_scope.cancel()
-            except BaseExceptionGroup as group:
-                # The run keeps its errors in the result, so this one is from the caller's block.
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            finally:
-                stream.close()
+        # Also where the run is another's to drive: who is refused leaves nothing open.
+        with closing(stream):
+            async with self._claimed(deps, run_id, emit) as run:
+                stream.run_id = run.state.run_id
+                try:
+                    first = await begin(run)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(_driven, run, first, stream)
+                        yield stream
+                        tasks.cancel_scope.cancel()
+                except BaseExceptionGroup as group:
+                    # The run keeps its errors in the result: this one is from the caller's block.
+                    raise group.exceptions[0] from group.exceptions[0].__cause__
 
     @asynccontextmanager
     async def _claimed(
@@ -232,8 +267,12 @@ class RTMController(Generic[Deps, Data]):
         async with claimed(self._setup.lattice, run_id):
             yield Run(RunState(self._setup, run_id, deps, emit))
 
-    def _go_on(self, answer: JsonValue) -> _Begin:
+    def _go_on(self, answer: JsonValue, budget: Allowance | None) -> _Begin:
         setup = self._setup
+        if not isinstance(budget, Allowance | None):
+            raise InvalidInputError(
+                f"a budget is an Allowance, as in budget=Allowance(cycles=8), not {budget!r:.200}"
+            )
 
         async def begin(run: Run[Any, Any]) -> Event | RunResult:
             run_id, forms = run.state.run_id, (setup.plan_forms, setup.verdict_forms)
@@ -245,7 +284,9 @@ class RTMController(Generic[Deps, Data]):
                     f"run {run_id!r} asked nothing that could be answered: resume it without an"
                     " answer"
                 )
-            return point.result() if point.is_done else await run.go_on(point, answer)
+            if point.is_done:
+                return point.result()
+            return await run.go_on(point, answer, budget or Allowance())
 
         return begin
 

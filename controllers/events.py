@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pmll_async import CandidateFailure, MemoryLine
 
-from .policies import Usage
+from .policies import Allowance, Usage
 from .steps import Failed, GoalResult, Outcome, Phase, Plan, Verdict
 
 Status = Literal["done", "exhausted", "failed", "cancelled", "paused"]
@@ -72,6 +74,18 @@ class _Event:
         """How many goals there are above this one."""
         return len(self.goals) - 1
 
+    def to_json(self, *, at: float | None = None) -> str:
+        """The event as one JSON object on one line, for a page or another program.
+
+        Its fields are those that `pmll run --json` prints and docs/running.md lists. `at` is when
+        it happened, in seconds since the epoch, and left out if it is not given.
+        """
+        # They know the events, which therefore cannot know them before.
+        from .reports.documents import document  # noqa: PLC0415
+
+        told = document(cast("Event", self), at)
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(_Event):
@@ -82,11 +96,15 @@ class RunStarted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(_Event):
-    """The run goes on, for the `times`th time; `answer` is what its question was answered with."""
+    """The run goes on, for the `times`th time; `answer` is what its question was answered with.
+
+    `allowance` is what it was given beyond its limits, now and before.
+    """
 
     goal: str
     times: int
     answer: Any = None
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +186,39 @@ class Reflected(PhaseEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvent(PhaseEvent):
+    """Of one step while it runs: `number` is its place among the acts. Not on the chain."""
+
+    stage: Phase
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(StepEvent):
+    """A step says something while it is at work: a model's words, as they arrive.
+
+    `reply` counts from 0 what the step tells of; a text with the next number begins anew.
+    """
+
+    text: str
+    reply: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided(StepEvent):
+    """What a person's answer about a call of a tool was understood as.
+
+    `arguments` are those that it is called with, and `changed` names those that the person chose.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    approved: bool
+    said: str = ""
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectBegun(_Event):
     """A side effect is about to take place: its intent is durable."""
 
@@ -201,6 +252,8 @@ Event: TypeAlias = (
     | Judged
     | Acted
     | Reflected
+    | Told
+    | Decided
     | EffectBegun
     | EffectDone
     | RunEnded

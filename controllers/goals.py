@@ -49,7 +49,8 @@ class Place:
 class GoalFrame:
     """A goal, and how far its loop has come.
 
-    `begun` counts its cycles; `answers` are those to the questions of the phase's steps, by step.
+    `begun` counts its cycles; `answers` are those to the phase's questions, by the steps that asked
+    and in their order.
     """
 
     goals: tuple[str, ...]
@@ -64,7 +65,7 @@ class GoalFrame:
     outcome: Outcome | None = None
     winner: MemoryLine | None = None
     reason: str = ""
-    answers: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def goal(self) -> str:

@@ -166,6 +166,14 @@ class Doing(Protocol):
         """Add to what the run has spent."""
         ...
 
+    async def say(self, text: str, *, begins: bool) -> None:
+        """Tell who follows the run a text of the step."""
+        ...
+
+    async def tell(self, event: Callable[..., Any], **facts: Any) -> None:
+        """Tell who follows the run an event of the step."""
+        ...
+
 
 @dataclass(frozen=True)
 class StepContext(Generic[Deps]):
@@ -175,7 +183,8 @@ class StepContext(Generic[Deps]):
     run's goal to this one, which is `goal`. `view` is the lattice as the phase found it; raced acts
     all see the same one. `previous` is the verdict that led here: None in a goal's first cycle.
     `plan` is the last one made; before that an empty one. `results` are those of its sub-goals.
-    `answer` is what a `Pause` of this very step was answered with. `raced` tells that this is one
+    `answer` is what the last `Pause` of this very step was answered with, `answers` are all of them
+    in this phase, in their order. `raced` tells that this is one
     of several acts, which may lose: it has no side effects.
 
     `resumed` tells that this step may have begun before. In a step that runs in a thread, call
@@ -199,6 +208,7 @@ class StepContext(Generic[Deps]):
     raced: bool
     resumed: bool
     working: WorkingMemory
+    answers: tuple[Any, ...] = field(default=(), kw_only=True)
     # Private: steps reach them by the methods, which say what is missing or wrong.
     _texts: TextMemory | None = field(repr=False)
     _doing: Doing = field(repr=False)
@@ -216,6 +226,11 @@ class StepContext(Generic[Deps]):
         share one. Elsewhere it is this very step's.
         """
         return self._doing.idempotency_key
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the controller was given a text memory."""
+        return self._texts is not None
 
     @property
     def texts(self) -> TextMemory:
@@ -250,6 +265,13 @@ class StepContext(Generic[Deps]):
     def spend(self, usage: Usage) -> None:
         """Add to what the run has spent: to its events, its result and `budget.usage`."""
         self._doing.spend(usage)
+
+    async def tell(self, text: str, *, begins: bool = False) -> None:
+        """Tell who follows the run, in a `Told` event, what the step says while it is at work.
+
+        `begins` starts anew: what follows is no longer the text so far. Nothing is stored.
+        """
+        await self._doing.say(text, begins=begins)
 
     @cached_property
     def log(self) -> FilteringBoundLogger:

@@ -34,6 +34,8 @@ from pmll_async.errors import StoreError as StoreError
 from pmll_async.errors import StoreFullError as StoreFullError
 from pmll_async.errors import StoreLockedError as StoreLockedError
 from pmll_async.errors import StoreMovedError as StoreMovedError
+from pmll_async.errors import TextTooLongError as TextTooLongError
+from pmll_async.errors import UnknownFieldError as UnknownFieldError
 from pmll_async.errors import WrongEventLoopError as WrongEventLoopError
 from pmll_async.errors import WrongKeyError as WrongKeyError
 from pmll_async.errors import WrongSecretError as WrongSecretError
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from pmll_async.values.lines import Limits as Limits
     from pmll_async.values.lines import MemoryLine as MemoryLine
     from pmll_async.values.lines import RaceOutcome as RaceOutcome
+    from pmll_async.values.visible import visible as visible
     from pmll_async.views import LatticeView as LatticeView
     from pmll_async.views import Where as Where
     from pmll_async.working import WorkingMemory as WorkingMemory
@@ -124,6 +127,7 @@ else:
             "WorkingStats": "pmll_async.working",
             "Writer": "pmll_async.provenance",
             "fence": "pmll_async.integrity.fencing",
+            "visible": "pmll_async.values.visible",
             "journal_key": "pmll_async.values.checks",
             "source_of": "pmll_async.integrity.source",
             "stamp": "pmll_async.values.contexts",
@@ -193,6 +197,8 @@ __all__ = [
     "StoreFullError",
     "StoreLockedError",
     "StoreMovedError",
+    "TextTooLongError",
+    "UnknownFieldError",
     "Where",
     "WorkingMemory",
     "WorkingStats",
@@ -205,6 +211,7 @@ __all__ = [
     "source_of",
     "stamp",
     "thaw",
+    "visible",
 ]
 
 

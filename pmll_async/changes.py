@@ -113,11 +113,11 @@ class Changeable(ABC):
     ) -> Mapping[str, JsonValue]:
         """The context of a line that ends, or is kept: for `note`, candidates and races.
 
-        `ttl`: so many seconds after its commit; `expires_at`: at that time, in seconds since the
-        epoch; `pinned=True`: neither `compact` nor `forget_where` takes it. From its end on no
-        query returns a line; `get` and `rewind` show it until it is compacted.
+        `ttl`: so many seconds after its commit; `expires_at`: at that time, in epoch seconds or an
+        aware datetime; `pinned=True`: neither `compact` nor `forget_where` takes it. From its end
+        on no query returns a line; `get` and `rewind` show it until it is compacted.
         """
-        stamped = engine.lasting(context, life)
+        stamped = engine.lasting(context, life, self._now())
         await self.pin(engine.LIFETIMES, engine.PIN_VALUE)
         return stamped
 

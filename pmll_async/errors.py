@@ -7,7 +7,9 @@
     │   ├── DimensionMismatchError
     │   ├── InvalidVectorError
     │   ├── InvalidContextError
+    │   │   └── TextTooLongError
     │   ├── InvalidFilterError
+    │   │   └── UnknownFieldError
     │   └── MalformedExportError
     ├── LineNotFoundError (LookupError)
     ├── LineErasedError (LookupError)
@@ -98,12 +100,32 @@ class InvalidContextError(InvalidInputError):
         super().__init__(f"context at {path or 'its root'}: {reason}")
 
 
+class TextTooLongError(InvalidContextError):
+    """A text of `length` characters, whose line would take `size` bytes where `limit` may be."""
+
+    def __init__(self, length: int, size: int, limit: int) -> None:
+        self.length, self.size, self.limit = length, size, limit
+        self.path, self.reason = "pmll.text", f"{size} bytes are over the limit of {limit}"
+        PmllError.__init__(
+            self,
+            f"text has {length} characters, and with what is stored beside it takes {size} bytes, "
+            f"over the limit of {limit}: remember it in parts, or raise Limits(context_bytes=...)",
+        )
+
+
 class InvalidFilterError(InvalidInputError):
     """A `where` filter that cannot be evaluated; `path` is the place of the offence."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"where filter at {path or 'its root'}: {reason}")
+
+
+class UnknownFieldError(InvalidFilterError):
+    """Nothing matches a `where`, because no line has a field of this name in its context."""
+
+    def __init__(self, path: str, cure: str) -> None:
+        super().__init__(path, f"no line has this field in its context; {cure}")
 
 
 class MalformedExportError(InvalidInputError):

@@ -23,7 +23,7 @@ from pmll_async.loop.lifecycle import Abandonable, Lifecycle, Openable
 from pmll_async.proofs import Provable, sealing_at_close
 from pmll_async.provenance import Provenance
 from pmll_async.stores.choice import StoreAt
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.vectors import to_key
 from pmll_async.views import LatticeView
@@ -187,7 +187,7 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         context: Mapping[str, JsonValue] | None = None,
         prev_anchor: str | None = None,
         *,
-        timestamp: float | None = None,
+        timestamp: moments.Moment | None = None,
         revises: Sequence[str] = (),
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
@@ -195,19 +195,19 @@ class Lattice(Openable, Changeable, Provable, Provenance):
     ) -> str:
         """Store one line and return its anchor once it is durable.
 
-        `key` (dim,); `value` (value_dim,), the key when left out; `timestamp` in seconds since the
-        epoch, the commit's time when left out. `prev_anchor` no longer the head, or a line of
-        `revises` already revised or forgotten: `StaleAnchorError`. Novelty under `min_novelty`:
-        `NotNovelError`. A known `idempotency_key`: the same anchor, or `ConflictError`. `ttl=`,
-        `expires_at=` or `pinned=` are those of `lasting`. A large context is encoded between turns
-        of the loop: leave it as it is until then.
+        `key` (dim,); `value` (value_dim,), the key when left out; `timestamp` is epoch seconds or
+        an aware datetime, 1970 to 2200, the commit's when left out. `prev_anchor` not the head, or
+        a line of `revises` already revised or forgotten: `StaleAnchorError`. Novelty under
+        `min_novelty`: `NotNovelError`. A known `idempotency_key`: the same anchor, or
+        `ConflictError`. `ttl=`, `expires_at=`, `pinned=`: as in `lasting`. A large context is
+        encoded between turns of the loop: leave it as it is until then.
         """
         opened = self._writable()
         if life:
             context = await self.lasting(context, **life)
         proposal = engine.PutProposal(
             await opened.encoder.line(key, value, context),
-            timestamp=checks.optional_seconds(timestamp, "timestamp"),
+            timestamp=moments.optional_moment(timestamp, "timestamp"),
             prev_anchor=checks.prev_anchor(prev_anchor),
             revises=checks.anchors(revises, "revises"),
             min_novelty=None
@@ -389,7 +389,7 @@ class Lattice(Openable, Changeable, Provable, Provenance):
         return snapshot if self._services().hiding.applies(snapshot.revision) else None
 
     def _now(self) -> float:
-        return checks.time_by(self._clock)
+        return moments.moment(checks.time_by(self._clock), "the clock's time")
 
 
 def _load(store: Store | StoreAt, index: Index | None, shape: Shape, hasher: Hasher) -> Loaded:

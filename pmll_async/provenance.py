@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from pmll_async import engine
 from pmll_async.errors import InvalidInputError
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.views import Readable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Writer:
         context: Mapping[str, JsonValue] | None = None,
         prev_anchor: str | None = None,
         *,
-        timestamp: float | None = None,
+        timestamp: moments.Moment | None = None,
         revises: Sequence[str] = (),
         min_novelty: float | None = None,
         idempotency_key: str | None = None,

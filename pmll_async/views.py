@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
 from pmll_async import engine
 from pmll_async.errors import LineNotFoundError, PmllError
 from pmll_async.lazy import lazily
-from pmll_async.questions import AGREEMENT, Corroboration, answered, matching_rows
-from pmll_async.values import checks
+from pmll_async.questions import (
+    AGREEMENT,
+    Corroboration,
+    Rewind,
+    Rewound,
+    answered,
+    matching_rows,
+    read_lines,
+)
+from pmll_async.values import checks, moments
 from pmll_async.values.exact import Float32, weighted_bias
 from pmll_async.values.vectors import to_key
 
@@ -23,11 +31,9 @@ __all__ = ["LatticeView", "LogState", "Readable", "Survey"]
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pmll_async.engine.ledger.snapshot import Ints, Snapshot
-    from pmll_async.engine.queries.reader import Reader
+    from pmll_async.engine.ledger.snapshot import Snapshot
     from pmll_async.engine.queries.services import Services
     from pmll_async.engine.queries.survey import LogState, Survey
-    from pmll_async.values.filters import Filter
     from pmll_async.values.lines import MemoryLine, RaceOutcome
 else:
     __getattr__ = lazily(
@@ -41,7 +47,6 @@ else:
 Where: TypeAlias = "Mapping[str, JsonValue]"
 """A filter on contexts, such as {"topic": "x", "step": {"$gte": 3}}; see `values.where`."""
 
-_REWIND_BATCH: Final = 32
 Result = TypeVar("Result")
 
 
@@ -109,7 +114,9 @@ class Readable(ABC):
         where: Where | None = None,
         min_similarity: float | None = None,
         branches: bool = True,
-        now: float | None = None,
+        now: moments.Moment | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,
@@ -118,6 +125,7 @@ class Readable(ABC):
         """The best `k` live lines for a vector (dim,), by weight, then later record, then anchor.
 
         `min_similarity` (-1 to 1) replaces the concert's floor; `now` is in epoch seconds.
+        `since` and `until` (exclusive) bound when lines happened, by their timestamps.
         `branches=False` leaves the losers of races out. No line under `min_trust` (0 to 1) is
         returned, or with `min_sources` only those that so many principals agree on, at first hand
         and with a cosine of `agreement` or more. With `diversity` no principal has more than half.
@@ -126,13 +134,14 @@ class Readable(ABC):
         services = self._services()
         vector, norm = to_key(query_vec, "query_vec", services.dim)
         limit = checks.count(k, "k", 0)
-        when = checks.optional_seconds(now, "now")
+        when = moments.optional_moment(now, "now")
         floor = (
             None
             if min_similarity is None
             else checks.fraction(min_similarity, "min_similarity", -1.0)
         )
-        matching, with_branches = engine.parse(where), checks.flag(branches, "branches")
+        matching = engine.narrowed(where, since, until)
+        with_branches = checks.flag(branches, "branches")
         when = self._now() if when is None else when
         snapshot = await self._shown(when)
         question = engine.Query(vector, norm, limit, when, floor=floor, branches=with_branches)
@@ -149,7 +158,9 @@ class Readable(ABC):
         *,
         where: Where | None = None,
         branches: bool = True,
-        now: float | None = None,
+        now: moments.Moment | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         min_trust: float | None = None,
         min_sources: int | None = None,
         agreement: float = AGREEMENT,
@@ -163,6 +174,8 @@ class Readable(ABC):
             where=where,
             branches=branches,
             now=now,
+            since=since,
+            until=until,
             min_trust=min_trust,
             min_sources=min_sources,
             agreement=agreement,
@@ -195,7 +208,7 @@ class Readable(ABC):
         wanted = checks.anchor(anchor)
         snapshot = await self._ready()
         losers = snapshot.losers(snapshot.find(wanted))
-        return await services.jobs.run(_lines, services.reader, snapshot, losers)
+        return await services.jobs.run(read_lines, services.reader, snapshot, losers)
 
     async def outcome(self, anchor: str) -> RaceOutcome:
         """What the race gave that the line won: its losers, failures and scores, as recorded.
@@ -215,74 +228,24 @@ class Readable(ABC):
         self,
         *,
         where: Where | None = None,
+        since: moments.Moment | None = None,
+        until: moments.Moment | None = None,
         limit: int | None = None,
         start: str | None = None,
+        forgotten: bool = True,
     ) -> AsyncIterator[MemoryLine]:
         """The chain from `start` (inclusive; the head by default) to its beginning, notes included.
 
-        Reads as it goes, a few lines at a time; leaving the loop early is always safe.
+        `since` and `until` (exclusive) bound when lines happened. What was forgotten is so marked,
+        and with `forgotten=False` left out. Reads as it goes, a few lines at a time; leaving the
+        loop early is always safe.
         """
         self._services()
         most = None if limit is None else checks.count(limit, "limit", 0)
         first = None if start is None else checks.anchor(start)
-        return _Rewind(self._services, self._ready, engine.parse(where), most, first)
-
-
-class _Rewind(AsyncIterator["MemoryLine"]):
-    """Holds line numbers and one small batch of lines, nothing that must be closed."""
-
-    def __init__(
-        self,
-        services: Callable[[], Services],
-        ready: Callable[[], Awaitable[Snapshot]],
-        where: Filter | None,
-        limit: int | None,
-        start: str | None,
-    ) -> None:
-        self._services, self._ready = services, ready
-        self._where, self._limit, self._start = where, limit, start
-        self._snapshot: Snapshot | None = None
-        self._numbers: Sequence[int] | Ints = ()
-        self._fetched = 0
-        self._batch: list[MemoryLine] = []
-
-    async def __anext__(self) -> MemoryLine:
-        services = self._services()
-        if self._snapshot is None:
-            self._snapshot = await self._begin(services)
-        if self._snapshot.is_outdated:
-            self._batch = [
-                line for line in self._batch if not self._snapshot.lacks_all(line.anchor)
-            ]
-        # Of what was erased meanwhile there is nothing to give.
-        while not self._batch:
-            if self._fetched >= len(self._numbers):
-                raise StopAsyncIteration
-            await self._fetch(services)
-        return self._batch.pop()
-
-    async def _begin(self, services: Services) -> Snapshot:
-        snapshot = await self._ready()
-        start = None
-        if self._start is not None:
-            start = snapshot.position(snapshot.find(self._start))
-            if start is None:
-                raise LineNotFoundError(self._start)
-        asked = services.reader.chain, snapshot, self._where, start
-        if self._where is None:
-            numbers = await services.jobs.run(*asked)
-        else:
-            with services.jobs.going_on():
-                numbers = await services.filters.run(snapshot, self._where, *asked)
-        self._numbers = numbers[: self._limit]
-        return snapshot
-
-    async def _fetch(self, services: Services) -> None:
-        # Nothing moves on before the lines are here: a cancelled call may be made again.
-        wanted = self._numbers[self._fetched : self._fetched + _REWIND_BATCH]
-        batch = await services.jobs.run(_lines, services.reader, self._snapshot, wanted)
-        self._fetched += len(wanted)
-        self._batch = batch[::-1]
+        shown = checks.flag(forgotten, "forgotten")
+        asked = Rewound(engine.narrowed(where, since, until), most, first, forgotten=shown)
+        return Rewind(self._services, self._ready, asked)
 
 
 class LatticeView(Readable):
@@ -349,7 +312,3 @@ class LatticeView(Readable):
         if self._given_now is not None:
             return self._given_now
         return self._services().ledger.time_of(self._revision)
-
-
-def _lines(reader: Reader, snapshot: Snapshot, numbers: Sequence[int] | Ints) -> list[MemoryLine]:
-    return reader.lines(snapshot, map(int, numbers))

@@ -130,7 +130,7 @@ EXTRAS = {"many_lines": {"lmdb": "lmdb", "faiss": "faiss"}}
 
 
 # They need torch, and so are run by tests/models.
-WITH_MODELS = {"logits_bias", "nano_gpt", "trm_puzzles"}
+WITH_MODELS = {"logits_bias", "nano_gpt", "overlay", "trm_puzzles", "whole_loop"}
 
 
 def test_every_example_is_known() -> None:

@@ -130,7 +130,7 @@ def test_the_table_of_scorers_has_the_weights_of_the_presets() -> None:
         assert shown == {part.name: part.weight for part in preset.parts}
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "flow", "models-and-memory", "recall"])
+@pytest.mark.parametrize("name", ["benchmarks", "flow", "footprint", "models-and-memory", "recall"])
 def test_a_picture_says_in_words_what_it_shows(name: str) -> None:
     picture = ET.parse(ROOT / "docs" / f"{name}.svg").getroot()
     names = [element.tag.rpartition("}")[2] for element in picture]

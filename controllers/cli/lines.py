@@ -80,6 +80,9 @@ def _phase_rows(event: Event) -> Rows:
             yield from _race(outcome)
         case events.Reflected(verdict=verdict):
             yield "reflect", labelled(verdict_name(verdict), verdict.text)
+        case events.Decided():
+            does = "is" if event.approved else "is not"
+            yield "act", f"{one_line(event.tool)} {does} allowed: {one_line(event.said)}"
         case events.EffectBegun(name=name):
             yield "once", f"{one_line(name)} begun"
         case events.EffectDone(name=name, known=known):

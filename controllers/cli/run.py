@@ -19,6 +19,7 @@ from pmll_async.values.extras import missing
 from ..events import RunEnded, RunResult
 from ..journal.history import replay, runs
 from ..journal.resume_point import RunPausedError
+from ..policies import Allowance
 from ..reports.documents import jsonable
 from ..reports.plain import printable
 from ..run.streams import RunStream
@@ -187,11 +188,14 @@ def resume(
         str | None,
         typer.Option(metavar="TEXT", help="What a paused run asked for: JSON, or else plain text."),
     ] = None,
+    cycles: Annotated[
+        int, typer.Option(min=0, metavar="N", help="So many cycles beyond its limits.")
+    ] = 0,
     watch: Watch = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run that was interrupted, failed or paused.
+    """Go on with a run that was interrupted, failed, paused or exhausted.
 
     What is on the chain is not done again. A run that is done tells only how it ended. The exit
     codes are those of `pmll run`.
@@ -210,7 +214,10 @@ def resume(
             async for event in replay(known.lattice(), session.run_id):
                 view = view.after(event, 0.0)
             going = known.controller.stream_resumed(
-                session.run_id, known.deps, answer=_answer(answer)
+                session.run_id,
+                known.deps,
+                answer=_answer(answer),
+                budget=Allowance(cycles=cycles),
             )
             try:
                 await session.drive(going, view)

@@ -10,6 +10,7 @@ from pmll_async import Lattice, MemoryLine
 
 from .. import events
 from ..events import Event, RunInfo
+from ..policies import Allowance
 from .entries import JournalEntry, entries
 from .forms import Forms
 from .journal import run_lock
@@ -88,6 +89,7 @@ class _Teller:
                 return events.RunStarted(**fields, goal=self.goals[0])
             case "run", "resumed":
                 fields |= {"times": entry.data("times"), "answer": entry.data("answer")}
+                fields["allowance"] = Allowance(**(entry.data("allowance") or {}))
                 return events.RunResumed(**fields, goal=self.goals[0])
             case "run", _:
                 result = entry.run_result(self.goals[0], entry.data(), self.winner)

@@ -33,10 +33,12 @@ from pmll_async import Candidate, Lattice, MemoryLine, PmllError, journal_key, s
 from ..calling import message_of
 from ..events import RunResult
 from ..goals import Place
+from ..policies import Allowance
 from ..steps import Continue, Done, Failed, GoalResult, Plan, Retry, Verdict
 from .stamps import STAMP, find_start
 
-_SAID: Final = ("text", "speaker", "session", "source")  # stamped by text memory and writers
+# Stamped by text memory and writers, and by agents on what they keep.
+_SAID: Final = ("text", "speaker", "session", "source", "kind")
 _LONGEST_MESSAGE: Final = 2_000  # characters of an error: some quote the whole reply of a service
 VERDICTS: Final[Mapping[str, type[Continue | Done | Retry]]] = {
     "continue": Continue,
@@ -78,11 +80,18 @@ class Journal:
         place = Place(self.run_id, "", 0, 0)
         return await self._note(place, "run", "started", {"goal": goal}, "start")
 
-    async def resumed(self, place: Place, times: int, elapsed: float, answer: JsonValue) -> str:
-        """The run goes on for the `times`th time, `elapsed` seconds of running behind it."""
+    async def resumed(
+        self, place: Place, times: int, elapsed: float, answer: JsonValue, allowance: Allowance
+    ) -> str:
+        """The run goes on for the `times`th time, `elapsed` seconds of running behind it.
+
+        `allowance` is all that it was given so far.
+        """
         body: Fields = {"times": times, "elapsed": elapsed}
         if answer is not None:
             body["answer"] = answer
+        if given := allowance.facts():
+            body["allowance"] = given
         return await self._note(place, "run", "resumed", body, f"resumed.{times}")
 
     async def ended(

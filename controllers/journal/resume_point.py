@@ -9,7 +9,7 @@ from pmll_async import Lattice, PmllError
 
 from ..events import RunResult
 from ..goals import GoalFrame
-from ..policies import Usage
+from ..policies import Allowance, Usage
 from .entries import JournalEntry, entries
 from .forms import Forms
 from .stamps import find_start
@@ -41,7 +41,8 @@ class ResumePoint:
     """A run as its journal tells it; `end` is its last entry if it ended or stopped there.
 
     `times` it was resumed, `elapsed` seconds it ran; `usage` is what it spent up to its last phase,
-    and in each step of the one under way. `asking` is the step that asked last.
+    and in each step of the one under way. `asking` is the step that asked last. `allowance` is what
+    the run was given beyond its limits.
     """
 
     stack: list[GoalFrame]
@@ -51,10 +52,11 @@ class ResumePoint:
     cycles: int = 0
     usage: Usage = field(default_factory=Usage)
     asking: str = ""
+    allowance: Allowance = field(default_factory=Allowance)
 
     def answered(self, answer: Any) -> None:
         """The step that asked has its answer."""
-        self.stack[-1].answers[self.asking] = answer
+        self.stack[-1].answers.setdefault(self.asking, []).append(answer)
 
     @property
     def question(self) -> str | None:
@@ -91,7 +93,9 @@ async def resume_point_of(
     # The clock may have been set back since.
     elapsed = before + max(0.0, tail[-1].line.committed_at - begun.line.committed_at)
     goal, times = JournalEntry(start).text("goal"), int(begun.data("times") or 0)
-    fold = _Fold(ResumePoint([_first_frame(goal, tail[0])], end, times, elapsed))
+    point = ResumePoint([_first_frame(goal, tail[0])], end, times, elapsed)
+    point.allowance = Allowance(**(begun.data("allowance") or {}))
+    fold = _Fold(point)
     for entry in tail:
         fold.take(entry, plan_forms, verdict_forms)
     await fold.complete(lattice)

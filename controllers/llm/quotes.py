@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_jsonable_python
 
+from pmll_async import visible
+
+from .fitting import shortened
+
 if TYPE_CHECKING:
     from pmll_async.text import Recollection
 
@@ -16,31 +20,36 @@ if TYPE_CHECKING:
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>\x7f\x85\u2028\u2029"}
 
 
-def quoted(memories: Iterable[Recollection]) -> str:
+def quoted(memories: Iterable[Recollection], *, longest: int | None = None) -> str:
     """Memories between `<memories>` and `</memories>`, one JSON object a line.
 
     Each has its anchor, speaker, session, time (UTC), score and, where somebody else than the owner
     wrote it, from whom it is and how far that is trusted beside its text, so that the model can
-    weigh and cite it. Whatever a text says, it stays inside its string.
+    weigh and cite it. Whatever a text says, it stays inside its string. With `longest`, texts are
+    cut there, and it is said.
     """
-    return quote("memories", [_row(memory) for memory in memories])
+    return quote("memories", [_row(memory) for memory in memories], longest=longest)
 
 
-def quote(tag: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of data between tags; what is no JSON is told as pydantic or `str` would."""
-    lines = [_line(row) for row in rows]
+def quote(tag: str, rows: Sequence[Mapping[str, Any]], *, longest: int | None = None) -> str:
+    """Rows of data between tags; what is no JSON is told as pydantic or `str` would.
+
+    With `longest`, no text in them has more than so many characters.
+    """
+    lines = [_line(row, longest) for row in rows]
     return "\n".join([f"<{tag}>", *lines, f"</{tag}>"])
 
 
 def quoted_text(text: str) -> str:
     """A text of others as one JSON string on one line, for where it is no data but a task."""
-    return json.dumps(text, ensure_ascii=False).translate(_ESCAPES)
+    return visible(json.dumps(text, ensure_ascii=False).translate(_ESCAPES))
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], longest: int | None) -> str:
     kept = {name: value for name, value in row.items() if not _is_nothing(value)}
     plain = to_jsonable_python(kept, fallback=str, inf_nan_mode="null")
-    return json.dumps(plain, ensure_ascii=False).translate(_ESCAPES)
+    told = json.dumps(shortened(plain, longest), ensure_ascii=False)
+    return visible(told.translate(_ESCAPES))
 
 
 def _is_nothing(value: object) -> bool:

@@ -34,17 +34,20 @@ NAMES: Final[dict[type[Event], str]] = {
     events.Judged: "run.judged",
     events.Acted: "run.acted",
     events.Reflected: "run.reflected",
+    events.Told: "run.told",
+    events.Decided: "run.decided",
     events.EffectBegun: "run.effect_begun",
     events.EffectDone: "run.effect_done",
 }
 
 
-def document(event: Event, at: float) -> Fields:
+def document(event: Event, at: float | None) -> Fields:
     """The event as one JSON object; `at` is when it happened, in seconds since the epoch."""
+    when: Fields = {} if at is None else {"at": at}
     where: Fields = {"run_id": event.run_id, "cycle": event.cycle, "goals": list(event.goals)}
     return {
         "event": NAMES[type(event)],
-        "at": at,
+        **when,
         **where,
         "anchor": event.anchor,
         **facts(event),
@@ -60,6 +63,8 @@ def facts(event: Event) -> Fields:
         if hasattr(event, name):
             told[name] = getattr(event, name)
     match event:
+        case events.RunResumed() if event.allowance.facts():
+            told["allowance"] = event.allowance.facts()
         case events.PhaseStarted():
             told["steps"] = list(event.names)
         case events.Proposed(failure=failure) if failure is not None:
@@ -70,6 +75,10 @@ def facts(event: Event) -> Fields:
             told |= {"status": "failed", **_came_to_nothing(failed)}
         case events.Planned():
             told["status"] = "done"
+        case events.Told(reply=reply):
+            told["reply"] = reply
+        case events.Decided(tool=tool, approved=approved):
+            told |= {"tool": tool, "approved": approved, "changed": list(event.changed)}
         case events.Reflected():
             told["verdict"] = verdict_name(event.verdict)
         case events.GoalEnded():
@@ -102,6 +111,10 @@ def content(event: Event) -> Fields:
             return end if result.error is None else end | {"message": message_of(result.error)}
         case events.Proposed(failure=failure) if failure is not None:
             return {"message": failure.message}
+        case events.Told(text=text):
+            return {"text": text}
+        case events.Decided(said=said_so):
+            return {"said": said_so, "arguments": jsonable(event.arguments)}
         case events.Acted(outcome=RaceOutcome() as outcome):
             return {"context": jsonable(outcome.winner.context), **_messages(outcome)}
         case events.Acted(outcome=Failed() as failed) | events.PlanFailed(outcome=failed):

@@ -7,13 +7,13 @@ from typing import Final
 
 import structlog
 
-from ..events import Acted, Event, Judged, PhaseStarted, PlanFailed, Proposed, RunEnded
+from ..events import Acted, Event, Judged, PhaseStarted, PlanFailed, Proposed, RunEnded, Told
 from ..steps import Failed
 from . import documents
 
 CONTENT: Final = {name: f"{name}.content" for name in documents.NAMES.values()}
 # What happens within a phase, and is not on the chain.
-_DETAILS: Final = (PhaseStarted, Proposed, Judged)
+_DETAILS: Final = (PhaseStarted, Proposed, Judged, Told)
 
 
 def log_events(event: Event, *, content: bool = False) -> None:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, StringConstraints
 from pmll_async.text import Recollection
 
 from .. import StepContext
-from ..llm import Message, Model, ask, prompt, quoted
+from ..llm import Message, Model, prompt, quoted
+from ..llm.asking import Asking
 
 _MOST: Final = 4  # each look-up is a recall over the whole memory
 _LONGEST: Final = 1_000  # characters: more is no question, and would be journaled
@@ -39,21 +40,32 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Adviser:
-    """Asks a model, up to `attempts` times for each reply that can be used."""
+    """Asks a model."""
 
     model: Model
-    attempts: int
+    asking: Asking
 
     async def parts(self, ctx: StepContext[Any], hints: Iterable[Recollection]) -> tuple[str, ...]:
         """Look-ups for the goal, given what a recall finds for it."""
-        text = prompt("research_plan", question=ctx.goal, memories=quoted(hints))
-        asked = [Message(role="user", content=text)]
-        reply = await ask(ctx, self.model, asked, Parts, name="parts", attempts=self.attempts)
+        known = list(hints)
+
+        def shown(longest: int | None) -> list[Message]:
+            memories = quoted(known, longest=longest)
+            return _asked(prompt("research_plan", question=ctx.goal, memories=memories))
+
+        reply = await self.asking.ask(ctx, self.model, shown, Parts, "parts")
         return tuple(reply.look_ups)
 
     async def answer(self, ctx: StepContext[Any], texts: Iterable[Recollection]) -> Answer:
         """An answer from the texts alone."""
-        last = prompt("research_last") if ctx.budget.last_cycle else ""
-        text = prompt("research_answer", question=ctx.goal, memories=quoted(texts), last=last)
-        asked = [Message(role="user", content=text)]
-        return await ask(ctx, self.model, asked, Answer, name="answer", attempts=self.attempts)
+        known, last = list(texts), prompt("research_last") if ctx.budget.last_cycle else ""
+
+        def shown(longest: int | None) -> list[Message]:
+            fields = {"question": ctx.goal, "memories": quoted(known, longest=longest)}
+            return _asked(prompt("research_answer", **fields, last=last))
+
+        return await self.asking.ask(ctx, self.model, shown, Answer, "answer")
+
+
+def _asked(text: str) -> list[Message]:
+    return [Message(role="user", content=text)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Unpack
 
 from pmll_async import Lattice, PmllError, Where
 from pmll_async.text import TextMemory
 
 from .. import RTMController, RunResult
+from ..kept import Kept, check_evidence, seen
+from ..outages import PATIENCE, Patience
 from ..run.setup import Options
 from .evidence import POOL, Evidence, Finding
 from .lookups import LookUps, States, acts
@@ -36,10 +39,12 @@ class ResearchController(RTMController[None, LookUps]):
     texts, at most 100. With a `model`, PLAN also asks it for look-ups, and REFLECT for an answer
     from the evidence, which is `result.text`, empty if the evidence holds none; a model that lacks
     something may ask for more look-ups, up to `max_cycles`. `attempts` bounds its replies to one
-    question that cannot be used. Models need the extra `llm`.
+    question that cannot be used, `patience` how long it is waited for while it is down. Models need
+    the extra `llm`.
 
     A run searches the memory as it was when the run began, also after a resume: what is remembered
-    or forgotten meanwhile changes nothing. What it writes is never recalled. `where` restricts what
+    or forgotten meanwhile changes nothing. What it writes is never recalled; what other runs have
+    kept is left out but for the kinds in `evidence`, "answer" and "result". `where` restricts what
     is searched. The rest is as in `RTMController`. One controller serves any number of runs.
     """
 
@@ -50,7 +55,9 @@ class ResearchController(RTMController[None, LookUps]):
         model: Model | None = None,
         k: int = 10,
         where: Where | None = None,
+        evidence: Collection[Kept] = (),
         attempts: int = 3,
+        patience: Patience = PATIENCE,
         max_cycles: int = 4,
         max_retries: int = 2,
         **options: Unpack[Options],
@@ -59,8 +66,8 @@ class ResearchController(RTMController[None, LookUps]):
             raise TypeError("research is done in texts: give it a TextMemory, not a Lattice")
         if not 1 <= k <= POOL:
             raise ValueError(f"k is between 1 and {POOL}, not {k}")
-        self._memory, states = memory, States(where)
-        steps = Steps(states, None if model is None else _adviser(model, attempts), k)
+        self._memory, states = memory, States(seen(where, check_evidence(evidence)))
+        steps = Steps(states, None if model is None else _adviser(model, attempts, patience), k)
         super().__init__(
             memory,
             plan=steps.plan,
@@ -88,7 +95,9 @@ class ResearchController(RTMController[None, LookUps]):
         return await findings(self._memory, result.data.found)
 
 
-def _adviser(model: Model, attempts: int) -> Adviser:
-    from .adviser import Adviser  # noqa: PLC0415  # what models need is an extra
+def _adviser(model: Model, attempts: int, patience: Patience) -> Adviser:
+    # What models need is an extra.
+    from ..llm.asking import Asking  # noqa: PLC0415
+    from .adviser import Adviser  # noqa: PLC0415
 
-    return Adviser(model, attempts)
+    return Adviser(model, Asking.of(attempts=attempts, patience=patience))

@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 from pmll_async import InvalidContextError, MemoryLine, PmllError, ReentrantError
 
 from ..calling import Limiter, call, finish_first, is_async, threads
-from ..events import EffectBegun, EffectDone
+from ..events import EffectBegun, EffectDone, Event, Told
 from ..goals import Place
 from ..journal.forms import form_of
 from ..journal.journal import Fields, effect_step
@@ -66,6 +66,7 @@ class Effects:
     usage: Usage = field(default_factory=Usage)
     named: set[str] = field(default_factory=set)
     """The effects whose results this call of the step has got."""
+    replies: int = 0
 
     @property
     def step_key(self) -> str:
@@ -82,6 +83,20 @@ class Effects:
         """Add to what the step, and with it the run, has spent."""
         self.usage += usage
         self.state.spend(usage)
+
+    async def say(self, text: str, *, begins: bool) -> None:
+        """Tell who follows the run a text of the step."""
+        if begins or self.replies == 0:
+            self.replies += 1
+        await self.tell(Told, text=text, reply=self.replies - 1)
+
+    async def tell(self, event: Callable[..., Event], **facts: Any) -> None:
+        """Tell who follows the run an event of the step."""
+        kind, _, number = self.step.partition(".")
+        # Who judges does so while the acts race.
+        stage = "act" if kind == "judge" else kind
+        where = {"stage": stage, "number": int(number or 0)}
+        await self.state.emit(event(**self.state.phase_fields(), **where, **facts))
 
     async def once(self, name: str, fn: Callable[[], Any], again: bool) -> Any:
         """Do an effect once, as `StepContext.once` says."""

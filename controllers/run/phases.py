@@ -29,6 +29,7 @@ from ..calling import call, failure_of, name_of
 from ..goals import GoalFrame, Place
 from ..journal.forms import Form
 from ..journal.stamps import is_entry_of
+from ..outages import OutageError
 from ..steps import (
     ActStep,
     Continue,
@@ -74,6 +75,9 @@ class Phases:
         place, effects = await self._begun("plan", name_of(step))
         try:
             said = await self._call(step, self._context("plan", "plan", effects))
+        # It is nothing to judge: the run stops here, and goes on here once the service is back.
+        except OutageError:
+            raise
         # A step is the user's code: that PLAN raised is REFLECT's to judge.
         except Exception as exc:  # noqa: BLE001
             await self._not_planned(frame, place, effects, exc)
@@ -146,6 +150,8 @@ class Phases:
                 if not is_entry_of(outcome.winner, place, "act", "done"):
                     raise ConflictError(key, outcome.winner.anchor)
             except NoWinnerError as exc:
+                if race.outage is not None:
+                    raise race.outage from exc
                 failures = cast(tuple[CandidateFailure, ...], exc.failures)
                 outcome = Failed("act", failures, exc.unfinished, exc)
             except (StoreError, LatticeClosedError):
@@ -169,6 +175,8 @@ class Phases:
                 proposed = await self._proposed(act, effects.step, context, race)
             # Whatever it is, who watches is told at once; the race is told by raising it again.
             except Exception as exc:
+                if isinstance(exc, OutageError):
+                    race.outage = exc
                 failed = failure_of(name, exc)
                 fields = {**state.phase_fields(), "number": number, "name": name}
                 await state.emit(events.Proposed(**fields, confidence=None, failure=failed))
@@ -257,6 +265,7 @@ class Phases:
         self, stage: Phase, step: str, effects: Effects, view: LatticeView | None = None
     ) -> StepContext[Any]:
         state, frame, lattice = self.state, self.state.frame, self.state.setup.lattice
+        answers = tuple(deepcopy(frame.answers.get(step, [])))
         return StepContext(
             goal=frame.goal,
             goals=frame.goals,
@@ -271,7 +280,8 @@ class Phases:
             previous=_own(frame.previous),
             plan=_own(frame.plan),
             results=tuple(_own(result) for result in frame.results),
-            answer=deepcopy(frame.answers.get(step)),
+            answer=answers[-1] if answers else None,
+            answers=answers,
             raced=stage == "act" and len(state.setup.acts) > 1,
             resumed=state.resumed,
             working=state.working,
@@ -282,11 +292,15 @@ class Phases:
 
 @dataclass(slots=True)
 class _RunRace:
-    """A race of acts: who proposed what, and the question of an act, which ends the race."""
+    """A race of acts: who proposed what, and the question of an act, which ends the race.
+
+    `outage` is what kept an act from proposing: if nothing came of the race, it may yet.
+    """
 
     scope: anyio.CancelScope
     candidates: list[tuple[Candidate, int]] = field(default_factory=list)
     paused: Paused | None = None
+    outage: OutageError | None = None
 
     def proposed(self, candidate: Candidate, number: int) -> Candidate:
         """Note which act proposed the candidate."""

@@ -15,7 +15,7 @@ from ..calling import failure_of
 from ..events import Event, RunResult, Status
 from ..goals import GoalFrame
 from ..journal.resume_point import ResumePoint
-from ..policies import first_reason
+from ..policies import Allowance, first_reason
 from ..steps import Continue, Data, Deps, Failed
 from .phases import Paused, Phases
 from .state import RunState
@@ -44,19 +44,25 @@ class Run(Generic[Deps, Data]):
         state.stack = [GoalFrame((goal,))]
         return events.RunStarted(**state.event_fields(), goal=goal)
 
-    async def go_on(self, point: ResumePoint, answer: Any) -> Event:
-        """Take the run up again where its journal ends."""
+    async def go_on(self, point: ResumePoint, answer: Any, more: Allowance) -> Event:
+        """Take the run up again where its journal ends, with so `more` than it had."""
         state = self.state
         state.began, state.elapsed = state.setup.clock(), point.elapsed
         state.stack, state.cycles, state.usage = point.stack, point.cycles, point.usage
         state.times, state.resumed = point.times + 1, True
+        state.allowance = point.allowance + more
         if answer is not None:
             point.answered(answer)
         state.anchor = await state.journal.resumed(
-            state.place(), state.times, state.elapsed, answer
+            state.place(), state.times, state.elapsed, answer, state.allowance
         )
-        fields, goal = state.event_fields(), state.root.goal
-        return events.RunResumed(**fields, goal=goal, times=state.times, answer=answer)
+        return events.RunResumed(
+            **state.event_fields(),
+            goal=state.root.goal,
+            times=state.times,
+            answer=answer,
+            allowance=state.allowance,
+        )
 
     # --- the loop ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pmll_async import WorkingMemory
 from ..events import Event
 from ..goals import GoalFrame, Place
 from ..journal.journal import Journal, run_lock
-from ..policies import Budget, Usage
+from ..policies import Allowance, Budget, Usage
 from ..steps import Data, Deps
 from .setup import Setup
 
@@ -22,7 +22,8 @@ Emit = Callable[[Event], Awaitable[None]]
 class RunState(Generic[Deps, Data]):
     """A run's goals, counts and spending; `anchor` is its newest entry's.
 
-    `times` it was resumed; `elapsed` seconds it ran before, and since `began` it has run again.
+    `allowance` is what it was given beyond its limits. `times` it was resumed; `elapsed` seconds it
+    ran before, and since `began` it has run again.
     `resumed` tells that the phase at hand may have begun before.
     """
 
@@ -33,6 +34,7 @@ class RunState(Generic[Deps, Data]):
     stack: list[GoalFrame] = field(default_factory=list)
     cycles: int = 0
     usage: Usage = field(default_factory=Usage)
+    allowance: Allowance = field(default_factory=Allowance)
     times: int = 0
     elapsed: float = 0.0
     began: float = 0.0
@@ -92,6 +94,7 @@ class RunState(Generic[Deps, Data]):
             cycles=self.cycles,
             usage=self.usage,
             stage="plan" if frame.stand == "plan" else "act",
+            allowance=self.allowance,
         )
 
     def spend(self, usage: Usage) -> None:

@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import JsonValue
 
 from pmll_async import Candidate, Lattice
 
+from .. import events
 from ..controller import RTMController
-from ..journal.entries import entries
-from ..llm import Message, Model, ask, prompt, quote, quoted
+from ..kept import KEPT_TRUST, Kept, Whose, filter_of, marked, owned_by
+from ..llm import Model, SupportsTools, ToolsRefusedError, ask
+from ..llm.fitting import ROOM, Count, check_room
+from ..llm.recalling import Recalling
+from ..llm.requests import Question, answered
+from ..outages import PATIENCE, Patience, patiently
 from ..run.setup import Options
 from ..steps import Continue, Deps, Done, Failed, Outcome, Pause, Plan, Retry, StepContext
-from ..tools.tools import Record, Tool, ToolResult, Tools
+from ..tools.tools import Tool, ToolResult, Tools, source_of_tool
+from .approvals import Approvals, Decided
+from .conversation import Showing
+from .moves import Move, ToolCall
+from .native import move_of, schemas
 
 if TYPE_CHECKING:
-    from pmll_async.text import TextMemory
+    from pmll_async.text import Preset, TextMemory
 
-_MOST_CALLS: Final = 6  # in one turn; every result goes into the prompts of all later ones
-# What people type; anything else may be a no, and is told to the model.
-_YES: Final = ("yes", "y", "true", "ok")
-
-
-class ToolCall(BaseModel):
-    """A tool that the model wants called."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tool: str
-    arguments: dict[str, JsonValue] = {}
-
-
-class Move(BaseModel):
-    """What the model does in one turn: it calls tools, or it answers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    thought: str = ""
-    calls: tuple[ToolCall, ...] = Field(default=(), max_length=_MOST_CALLS)
-    answer: str | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if bool(self.calls) == (self.answer is not None):
-            raise ValueError("give either calls or an answer, and not both")
-        return self
+AGENT: Final = "agent"
+"""The principal that an agent's own answers are from."""
 
 
 class ToolAgent(RTMController[Deps, Move]):
@@ -58,15 +41,28 @@ class ToolAgent(RTMController[Deps, Move]):
 
     PLAN asks the model for calls or an answer, ACT makes the calls, those without effect beside
     each other, and keeps what was learned as a line; REFLECT is done with an answer. The model gets
-    errors back as results. Results and memories reach it as quoted data.
+    errors back as results. Results and memories reach it as quoted data. Tools are called by the
+    endpoint's own protocol where the model `SupportsTools`, by JSON in its text where not. A
+    resumed run neither repeats an effect nor asks the model again for a reply that it had.
+    `instructions` go before the tools.
 
-    A resumed run neither repeats an effect nor asks the model again for a reply that it had.
-    Of what the memory knew before the run, the `recall` lines that suit the goal are shown.
-    `instructions` go before the tools. A call of a tool whose name is in `confirm` pauses the run
-    first; ``resume(run_id, answer="yes")`` lets it happen, any other answer is told to the model.
+    A call of a tool whose name is in `confirm` pauses the run first, each call for itself:
+    ``resume(run_id, answer="yes")`` lets it happen. `understood` says what else does and how
+    arguments are changed; any other answer is told to the model.
+
+    Of what the memory knows, the `recall` lines that suit the goal are shown: of those that `where`
+    lets pass, a filter or a function that gives one for the step, so that many users share a
+    lattice; ranked by `preset`. What runs have kept is no evidence but for the kinds in `evidence`,
+    "answer" and "result". What this one keeps has its kind and source under `pmll`, and the plain
+    equalities of `where` in its context.
+
     `attempts` bounds the replies of one turn that cannot be used, `max_cycles` the turns; in the
-    last one the model is told to answer. The rest is as in `RTMController`. One agent serves any
-    number of runs at once.
+    last one the model is told to answer. A prompt has at most `room`, as `count` counts it:
+    characters, or tokens by a tokenizer's function. Beyond that the newest turns are shown, and of
+    the older ones what they did to the world and what recall finds of their results. A model whose
+    context is less is asked again with less. One that is down is waited for as long as `patience`
+    has it; then the run stops, `failed` with an `OutageError`, and `resume` goes on. The rest is as
+    in `RTMController`. One agent serves any number of runs at once.
     """
 
     def __init__(
@@ -79,6 +75,12 @@ class ToolAgent(RTMController[Deps, Move]):
         recall: int = 5,
         confirm: Collection[str] = (),
         attempts: int = 3,
+        room: int = ROOM,
+        count: Count = len,
+        patience: Patience = PATIENCE,
+        where: Whose | None = None,
+        preset: Preset | None = None,
+        evidence: Collection[Kept] = (),
         max_cycles: int = 8,
         max_retries: int = 2,
         **options: Unpack[Options],
@@ -89,7 +91,10 @@ class ToolAgent(RTMController[Deps, Move]):
         for name in confirm:
             if name not in tools:
                 raise ValueError(f"confirm names {name!r}, and there is no such tool")
-        steps = _AgentSteps(model, tools, instructions, recall, frozenset(confirm), attempts)
+        check_room(room)
+        recalling = Recalling.of(recall, patience, where=where, preset=preset, evidence=evidence)
+        showing = Showing(tools, instructions, recalling, room, count)
+        steps = _AgentSteps(model, tools, showing, frozenset(confirm), attempts)
         super().__init__(
             memory,
             plan=steps.plan,
@@ -105,38 +110,77 @@ class ToolAgent(RTMController[Deps, Move]):
 class _AgentSteps:
     model: Model
     tools: Tools
-    instructions: str
-    recall: int
+    showing: Showing
     confirm: frozenset[str]
     attempts: int
 
     async def plan(self, ctx: StepContext[Any]) -> Plan[Move]:
-        """Ask the model, which is shown the whole run so far."""
-        conversation = [*await self._beginning(ctx), *await _turns(ctx)]
-        if ctx.budget.last_cycle:
-            last = conversation[-1]
-            content = f"{last['content']}\n\n{prompt('tool_agent_last')}"
-            conversation[-1] = Message(role=last["role"], content=content)
-        move = await ask(ctx, self.model, conversation, Move, attempts=self.attempts)
-        return Plan(move.thought, move)
+        """Ask the model, which is shown the run so far."""
+        model = self.model
+        if isinstance(model, SupportsTools) and model.has_tools and len(self.tools):
+            try:
+                return _planned(await self._natively(ctx, model))
+            except ToolsRefusedError as exc:
+                ctx.log.info("model.no_tools", status=exc.status)
+        shown, patience = await self.showing.of(ctx, native=False), self.showing.recalling.patience
+        return _planned(
+            await ask(ctx, model, shown, Move, attempts=self.attempts, patience=patience)
+        )
+
+    async def _natively(self, ctx: StepContext[Any], model: SupportsTools) -> Move:
+        """Ask by the endpoint's own protocol for tools."""
+        # One that must answer is kept from calling.
+        choice = "none" if ctx.budget.last_cycle else "auto"
+        return await answered(
+            ctx,
+            model.using(schemas(self.tools), choice),
+            Question(await self.showing.of(ctx, native=True), again="tool_agent_again"),
+            move_of,
+            name="ask",
+            attempts=self.attempts,
+            patience=self.showing.recalling.patience,
+        )
 
     async def act(self, ctx: StepContext[Any], plan: Plan[Move]) -> Candidate | Pause:
         """Make the calls; the line says what they came to."""
         move = plan.data
         if move.answer is not None:
-            return await ctx.texts.candidate(move.answer, context={"goal": ctx.goal})
-        asked = [call for call in move.calls if call.tool in self.confirm]
-        if asked and ctx.answer is None:
-            wanted = "; ".join(f"{call.tool}({json.dumps(call.arguments)})" for call in asked)
-            return Pause(f"May it call {wanted}?", [call.model_dump() for call in asked])
-        results = await self._called(ctx, move.calls)
+            return await self._line(ctx, move.answer, "answer", AGENT, {})
+        approvals = Approvals(self.tools, self.confirm)
+        question = approvals.decide(move.calls, ctx.answers)
+        await _told_back(ctx, approvals)
+        if question is not None:
+            return question
+        results = await self._called(ctx, move.calls, approvals.decided)
         # What had an effect is remembered in a line of its own.
-        is_told = self._is_effect if self.tools.remember else lambda _: False
+        is_told = self.showing.is_effect if self.tools.remember else lambda _: False
         learned = [result for result in results if not is_told(result.tool)]
         names = ", ".join(result.tool for result in results)
         told = "\n".join(map(str, learned)) or f"{move.thought} Called {names}."
-        calls: list[JsonValue] = [result.record for result in results]
-        return await ctx.texts.candidate(told, context={"goal": ctx.goal, "calls": calls})
+        calls: list[JsonValue] = [
+            _recorded(result, approvals.decided.get(number))
+            for number, result in enumerate(results)
+        ]
+        called = {result.tool for result in learned or results}
+        source = source_of_tool(called.pop()) if len(called) == 1 else "tools"
+        return await self._line(ctx, told, "result", source, {"calls": calls})
+
+    async def _line(
+        self,
+        ctx: StepContext[Any],
+        text: str,
+        kind: Kept,
+        source: str,
+        context: dict[str, JsonValue],
+    ) -> Candidate:
+        writer = ctx.texts.as_writer(source, trust=KEPT_TRUST)
+        context = {**self._own(ctx), "goal": ctx.goal, **context}
+        made = partial(writer.candidate, text, context=context)
+        patience = self.showing.recalling.patience
+        return marked(await patiently("the memory's embedder", made, patience), kind)
+
+    def _own(self, ctx: StepContext[Any]) -> dict[str, JsonValue]:
+        return owned_by(filter_of(self.showing.recalling.where, ctx))
 
     async def reflect(
         self, ctx: StepContext[Any], outcome: Outcome
@@ -148,32 +192,18 @@ class _AgentSteps:
         answer = ctx.plan.data.answer
         return Continue(ctx.plan.text) if answer is None else Done(answer)
 
-    # --- what the model is shown -----------------------------------------------------------------
-
-    async def _beginning(self, ctx: StepContext[Any]) -> list[Message]:
-        described = "\n".join(
-            json.dumps({**tool.schema["function"], "effect": tool.effect}, ensure_ascii=False)
-            for tool in self.tools
-        )
-        system = prompt("tool_agent_system", instructions=self.instructions, tools=described)
-        others: dict[str, JsonValue] = {
-            "pmll.run": {"$ne": ctx.run_id},
-            "tool.run": {"$ne": ctx.run_id},
-        }
-        known = await ctx.texts.recall(ctx.goal, self.recall, where=others) if self.recall else []
-        goal = prompt("tool_agent_goal", goal=ctx.goal, memories=quoted(known))
-        return [Message(role="system", content=system), Message(role="user", content=goal)]
-
     # --- calling ---------------------------------------------------------------------------------
 
-    async def _called(self, ctx: StepContext[Any], calls: Sequence[ToolCall]) -> list[ToolResult]:
+    async def _called(
+        self, ctx: StepContext[Any], calls: Sequence[ToolCall], decided: Mapping[int, Decided]
+    ) -> list[ToolResult]:
         results: dict[int, ToolResult] = {}
 
         async def make(number: int, call: ToolCall) -> None:
-            results[number] = await self._made(ctx, call)
+            results[number] = await self._made(ctx, call, decided.get(number))
 
         for is_effect, group in groupby(
-            enumerate(calls), lambda each: self._is_effect(each[1].tool)
+            enumerate(calls), lambda each: self.showing.is_effect(each[1].tool)
         ):
             # Effects one after another, in the order that the model gave.
             if is_effect:
@@ -185,50 +215,36 @@ class _AgentSteps:
                         tasks.start_soon(make, number, call)
         return [results[number] for number in range(len(calls))]
 
-    async def _made(self, ctx: StepContext[Any], call: ToolCall) -> ToolResult:
-        if call.tool in self.confirm and str(ctx.answer).strip().lower() not in _YES:
-            error = f"it was not allowed, with the words: {ctx.answer}"
-            return ToolResult(call.tool, call.arguments, error=error)
-        return await self.tools.call(ctx, call.tool, call.arguments)
-
-    def _is_effect(self, name: str) -> bool:
-        return name in self.tools and self.tools[name].effect
-
-
-async def _turns(ctx: StepContext[Any]) -> list[Message]:
-    """The run's earlier cycles, each as what the model called and what that came to."""
-    newest_first = [entry async for entry in entries(ctx.memory, {"pmll.run": ctx.run_id})]
-    moves: dict[int, Move] = {}
-    rows: dict[int, list[Record]] = {}
-    for entry in reversed(newest_first):
-        cycle, phase, context = entry.facts["cycle"], entry.kind, entry.line.context
-        if phase == ("plan", "done") and cycle < ctx.cycle:
-            moves[cycle], rows[cycle] = Move.model_validate(context["data"]), []
-        elif cycle not in moves:
-            continue
-        elif phase == ("effect", "done") and _is_of_a_tool(context.get("result")):
-            rows[cycle].append(context["result"])
-        elif phase == ("act", "done"):
-            rows[cycle] = list(context.get("calls", ()))
-        elif phase == ("act", "failed"):
-            # The effects before it took place, and the model has to know.
-            why = {name: list(context[name]) for name in ("failures", "unfinished")}
-            rows[cycle].append({"error": "nothing more came of the calls", **why})
-    turns = []
-    for cycle, move in moves.items():
-        results = quote("results", [_row(record) for record in rows[cycle]])
-        turns += [
-            Message(role="assistant", content=move.model_dump_json(exclude_defaults=True)),
-            Message(role="user", content=prompt("tool_agent_results", results=results)),
-        ]
-    return turns
+    async def _made(
+        self, ctx: StepContext[Any], call: ToolCall, decided: Decided | None
+    ) -> ToolResult:
+        if decided is not None:
+            call = decided.call
+            if not decided.decision.approved:
+                error = f"it was not allowed, with the words: {decided.decision.said}"
+                return ToolResult(call.tool, call.arguments, error=error)
+        return await self.tools.call(ctx, call.tool, call.arguments, context=self._own(ctx))
 
 
-def _is_of_a_tool(result: object) -> bool:
-    return isinstance(result, Mapping) and {"tool", "arguments"} <= result.keys()
+def _planned(move: Move) -> Plan[Move]:
+    return Plan(move.thought, move)
 
 
-def _row(record: Record) -> Record:
-    # Deeper than where quoting leaves out what is empty: a tool may have found nothing.
-    outcome: Record = {name: record[name] for name in ("value", "error") if name in record}
-    return {**{name: record[name] for name in record if name not in outcome}, "outcome": outcome}
+def _recorded(result: ToolResult, decided: Decided | None) -> JsonValue:
+    return {**result.record, **({} if decided is None else {"approval": decided.record})}
+
+
+async def _told_back(ctx: StepContext[Any], approvals: Approvals) -> None:
+    """Tell who follows the run what the newest answer was understood as."""
+    doing = ctx._doing  # noqa: SLF001  # what the agent tells is its step's
+    for decided in approvals.decided.values():
+        if decided.fresh:
+            call, decision = decided.call, decided.decision
+            await doing.tell(
+                events.Decided,
+                tool=call.tool,
+                arguments=call.arguments,
+                approved=decision.approved,
+                said=decision.said,
+                changed=tuple(sorted(decision.arguments)),
+            )

@@ -28,6 +28,7 @@ from pmll_async import (
 
 from ..calling import call, failure_of, name_of
 from ..journal.journal import effect_step
+from ..kept import KEPT_TRUST, marked
 from ..run.effects import EffectUnknownError
 from ..steps import StepContext
 from .signatures import ArgumentsError, InvalidToolError, Signature, described, signature_of
@@ -162,8 +163,9 @@ class Tools:
     They are called by name. Sync functions run in a thread; time limits are the caller's.
     `max_bytes` bounds the arguments and the value of a call, as JSON. With a text memory under the
     controller, what an effect came to is remembered in a line that recall finds, unless `remember`
-    is false; its context has, under ``tool``, the name, the arguments, the value or the error, run,
-    cycle, stage, and `effect`, the anchor of the journal's entry.
+    is false: from "tool:name", with trust 0.5. Its context has, under ``tool``, the name, the
+    arguments, the value or the error, run, cycle, stage, and `effect`, the anchor of the journal's
+    entry.
     """
 
     def __init__(
@@ -198,21 +200,28 @@ class Tools:
         return [tool.schema for tool in self]
 
     async def call(
-        self, ctx: StepContext[Any], name: str, arguments: Mapping[str, Any] | str = FrozenDict()
+        self,
+        ctx: StepContext[Any],
+        name: str,
+        arguments: Mapping[str, Any] | str = FrozenDict(),
+        *,
+        context: Mapping[str, JsonValue] = FrozenDict(),
     ) -> ToolResult:
         """Call a tool with named arguments, or with the JSON text of them.
 
         What is wrong with the call, and what the tool raises, is the result's `error`. Of tasks
         that ask a tool without effect the same, one calls it and the others wait for the result;
         errors are not kept. Effects are counted, so that a step which calls one twice with the same
-        arguments has it twice, and a resumed step finds both. `RacedEffectError` where an effect
-        has no place; a store's errors are raised.
+        arguments has it twice, and a resumed step finds both. The line that remembers an effect has
+        the `context`. `RacedEffectError` where an effect has no place; a store's errors are raised.
         """
         try:
             made = self._bound(name, arguments)
         except ArgumentsError as exc:
             return ToolResult(name, self._shown(arguments), error=str(exc))
-        return await (self._effect(ctx, made) if made.tool.effect else self._asked(ctx, made))
+        if made.tool.effect:
+            return await self._effect(ctx, made, context)
+        return await self._asked(ctx, made)
 
     def _bound(self, name: str, arguments: Mapping[str, Any] | str) -> _Call:
         tool = self._tools.get(name)
@@ -259,7 +268,9 @@ class Tools:
 
     # --- with effect -----------------------------------------------------------------------------
 
-    async def _effect(self, ctx: StepContext[Any], made: _Call) -> ToolResult:
+    async def _effect(
+        self, ctx: StepContext[Any], made: _Call, context: Mapping[str, JsonValue]
+    ) -> ToolResult:
         if ctx.raced:
             raise RacedEffectError(made.tool.name)
         fresh: list[ToolResult] = []
@@ -280,7 +291,7 @@ class Tools:
             return made.result(None, error=_UNKNOWN)
         result = fresh[0] if fresh else self._recorded(made, record)
         if self.remember:
-            await _remembered(ctx, name, result)
+            await _remembered(ctx, name, result, context)
         return result
 
     def _recorded(self, made: _Call, record: Record) -> ToolResult:
@@ -330,29 +341,40 @@ def _effect_name(ctx: StepContext[Any], made: _Call) -> str:
     return f"{name}.{counted[name]}"
 
 
-async def _remembered(ctx: StepContext[Any], name: str, result: ToolResult) -> None:
-    try:
-        texts = ctx.texts
-    except TypeError:
+async def _remembered(
+    ctx: StepContext[Any], name: str, result: ToolResult, context: Mapping[str, JsonValue]
+) -> None:
+    if not ctx.has_texts:
         return
     doing = ctx._doing  # noqa: SLF001  # a tool's effect is the step's
     entry = cast(MemoryLine, await doing.entry(name, "done"))
-    if await _is_remembered(ctx.memory, effect_step(doing.step_key, name, "told"), entry):
+    key = effect_step(doing.step_key, name, "told")
+    # An earlier version may have remembered it, in other words or without a namespace of its own.
+    if any([await _is_remembered(ctx.memory, one, entry) for one in (journal_key(key), key)]):
         return
     facts: Record = {"run": ctx.run_id, "cycle": ctx.cycle, "stage": ctx.stage}
     told: Record = {**result.record, **facts, "effect": entry.anchor}
     told["name"] = told.pop("tool")
-    said = await texts.candidate(str(result), timestamp=entry.timestamp, context={"tool": told})
+    writer = ctx.texts.as_writer(source_of_tool(result.tool), trust=KEPT_TRUST)
+    said = await writer.candidate(
+        str(result), timestamp=entry.timestamp, context={**context, "tool": told}
+    )
+    kept = marked(said, "result")
     await ctx.memory.put(
-        said.key,
-        context=said.context,
-        timestamp=said.timestamp,
-        idempotency_key=journal_key(effect_step(doing.step_key, name, "told")),
+        kept.key,
+        context=kept.context,
+        timestamp=kept.timestamp,
+        idempotency_key=journal_key(key),
     )
 
 
+def source_of_tool(name: str) -> str:
+    """The principal that what a tool gave is from."""
+    return f"tool:{name}"
+
+
 async def _is_remembered(memory: Lattice, key: str, entry: MemoryLine) -> bool:
-    """Whether a version whose keys had no namespace has remembered the effect."""
+    """Whether a line with this key tells of the effect."""
     try:
         line = await memory.find(key)
     except LineNotFoundError:

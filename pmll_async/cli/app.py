@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pmll_async.cli import arguments, encryption, evaluate, plugins
+from pmll_async.cli import arguments, converting, encryption, evaluate, plugins
 from pmll_async.cli.arguments import (
     AsJson,
     KeyFile,
@@ -374,6 +374,9 @@ def reembed(
     command.reembed(path, target, made, key, anchors, secret, as_json=as_json)
 
 
+app.command(epilog=_example("pmll convert memory memory.lmdb", "pmll convert memory.lmdb memory"))(
+    converting.convert
+)
 app.command(
     epilog=_example(
         "pmll encrypt memory memory-encrypted",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from pmll_async.cli.embedders import EmbedderName, EmbedderOption, embedder_named
+from pmll_async.cli.evaluate_models import models
 from pmll_async.cli.terminal import facts, listing, progress, show, show_json
 from pmll_async.evaluation.turns import Of
 
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from pmll_async.evaluation.methods import Method
     from pmll_async.evaluation.precision import Precision
     from pmll_async.evaluation.runs import Evaluation
+    from pmll_async.evaluation.words import WordGroup, WordsFound
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Measure how well text recall finds what it should.",
-    short_help="Measure recall on published data sets.",
+    help="Measure how well text recall finds what it should, and what a model makes of it.",
+    short_help="Measure recall, and what a memory does to a model's answers.",
 )
 
 _DAY: Final = 86400.0
@@ -148,6 +150,86 @@ def precision(
         show_json({"data": str(data)} | asdict(found) | _totals(found))
     else:
         show(facts(_about(data, found)), "", _by_category(found), "", _by_case(found))
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  pmll eval words\n"
+    "  pmll eval words --preset dialogue --embedder minilm --min-score 0.3 --json"
+)
+def words(
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="dialogue, notes or assistant.")
+    ] = "notes",
+    embedder: EmbedderOption = EmbedderName.hashing,
+    min_score: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The least score of an answer.")
+    ] = 0.2,
+    as_json: AsJson = False,
+) -> None:
+    """Ask questions of many languages, and about code, and see whether their lines are found.
+
+    The lines and the questions come with this program: one memory of short facts in a temporary
+    folder. Prints by kind of question and by language how often the answer is the first found,
+    among the first five, and found with the least score; for questions that no line answers, how
+    often nothing is. Then how far scores are from the share of answers among them.
+    """
+    from pmll_async.evaluation.methods import PRESETS
+    from pmll_async.evaluation.words import ask_words, summed_up
+
+    chosen, weighing = embedder_named(embedder), _named(preset, PRESETS, "preset")
+    with progress("evaluating") as tell, TemporaryDirectory(prefix="pmll-eval-") as folder:
+        asked = asyncio.run(ask_words(chosen, Path(folder), preset=weighing, progress=tell))
+    found = summed_up(asked, preset=preset, embedder=chosen.id, min_score=min_score)
+    if as_json:
+        show_json(asdict(found) | {"calibration_error": found.calibration_error})
+    else:
+        tables = (_shares("kind", found.kinds), "", _shares("language", found.languages))
+        show(facts(_about_words(found)), "", *tables, "", _reliability(found))
+
+
+def _about_words(it: WordsFound) -> list[tuple[str, str]]:
+    return [
+        ("preset", it.preset),
+        ("embedder", it.embedder),
+        ("least score", f"{it.min_score:g}"),
+        ("lines", str(it.lines)),
+        ("questions", str(sum(each.questions for each in it.kinds))),
+        ("calibration error", f"{it.calibration_error:.3f}"),
+    ]
+
+
+def _shares(title: str, groups: Iterable[WordGroup]) -> Table:
+    return listing(
+        (title, "questions", "hit@1", "hit@5", "passed"),
+        (
+            (
+                each.name,
+                str(each.questions),
+                *("" if hit is None else f"{hit:.2f}" for hit in (each.hit_at_1, each.hit_at_5)),
+                f"{each.passed:.2f}",
+            )
+            for each in groups
+        ),
+    )
+
+
+def _reliability(it: WordsFound) -> Table:
+    return listing(
+        ("score from", "found", "mean score", "answers"),
+        (
+            (f"{each.low:.1f}", str(each.count), f"{each.score:.2f}", f"{each.answers:.2f}")
+            for each in it.reliability
+        ),
+    )
+
+
+app.command(
+    epilog="\b\nExamples:\n"
+    "  OMP_NUM_THREADS=1 pmll eval models\n"
+    "  pmll eval models --footprint --json\n"
+    "  pmll eval models --limit 6"
+)(models)
 
 
 def _named(name: str, known: Mapping[str, Named], what: str) -> Named:

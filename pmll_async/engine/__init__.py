@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pmll_async.values.lines import MOST_IN_A_BATCH as MOST_IN_A_BATCH
     from pmll_async.values.lines import Candidate as Candidate
     from pmll_async.values.lines import Limits as Limits
+    from pmll_async.values.where import narrowed as narrowed
     from pmll_async.values.where import parse as parse
 
 _HOMES: Final = {
@@ -96,6 +97,7 @@ _HOMES: Final = {
     "load": "pmll_async.engine.assembly",
     "low_water": "pmll_async.integrity.source",
     "named": "pmll_async.integrity.source",
+    "narrowed": "pmll_async.values.where",
     "parse": "pmll_async.values.where",
     "put_many": "pmll_async.engine.trace.batches",
     "source_of": "pmll_async.integrity.source",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.values.contexts import RESERVED_KEY, StampedContext, stamp_also
 
 LIFE: Final = "life"
@@ -27,7 +27,7 @@ class Lasting(TypedDict, total=False):
     """
 
     ttl: float
-    expires_at: float
+    expires_at: moments.Moment
     pinned: bool
 
 
@@ -46,25 +46,41 @@ class Lifetime:
         return float("inf") if self.expires_at is None else self.expires_at
 
 
-def lasting(context: Mapping[str, Any] | None, wanted: Lasting) -> StampedContext:
-    """The context of a line that lasts as wanted; `InvalidInputError` unless it is one of three."""
+def lasting(context: Mapping[str, Any] | None, wanted: Lasting, now: float) -> StampedContext:
+    """The context of a line that lasts as wanted; `InvalidInputError` unless it is one of three.
+
+    Its end is after `now` and before 2200.
+    """
     unknown = wanted.keys() - Lasting.__annotations__.keys()
     if unknown:
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     facts: dict[str, Any] = {}
     if wanted.get("ttl") is not None:
-        facts["ttl"] = checks.number(wanted["ttl"], "ttl")
-        if facts["ttl"] <= 0:
-            raise InvalidInputError(
-                f"ttl is how many seconds a line lasts, more than 0, and not {wanted['ttl']!r}"
-            )
+        facts["ttl"] = _seconds(wanted["ttl"], now)
     if wanted.get("expires_at") is not None:
-        facts["expires_at"] = checks.optional_seconds(wanted["expires_at"], "expires_at")
+        facts["expires_at"] = moments.moment(wanted["expires_at"], "expires_at")
+        if facts["expires_at"] <= now:
+            raise InvalidInputError(
+                f"expires_at is when a line ends, and {wanted['expires_at']} has passed: no query "
+                "would ever return it"
+            )
     if checks.plain_flag(wanted.get("pinned", False), "pinned"):
         facts["pinned"] = True
     if len(facts) > 1:
         raise InvalidInputError(f"a line has one of {' and '.join(facts)}, and not both")
     return stamp_also(context, {LIFE: facts} if facts else {})
+
+
+def _seconds(ttl: Any, now: float) -> float:
+    seconds = checks.number(ttl, "ttl")
+    if seconds <= 0:
+        raise InvalidInputError(f"ttl is how many seconds a line lasts, more than 0, and not {ttl}")
+    if not moments.is_usual(now + seconds):
+        raise InvalidInputError(
+            f"ttl is how many seconds a line lasts, and {ttl} seconds end after 2200; leave it out "
+            "for a line that does not end"
+        )
+    return seconds
 
 
 def lifetime_of(context: Mapping[str, Any]) -> Lifetime | None:

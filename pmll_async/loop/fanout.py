@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ class EventsMissed:
     """The reader was slow: `count` events before the next one were dropped, the oldest first."""
 
     count: int
+
+    def to_json(self) -> str:
+        """The same as JSON on one line, as a run's events have it."""
+        return json.dumps({"event": "events.missed", "count": self.count}, separators=(",", ":"))
 
 
 class Fanout(Generic[Event]):

@@ -12,12 +12,18 @@ from pmll_async.values.extras import require
 require("models", "torch", "transformers")
 
 if TYPE_CHECKING:
+    from pmll_async.models.adapters import AdapterRecord as AdapterRecord
+    from pmll_async.models.adapters import AdapterReport as AdapterReport
+    from pmll_async.models.adapters import Overlay as Overlay
+    from pmll_async.models.adapters import load_overlay as load_overlay
+    from pmll_async.models.adapters import verify_adapter as verify_adapter
     from pmll_async.models.bias import Alpha as Alpha
     from pmll_async.models.bias import Bias as Bias
     from pmll_async.models.bias import LogitsBias as LogitsBias
     from pmll_async.models.bias import hidden_bias as hidden_bias
     from pmll_async.models.bias import token_bias as token_bias
     from pmll_async.models.bias import vocabulary_bias as vocabulary_bias
+    from pmll_async.models.fitting import fit_overlay as fit_overlay
     from pmll_async.models.generation import generate as generate
     from pmll_async.models.generation import sample as sample
     from pmll_async.models.knn import KnnMemory as KnnMemory
@@ -27,11 +33,13 @@ if TYPE_CHECKING:
     from pmll_async.models.nano import NanoGPT as NanoGPT
     from pmll_async.models.nano import library_text as library_text
     from pmll_async.models.nano import train as train
+    from pmll_async.models.overlay import overlay_from_bias as overlay_from_bias
     from pmll_async.models.recalled import HiddenRefresh as HiddenRefresh
     from pmll_async.models.recalled import TokenCounts as TokenCounts
     from pmll_async.models.recalled import bias_for as bias_for
     from pmll_async.models.recalled import corrections as corrections
     from pmll_async.models.recalled import token_counts as token_counts
+    from pmll_async.models.targets import untie as untie
     from pmll_async.models.trm import TRM as TRM
     from pmll_async.models.trm import Thought as Thought
     from pmll_async.models.trm import TRMConfig as TRMConfig
@@ -40,11 +48,15 @@ if TYPE_CHECKING:
     from pmll_async.models.trm import train_trm as train_trm
 else:
     _HOMES = {
+        "adapters": "AdapterRecord AdapterReport Overlay load_overlay verify_adapter",
         "bias": "Alpha Bias LogitsBias hidden_bias token_bias vocabulary_bias",
+        "fitting": "fit_overlay",
         "generation": "generate sample",
         "knn": "KnnMemory KnnScores",
         "nano": "Characters NanoConfig NanoGPT library_text train",
+        "overlay": "overlay_from_bias",
         "recalled": "HiddenRefresh TokenCounts bias_for corrections token_counts",
+        "targets": "untie",
         "trm": "TRM Thought TRMConfig load_trm save_trm train_trm",
     }
     __getattr__ = lazily(

@@ -78,7 +78,7 @@ class Bias:
 def vocabulary_bias(vector: ArrayLike, model: nn.Module) -> Bias:
     """A bias of the model's vocabulary, as it is: a row (vocabulary,), or one for each sequence."""
     bias = Bias(torch.as_tensor(vector), f"a bias for {name_of(model)}")
-    _check_size(bias, vocabulary_of(model), name_of(model))
+    check_size(bias, vocabulary_of(model), name_of(model))
     return bias
 
 
@@ -152,7 +152,7 @@ class LogitsBias(LogitsProcessor):
         refresh: Refresh | None = None,
     ) -> None:
         if model is not None:
-            _check_size(bias, vocabulary_of(model), name_of(model))
+            check_size(bias, vocabulary_of(model), name_of(model))
         if clip is not None and not clip >= 0:
             raise InvalidInputError(f"clip is 0 or more, not {clip}")
         self._alpha = alpha if callable(alpha) else _finite(alpha)
@@ -166,7 +166,7 @@ class LogitsBias(LogitsProcessor):
         step = self._step(input_ids.shape[-1])
         if self._refresh is not None and step and step % self._refresh.every == 0:
             self._bias = self._refresh.renew()
-        _check_size(self._bias, scores.shape[-1], "the scores")
+        check_size(self._bias, scores.shape[-1], "the scores")
         alpha = _finite(self._alpha(step)) if callable(self._alpha) else self._alpha
         return scores if alpha == 0 else scores + self._added(scores, alpha)
 
@@ -203,7 +203,8 @@ class LogitsBias(LogitsProcessor):
         return self._bias.rows.repeat_interleave(count // sequences, dim=0)
 
 
-def _check_size(bias: Bias, vocabulary: int, whose: str) -> None:
+def check_size(bias: Bias, vocabulary: int, whose: str) -> None:
+    """`InvalidInputError`, naming both, if the bias is not of so many tokens."""
     if bias.vocabulary != vocabulary:
         raise InvalidInputError(
             f"{bias.source} has {bias.vocabulary} numbers where {whose} has {vocabulary} tokens"

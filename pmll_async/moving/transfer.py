@@ -7,7 +7,7 @@ follow with which digest, so that an export that was cut short or edited is foun
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class ExportHeader:
 
 def export_records(
     store: Store, hasher: Hasher, *, progress: Progress | None = None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """The lines of an export, each with its end. Opens the store, and closes it when done or left.
 
     Streams: one record is in memory at a time. Damage met on the way raises `CorruptionError`: each

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from pmll_async.errors import InvalidInputError
 from pmll_async.records.content import LineContent
 from pmll_async.records.record import Company, RaceRecord, Record
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.contexts import encode_at_once, encode_in_turns
 from pmll_async.values.lines import Candidate, CandidateFailure, Limits
@@ -206,7 +206,7 @@ class Encoder:
         """A candidate as a put; waits only if the context is large."""
         return PutProposal(
             await self.line(candidate.key, candidate.value, candidate.context),
-            timestamp=checks.optional_seconds(candidate.timestamp, "timestamp"),
+            timestamp=moments.optional_moment(candidate.timestamp, "timestamp"),
             revises=checks.anchors(candidate.revises, "revises"),
             idempotency_key=checks.idempotency_key(candidate.idempotency_key),
         )

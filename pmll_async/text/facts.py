@@ -21,6 +21,7 @@ from pmll_async.text.views import text_of
 from pmll_async.values import checks
 from pmll_async.values.contexts import StampedContext, stamp_also
 from pmll_async.values.lines import Candidate
+from pmll_async.values.moments import Moment, moment, optional_moment
 from pmll_async.views import LatticeView, Where
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ class Fact:
     """What a model read out of turns: a sentence that names what it is about.
 
     `about` names the matter, such as "Ann's home", of which one fact at a time is true. `turns` are
-    the anchors of those that say so. `timestamp`, in seconds, is when it came to be true, the time
+    the anchors of those that say so. `timestamp` is when it came to be true, the time
     of the latest of them unless given. Of rivals the one of the most `confidence` is kept.
     """
 
     text: str
     about: str
     turns: Sequence[str]
-    timestamp: float | None = None
+    timestamp: Moment | None = None
     confidence: float = 1.0
 
 
@@ -201,7 +202,7 @@ class Reading:
             slot = _digest([fact.about, own])
             context = stamp_also(own, {_FACT: {"about": fact.about, "slot": slot}})
             key = _digest([[*by_anchor], slot])
-            when = when if fact.timestamp is None else fact.timestamp
+            when = when if fact.timestamp is None else moment(fact.timestamp, "timestamp")
             claims.append(_Claim(fact, tuple(named), is_said, when, slot, context, key))
         matters = list(dict.fromkeys(claim.slot for claim in claims))
         claims.sort(key=lambda claim: (matters.index(claim.slot), claim.timestamp))
@@ -315,8 +316,7 @@ def _checked(fact: object) -> Fact:
         raise InvalidInputError(f"extract gives Facts, and not {type(fact).__name__}")
     if not text_of(fact.about, "about").strip():
         raise InvalidInputError(f"a fact is about something: {checks.shown(fact.text)}")
-    checks.optional_seconds(fact.timestamp, "timestamp")
-    return fact
+    return replace(fact, timestamp=optional_moment(fact.timestamp, "timestamp"))
 
 
 def _proposing(candidate: Candidate) -> Callable[[LatticeView], Awaitable[Candidate]]:

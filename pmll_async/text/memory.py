@@ -41,6 +41,7 @@ from pmll_async.text.index.keeper import TextIndexer
 from pmll_async.text.options import LatticeOptions
 from pmll_async.text.presets import DIALOGUE, Preset
 from pmll_async.text.remembering import Remembering
+from pmll_async.text.results import Anchored, anchor_of
 from pmll_async.text.views import Recalling, RecallServices
 from pmll_async.values import checks
 from pmll_async.values.lines import Candidate
@@ -261,12 +262,12 @@ class TextMemory(Openable, Recalling, Remembering):
         reading = Reading(self, extract, supports, principal, carry)
         return await reading.all_of(await unread(self, where), size)
 
-    async def forget(self, anchor: str, *, erase: bool = False) -> None:
+    async def forget(self, anchor: Anchored, *, erase: bool = False) -> None:
         """Take a text out of every later recall; `get` and `at` still find it; its key is free.
 
         With `erase` it leaves the files and every state of before; see `Lattice.forget`.
         """
-        await self._state().forget(anchor, erase=erase)
+        await self._state().forget(anchor_of(anchor), erase=erase)
 
     def at(self, point: Point) -> TextView:
         """The memory just after the record of an anchor, a revision, or a moment (datetime)."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pmll_async.errors import InvalidInputError
 from pmll_async.text.index.keeper import TextIndexer
+from pmll_async.text.index.neighbours import NONE
 from pmll_async.text.index.play import Play
 from pmll_async.text.index.postings import Int32s, Int64s
-from pmll_async.text.index.rows import NONE
 from pmll_async.text.index.terms import question_terms
 from pmll_async.text.presets import FACTORS, Preset
 from pmll_async.text.results import Recollection, recollected
@@ -46,7 +46,7 @@ def recall(
     survey: Survey, keeper: TextIndexer, preset: Preset, asked: Recall
 ) -> list[Recollection]:
     """The best lines for a question, by score, then the later. Blocks."""
-    rows = keeper.follow(survey)
+    keeper.follow(survey)
     play = _play(survey, keeper, asked.fits, branches=asked.branches)
     wanted = question_terms(asked.question)
     cosines = _cosines(survey, asked.vector)
@@ -55,8 +55,8 @@ def recall(
     strengths = survey.columns.strengths[search.rows]
     factor = _substance(search)
     scores = preset.scores(search.total) * strengths * factor
-    # Of equal scores the later line: it is the one that is still meant.
-    best = np.lexsort((-search.rows, -scores))[: asked.k]
+    # Of equal scores the later text: it is the one that is still meant.
+    best = np.lexsort((-search.rows, -search.timestamps, -scores))[: asked.k]
     found = []
     for place in best[scores[best] >= asked.min_score].tolist():
         row = int(search.rows[place])
@@ -66,8 +66,8 @@ def recall(
                 survey.line(row),
                 float(scores[place]),
                 _given(search, place, factors) if asked.explain else None,
-                _turns(survey, rows.before, row, asked.neighbours, play.rows)[::-1],
-                _turns(survey, rows.after, row, asked.neighbours, play.rows),
+                _turns(survey, play.neighbours.before, row, asked.neighbours, play.rows)[::-1],
+                _turns(survey, play.neighbours.after, row, asked.neighbours, play.rows),
             )
         )
     return found
@@ -92,21 +92,16 @@ def _substance(search: Search) -> float:
 def recent(
     survey: Survey, keeper: TextIndexer, limit: int | None, fits: Int64s | None
 ) -> list[Recollection]:
-    """The newest texts of the chain, newest first. Blocks."""
+    """The texts of the chain by when they were said, newest first. Blocks."""
     keeper.follow(survey)
     play = _play(survey, keeper, fits, branches=False)
-    newest = np.flatnonzero(play.rows)[::-1][:limit]
-    return [recollected(survey.line(row)) for row in newest.tolist()]
+    return [recollected(survey.line(row)) for row in play.newest(limit).tolist()]
 
 
 def _play(survey: Survey, keeper: TextIndexer, fits: Int64s | None, *, branches: bool) -> Play:
     """Which rows have text, are live, not replaced by a newer line, and fit the filter."""
     play = keeper.play(survey, branches=branches)
-    if fits is None:
-        return play
-    fitting = np.zeros(play.count, dtype=np.bool_)
-    fitting[fits] = True
-    return Play(play.index, play.rows & fitting, play.timestamps)
+    return play if fits is None else play.among(fits)
 
 
 def _cosines(survey: Survey, vector: Float32 | None) -> Float32 | None:

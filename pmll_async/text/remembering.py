@@ -15,13 +15,14 @@ from pmll_async.integrity.lifetime import Lasting, lifetime_of
 from pmll_async.lattice import Lattice
 from pmll_async.provenance import Writer
 from pmll_async.text.index.rows import carried, said_in, told
-from pmll_async.text.results import Duplicate, Stored, Utterance
+from pmll_async.text.results import Anchored, Duplicate, Stored, Utterance, anchor_of
 from pmll_async.text.said import Progress, Texts, batches, done_of, stamped
 from pmll_async.text.views import RecallServices
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.contexts import StampedContext
 from pmll_async.values.lines import MOST_IN_A_BATCH, Candidate
+from pmll_async.values.moments import Moment
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -59,7 +60,7 @@ class Remembering(ABC):
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         min_novelty: float | None = None,
         idempotency_key: str | None = None,
@@ -124,7 +125,7 @@ class Remembering(ABC):
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         confidence: float = 1.0,
         revises: Sequence[str] = (),
@@ -147,22 +148,23 @@ class Remembering(ABC):
 
     async def supersede(
         self,
-        anchor: str,
+        anchor: Anchored,
         text: str,
         *,
         speaker: str | None = None,
         session: str | None = None,
-        timestamp: float | None = None,
+        timestamp: Moment | None = None,
         context: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
     ) -> Stored:
         """Store a text that replaces an older one, in one record.
 
-        The older line leaves recall, and stays readable with `at` and `get`. Speaker, session and
-        context are taken from it where they are not given; if it is pinned, so is the newer.
-        `StaleAnchorError` if it was replaced or forgotten already, `LineNotFoundError` if it has no
-        text.
+        `anchor` may be what `remember` or `recall` gave of the older one, which leaves recall and
+        stays readable with `at` and `get`. Speaker, session and context are taken from it where
+        they are not given; if it is pinned, so is the newer. `StaleAnchorError` if it was replaced
+        or forgotten already, `LineNotFoundError` if it has no text.
         """
+        anchor = anchor_of(anchor)
         older = await self._state().get(anchor)
         # Not checked to be live: the commit does that, after whatever happens meanwhile.
         known = said_in(older.context)
@@ -222,7 +224,7 @@ def _said(
     text: str,
     speaker: str | None,
     session: str | None,
-    timestamp: float | None,
+    timestamp: Moment | None,
     context: Mapping[str, JsonValue] | None,
     key: str | None,
 ) -> Utterance:

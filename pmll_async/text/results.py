@@ -10,6 +10,7 @@ from pmll_async.integrity.source import Source, source_of
 from pmll_async.text.index.rows import said_in
 from pmll_async.values.contexts import RESERVED_KEY, FrozenDict
 from pmll_async.values.lines import MemoryLine
+from pmll_async.values.moments import Moment
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -22,7 +23,7 @@ class Utterance:
     text: str
     speaker: str | None = None
     session: str | None = None
-    timestamp: float | None = None
+    timestamp: Moment | None = None
     context: Mapping[str, JsonValue] = field(default_factory=dict)
     idempotency_key: str | None = None
 
@@ -54,7 +55,7 @@ class Recollection:
     `timestamp` in seconds since the epoch. `context` is the caller's own. `given`, on request, is
     what each scorer added to the line's total, and the factors of its score. `before` and `after`
     are the turns around it in its session, oldest first, as many as were asked for. `source` is who
-    wrote it, None for the owner.
+    wrote it, None for the owner. A `forgotten` one comes from `get` alone.
     """
 
     anchor: str
@@ -69,9 +70,19 @@ class Recollection:
     before: tuple[Recollection, ...] = ()
     after: tuple[Recollection, ...] = ()
     source: Source | None = None
+    forgotten: bool = False
 
     def __hash__(self) -> int:
         return hash((self.anchor, self.score))
+
+
+Anchored = str | Stored | Duplicate | Recollection
+"""A text by its anchor, or by what `remember` or `recall` gave."""
+
+
+def anchor_of(text: Anchored) -> str:
+    """The anchor of the text's line."""
+    return text.anchor if isinstance(text, Stored | Duplicate | Recollection) else text
 
 
 def recollected(
@@ -98,4 +109,5 @@ def recollected(
         before,
         after,
         source_of(line.context),
+        line.forgotten,
     )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from itertools import count
 from typing import TYPE_CHECKING
 
-from pmll_async.errors import InvalidContextError, InvalidInputError
+from pmll_async.errors import InvalidContextError, InvalidInputError, TextTooLongError
 from pmll_async.text.results import Utterance
 from pmll_async.text.views import text_of
-from pmll_async.values import checks
-from pmll_async.values.contexts import StampedContext, encode_in_turns, stamp_also
+from pmll_async.values import checks, moments
+from pmll_async.values.contexts import (
+    StampedContext,
+    canonical_string,
+    encode_in_turns,
+    stamp_also,
+)
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -43,10 +50,28 @@ async def stamped(said: Utterance, most_bytes: int) -> StampedContext:
         raise InvalidContextError("", f"a mapping is wanted, not {kind}")
     context = stamp_also(said.context, facts)
     # Encoded once, here: the lattice takes these bytes and does not encode again.
-    context.canonical = await encode_in_turns(context, most_bytes)
-    checks.optional_seconds(said.timestamp, "timestamp")
+    context.canonical = encoded = await encode_in_turns(context, sys.maxsize)
+    if len(encoded) > most_bytes:
+        raise _too_large(said.text, len(encoded), most_bytes)
+    _refuse_blank(said.text)
+    moments.optional_moment(said.timestamp, "timestamp")
     checks.idempotency_key(said.idempotency_key)
     return context
+
+
+def _refuse_blank(text: str) -> None:
+    """Refuse a text of spaces alone, or of marks that only tell how others are shown."""
+    if all(each.isspace() or unicodedata.category(each) == "Cf" for each in text):
+        what = "blank" if text else "empty"
+        raise InvalidInputError(f"text is {what}: what is remembered says something")
+
+
+def _too_large(text: str, size: int, most: int) -> InvalidContextError:
+    """Names what is too large: the text, unless the rest alone would be."""
+    rest = size - len(canonical_string(text).encode())
+    if rest <= most:
+        return TextTooLongError(len(text), size, most)
+    return InvalidContextError("", f"{size} bytes are over the limit of {most}")
 
 
 async def batches(texts: Texts, size: int) -> AsyncGenerator[list[Utterance], None]:

@@ -8,16 +8,17 @@ numbers mean the same for every question and store. Formulas: BM25 in S. Roberts
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from pmll_async.errors import InvalidInputError
-from pmll_async.text.embedders.hashing import FUNCTION_WORDS, words
+from pmll_async.text.embedders.hashing import FUNCTION_WORDS
 from pmll_async.text.index.postings import Int64s
 from pmll_async.text.index.rows import ASKS, DATED
+from pmll_async.text.index.spelling import folded_words
 from pmll_async.text.index.terms import terms
 from pmll_async.text.search import REACH, Search
 from pmll_async.values.concert import Float64
@@ -88,7 +89,7 @@ def session(k1: float = 1.2, b: float = 0.5) -> Scorer:
             named = sessions[posted.rows] >= 0
             counts = np.bincount(sessions[posted.rows[named]], posted.counts[named], minlength=size)
             frequency = np.count_nonzero(counts)
-            idf = np.log1p((held - frequency + 0.5) / (frequency + 0.5))
+            idf = term.weight * np.log1p((held - frequency + 0.5) / (frequency + 0.5))
             scores += idf * counts / (counts + k1 * relative)
             mass += idf
         # Lines of no session look at the place behind the last, which holds a zero.
@@ -173,14 +174,14 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
     """
 
     def score(search: Search) -> Float64:
-        best = np.argsort(-search.total, kind="stable")[:lines]
+        best = search.best(lines)
         told = _told(search, best)
         if not told.numbers.size:
             return np.zeros(len(search.rows))
         frequencies = search.play.frequencies[told.numbers]
         idfs = np.log1p((search.play.texts - frequencies + 0.5) / (frequencies + 0.5))
         gained = told.gains.sum(axis=0) * idfs
-        chosen = np.argsort(-gained, kind="stable")[:added]
+        chosen = _first(gained, told.numbers, search.index.postings.vocabulary)[:added]
         # Weights are shares of the best added word's: what counts is how they compare.
         unit = max(float(gained[chosen[0]]), _NO_MASS)
         weights = np.zeros(len(search.index.postings.vocabulary))
@@ -193,6 +194,13 @@ def feedback(lines: int = 5, added: int = 20) -> Scorer:
         return np.clip(points / mass, 0.0, 1.0)
 
     return score
+
+
+def _first(gained: Float64, numbers: Int64s, vocabulary: Sequence[str]) -> Int64s:
+    """The places of the terms by what they gained, then by their spelling."""
+    # Not by their numbers, which tell in which order lines were stored.
+    names = [vocabulary[number] for number in numbers.tolist()]
+    return np.array(sorted(range(len(names)), key=lambda place: (-gained[place], names[place])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,7 +321,7 @@ def entities() -> Scorer:
             term
             # Each once: a name may be that of tens of thousands of speakers.
             for word in set(_NAMES.findall(search.question))
-            if not any(search.play.speakers_with(part) for part in words(word))
+            if not any(search.play.speakers_with(part) for part in folded_words(word))
             for term in terms(word)
         }
         vocabulary = search.index.postings.vocabulary
@@ -334,7 +342,9 @@ def newest(lines: int = 32, alike: float = 0.6) -> Scorer:
 
     def score(search: Search) -> Float64:
         scores = np.zeros(len(search.rows))
-        best = np.sort(np.argsort(-search.total, kind="stable")[:lines])
+        best = search.best(lines)
+        # By when they were said, so that the later is behind.
+        best = best[np.lexsort((search.rows[best], search.timestamps[best]))]
         tokens, bounds = search.index.postings.tokens_of(search.rows[best])
         distinct, places = np.unique(tokens, return_inverse=True)
         held = np.zeros((len(best), len(distinct)), dtype=np.float32)

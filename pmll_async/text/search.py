@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.neighbours import NONE
 from pmll_async.text.index.play import Play
-from pmll_async.text.index.postings import Int32s, Int64s, Posted
-from pmll_async.text.index.rows import NONE
+from pmll_async.text.index.postings import Int32s, Int64s, Posted, either
+from pmll_async.text.index.spelling import folded_words
 from pmll_async.text.index.terms import QuestionTerms
 from pmll_async.values.concert import Float32, Float64
 
@@ -20,17 +20,23 @@ from pmll_async.values.concert import Float32, Float64
 _FEW: Final = 100
 REACH: Final = 2
 """How many turns before and after a line count as its neighbours."""
+# Of a form that repeats a term: enough to put the line first that is spelled so.
+_CONFIRMS: Final = 0.25
 SEEDS: Final = 256
 """So many of the best lines by words, and by meaning, are scored in full, with their neighbours."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """One term of the question: its postings among the rows in play, and its idf."""
+    """One term of the question: its postings among the rows in play, and its idf.
+
+    `weight` is part of the idf: 1, and less for a form that only repeats another term.
+    """
 
     number: int
     posted: Posted
     idf: float
+    weight: float = 1.0
 
 
 class Search:
@@ -56,9 +62,9 @@ class Search:
         self.cosines = cosines
         self.count = play.count
         self.wanted = self._wanted()
-        self.mass = sum(term.idf for term in self.wanted) + self._idf(1) * (
-            len(asked.wanted) - len(self.wanted)
-        )
+        held = sum(term.idf for term in self.wanted)
+        missing = sum(map(self._weight, asked.wanted)) - sum(term.weight for term in self.wanted)
+        self.mass = held + self._idf(1) * missing
         self.rows = self._candidates(seeds)
         self.total: Float64 = np.zeros(len(self.rows))
         self.given: dict[str, Float64] = {}
@@ -66,16 +72,36 @@ class Search:
     # --- the question --------------------------------------------------------------------------
 
     def _wanted(self) -> list[Wanted]:
-        postings = self.index.postings
-        numbers = [n for n in map(postings.number, self.asked.wanted) if n is not None]
+        found = self._posted()
         wanted = []
-        for number, found in zip(numbers, postings.find(numbers, self.count), strict=True):
-            # Counted among the rows in play: a filter asks a smaller memory.
-            kept = self.play.rows[found.rows]
-            posted = found if kept.all() else Posted(found.rows[kept], found.counts[kept])
-            if len(posted.rows):
-                wanted.append(Wanted(number, posted, self._idf(len(posted.rows))))
+        for term in self.asked.wanted:
+            forms = [form for form in (term, self.asked.wholes.get(term)) if form in found]
+            if forms:
+                number, posted = found[forms[0]]
+                for form in forms[1:]:
+                    posted = either(posted, found[form][1])
+                weight = self._weight(term)
+                idf = weight * self._idf(len(posted.rows))
+                wanted.append(Wanted(number, posted, idf, weight))
         return wanted
+
+    def _posted(self) -> dict[str, tuple[int, Posted]]:
+        """The number and postings of each form that a row in play has."""
+        postings = self.index.postings
+        forms = dict.fromkeys([*self.asked.wanted, *self.asked.wholes.values()])
+        numbers = {form: n for form in forms if (n := postings.number(form)) is not None}
+        every = postings.find(list(numbers.values()), self.count)
+        found = {}
+        for (form, number), posted in zip(numbers.items(), every, strict=True):
+            # Counted among the rows in play: a filter asks a smaller memory.
+            kept = self.play.rows[posted.rows]
+            if kept.any():
+                in_play = Posted(posted.rows[kept], posted.counts[kept])
+                found[form] = number, posted if kept.all() else in_play
+        return found
+
+    def _weight(self, term: str) -> float:
+        return _CONFIRMS if term in self.asked.confirming else 1.0
 
     def _idf(self, frequency: int) -> float:
         size = max(self.play.size, _FEW)
@@ -91,15 +117,19 @@ class Search:
         """When the candidates were said (n,), in seconds since the epoch."""
         return self.play.timestamps[self.rows]
 
+    def best(self, most: int) -> Int64s:
+        """The places of the best totals so far, best first; of equal ones those said earlier."""
+        return np.lexsort((self.rows, self.timestamps, -self.total))[:most]
+
     @cached_property
     def named_speakers(self) -> frozenset[int]:
         """The numbers of the speakers in play whom the question names, if only by first name."""
-        said = set(words(self.question))
+        said = set(folded_words(self.question))
         return frozenset(
             number
             for word in said
             for number in self.play.speakers_with(word)
-            if _names(said, words(self.index.speakers[number]))
+            if _names(said, folded_words(self.index.speakers[number]))
         )
 
     # --- the candidates ------------------------------------------------------------------------
@@ -108,9 +138,13 @@ class Search:
         """The rows nearest to the question by words and by meaning, and the turns around them."""
         near = [self._best_by_words(most)]
         if self.cosines is not None:
-            near.append(_largest(np.where(self.play.rows, self.cosines, -np.inf), most))
+            near.append(
+                _largest(
+                    np.where(self.play.rows, self.cosines, -np.inf), self.play.timestamps, most
+                )
+            )
         seeds = np.concatenate(near)
-        for step in (self.index.before, self.index.after):
+        for step in self.play.neighbours:
             rows = seeds
             for _ in range(REACH):
                 rows = self._stepped(step, rows)
@@ -125,7 +159,7 @@ class Search:
             # Each row is once among a term's, so that nothing is lost in this sum.
             sums[term.posted.rows] += np.float32(term.idf)
         found = np.flatnonzero(sums)
-        return found[_largest(sums[found], most)]
+        return found[_largest(sums[found], self.play.timestamps[found], most)]
 
     def _stepped(self, step: Int32s, rows: Int64s) -> Int64s:
         """The neighbours of rows; `count` stands for none, as for one that is not there yet."""
@@ -137,7 +171,7 @@ class Search:
 
     @cached_property
     def around(self) -> tuple[Int64s, ...]:
-        """The candidates, the turns one before and after them, two before and after; `count`: none.
+        """The candidates, the turns said one before and after them, and two; `count`: none.
 
         A neighbour outside the state or the filter counts as none.
         """
@@ -145,8 +179,8 @@ class Search:
         steps = [self.rows, self.rows]
         for _ in range(REACH):
             steps = [
-                self._stepped(self.index.before, steps[0]),
-                self._stepped(self.index.after, steps[1]),
+                self._stepped(self.play.neighbours.before, steps[0]),
+                self._stepped(self.play.neighbours.after, steps[1]),
             ]
             found += steps
         return tuple(found)
@@ -197,12 +231,14 @@ def _names(said: set[str], name: list[str]) -> bool:
     return bool(name) and (name[0] in said or said.issuperset(name))
 
 
-def _largest(scores: Float32, most: int) -> Int64s:
-    """The places of the largest scores; of equal ones the later."""
+def _largest(scores: Float32, times: Float64, most: int) -> Int64s:
+    """The places of the largest scores; of equal ones those said later, then the later."""
     if len(scores) <= most:
         return np.arange(len(scores))
     # A partition is linear in the rows, a sort is not; only ties need care.
     least = np.partition(scores, len(scores) - most)[len(scores) - most]
     above = np.flatnonzero(scores > least)
     equal = np.flatnonzero(scores == least)
+    if len(equal) > most - len(above):
+        equal = equal[np.lexsort((equal, times[equal]))]
     return np.concatenate([above, equal[len(equal) - (most - len(above)) :]])

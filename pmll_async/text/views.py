@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Final
 
-from pmll_async.errors import InvalidInputError, LineNotFoundError
+from pmll_async.errors import InvalidInputError, LineNotFoundError, UnknownFieldError
 from pmll_async.integrity.guard import Guard, Guarded
 from pmll_async.integrity.lifetime import PINNED
 from pmll_async.integrity.source import Source
@@ -15,15 +16,19 @@ from pmll_async.text.agreement import Agreement
 from pmll_async.text.batcher import EmbeddingBatcher
 from pmll_async.text.context import Count, ReadyContext, by_turns, ready
 from pmll_async.text.index.keeper import TextIndexer
-from pmll_async.text.index.rows import said_in
+from pmll_async.text.index.rows import FACTS, Said, said_in
 from pmll_async.text.presets import Preset
 from pmll_async.text.recall import Recall, recall, recent
-from pmll_async.text.results import Recollection, recollected
+from pmll_async.text.results import Anchored, Recollection, anchor_of, recollected
 from pmll_async.values import checks
 from pmll_async.values.concert import Float32
 from pmll_async.values.filters import Filter
-from pmll_async.values.where import parse
+from pmll_async.values.moments import Moment
+from pmll_async.values.where import narrowed
 from pmll_async.views import Readable, Survey, Where
+
+_OWN: Final = frozenset(f"{FACTS}.{name}" for name in Said._fields)
+"""The fields that memory itself writes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,8 @@ class Recalling(ABC):
         k: int = 10,
         *,
         where: Where | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         neighbours: int = 0,
         min_score: float | None = None,
         branches: bool = False,
@@ -66,10 +73,12 @@ class Recalling(ABC):
 
         Scores are in [0, 1] and compare between questions; below `min_score` nothing is returned.
         `where` filters on contexts, what memory itself writes under `pmll`: `{"pmll.speaker":
-        "Ann"}`. `neighbours` turns before and after come with each. `branches` brings in the losers
-        of races. `explain` tells what each scorer gave. `preset` replaces the memory's own. With a
-        `k` above 256 more lines are looked at, which may change the last digits of scores. The last
-        three are those of `Lattice.query`; texts agree with one if they have all of its words.
+        "Ann"}`. `since` and `until` (exclusive) bound when it was said. `neighbours` turns before
+        and after come with each. `branches` brings in the losers of races. `explain` tells what
+        each scorer gave, and of a field in `where` that no line has (`UnknownFieldError`). `preset`
+        replaces the memory's own. With a `k` above 256 more lines are looked at, which may change
+        the last digits of scores. The last three are those of `Lattice.query`; texts agree with one
+        if they have all of its words.
         """
         guard = Guard.of(min_trust, min_sources, diversity=diversity)
         tools = await self._ready()
@@ -82,7 +91,7 @@ class Recalling(ABC):
             neighbours=checks.count(neighbours, "neighbours", 0),
             explain=checks.flag(explain, "explain"),
         )
-        matching = parse(where)
+        matching = narrowed(where, since, until)
         # Before the state is taken, which may go on while a model thinks.
         vector = await _meaning(tools, chosen, question)
         survey = await self._state().survey()
@@ -92,6 +101,8 @@ class Recalling(ABC):
             return await _found(tools, survey, chosen, replace(asked, k=k), matching)
 
         agreement = Agreement(survey, tools.keeper, guard)
+        if asked.explain and matching is not None:
+            await survey.run(_refuse_unknown, survey, matching)
         guarded = Guarded(guard, ask, _source, _score, agreement.agreeing)
         return await guarded.best(asked.k, matching)
 
@@ -100,12 +111,17 @@ class Recalling(ABC):
         limit: int | None = 10,
         *,
         where: Where | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         min_trust: float | None = None,
     ) -> list[Recollection]:
-        """The newest texts of the chain, the newest first; all of them with `limit=None`."""
+        """The texts of the chain that were said last, the last first; all with `limit=None`.
+
+        From `since` on and before `until`, where these are given.
+        """
         tools = await self._ready()
         most = None if limit is None else checks.count(limit, "limit", 0)
-        matching = Guard.of(min_trust).narrowed(parse(where))
+        matching = Guard.of(min_trust).narrowed(narrowed(where, since, until))
         survey = await self._state().survey()
         fits = None if matching is None else await survey.rows(matching)
         found: list[Recollection] = await survey.run(recent, survey, tools.keeper, most, fits)
@@ -144,15 +160,22 @@ class Recalling(ABC):
         made: ReadyContext = await run(ready, pinned[::-1], turns, places, most, count)
         return made
 
-    async def get(self, anchor: str) -> Recollection:
-        """The text of a line, also of one that was replaced or forgotten.
+    async def get(self, anchor: Anchored) -> Recollection:
+        """The text of a line, also of one that was replaced, or is `forgotten`.
 
         `LineNotFoundError` if it has none.
         """
+        anchor = anchor_of(anchor)
         line = await self._state().get(anchor)
         if said_in(line.context).text is None:
             raise LineNotFoundError(anchor, "text and the anchor")
         return recollected(line)
+
+
+def _refuse_unknown(survey: Survey, matching: Filter) -> None:
+    # A memory may have no speakers yet.
+    for name in sorted(set(survey.unknown_fields(matching)) - _OWN):
+        raise UnknownFieldError(name, "another name may be meant, or lines may get it later")
 
 
 def _also(where: Where | None, other: Where) -> Where:

@@ -56,11 +56,6 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def optional_seconds(value: Any, what: str) -> float | None:
-    """Seconds since the epoch, or None."""
-    return None if value is None else number(value, what)
-
-
 def time_by(clock: Callable[[], float]) -> float:
     """What a clock gives: seconds as a finite number."""
     try:

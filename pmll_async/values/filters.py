@@ -49,7 +49,14 @@ class Column(Protocol):
         """The code of the value that has this `equality_key`; None if no row has held it."""
 
 
-Columns: TypeAlias = Callable[[FieldPath], Column]
+class Columns(Protocol):
+    """What filters are evaluated on."""
+
+    def __call__(self, path: FieldPath, /) -> Column:
+        """The column of a field."""
+
+    def happened(self, since: float, until: float, rows: int) -> Mask:
+        """Which of the first `rows` rows happened from `since` on and before `until`."""
 
 
 _KINDS: Final[Mapping[type, Kind]] = {
@@ -173,6 +180,23 @@ class Not(Filter):
 
     def mask(self, columns: Columns, rows: int) -> Mask:
         return ~self.part.mask(columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Happened(Filter):
+    """Lines from `since` on and before `until`, in epoch seconds, by their timestamps."""
+
+    since: float
+    until: float
+
+    def paths(self) -> frozenset[FieldPath]:
+        return frozenset()
+
+    def matches(self, context: Mapping[str, JsonValue]) -> bool:
+        raise TypeError("a context does not tell when its line happened")
+
+    def mask(self, columns: Columns, rows: int) -> Mask:
+        return columns.happened(self.since, self.until, rows)
 
 
 _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {

@@ -26,6 +26,7 @@ from pmll_async.values.contexts import (
     decode_context,
     reencode_context,
 )
+from pmll_async.values.moments import optional_moment
 from pmll_async.values.vectors import finite_norm, to_key, to_vector
 
 Kind = Literal["line", "note", "branch"]
@@ -45,6 +46,10 @@ def _load_value(values: ArrayLike | None) -> Float32 | None:
     vector = to_vector(values, "value", None)
     finite_norm(vector, "value")
     return vector
+
+
+def _load_timestamp(value: Any) -> float | None:
+    return optional_moment(value, "timestamp")
 
 
 def _load_context(context: Any) -> FrozenDict:
@@ -121,6 +126,7 @@ class MemoryLine(_Value):
     `committed_at` are seconds since the epoch. `position` is None off the chain. In a stored line
     `similarity` is the largest cosine at commit and `recency` is that of the commit; in a query's
     result `similarity` is the cosine to the query, and `recency` and `weight` are of its `now`.
+    `forgotten`: no query returns it any more, whatever its strength.
     """
 
     anchor: str
@@ -137,6 +143,7 @@ class MemoryLine(_Value):
     similarity: float
     strength: float
     weight: float
+    forgotten: bool = False
 
     @classmethod
     def trusted(cls, fields: dict[str, Any]) -> MemoryLine:
@@ -170,7 +177,7 @@ class Candidate(_Value):
     key: GivenKey
     value: GivenValue = None
     context: GivenContext = FrozenDict()
-    timestamp: float | None = None
+    timestamp: Annotated[float | None, BeforeValidator(_load_timestamp)] = None
     confidence: float = 1.0
     revises: tuple[str, ...] = ()
     idempotency_key: str | None = None

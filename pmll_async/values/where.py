@@ -26,9 +26,20 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
-from pmll_async.errors import InvalidFilterError
+from pmll_async.errors import InvalidFilterError, InvalidInputError
 from pmll_async.values.checks import lone_surrogate
-from pmll_async.values.filters import And, FieldPath, Filter, JsonValue, Not, Or, Test, kind_of
+from pmll_async.values.filters import (
+    And,
+    FieldPath,
+    Filter,
+    Happened,
+    JsonValue,
+    Not,
+    Or,
+    Test,
+    kind_of,
+)
+from pmll_async.values.moments import Moment, moment
 
 # As deep as a context may be. A filter of the user's could contain itself.
 _MAX_DEPTH: Final = 64
@@ -66,6 +77,23 @@ def parse(where: Mapping[str, JsonValue] | None) -> Filter | None:
     except Exception as exc:
         raise InvalidFilterError("", f"reading it raised {type(exc).__name__}") from exc
     return None if parsed == And(()) else parsed
+
+
+def narrowed(
+    where: Mapping[str, JsonValue] | None, since: Moment | None, until: Moment | None
+) -> Filter | None:
+    """`parse`, for lines from `since` on and before `until`, where these are given."""
+    first = float("-inf") if since is None else moment(since, "since")
+    stop = float("inf") if until is None else moment(until, "until")
+    if first > stop:
+        raise InvalidInputError(
+            f"since is after until, so that nothing is between: {since}, {until}"
+        )
+    parsed = parse(where)
+    if since is None and until is None:
+        return parsed
+    happened = Happened(first, stop)
+    return happened if parsed is None else And((happened, parsed))
 
 
 def _filter(where: object, place: _Place) -> Filter:

@@ -1,7 +1,8 @@
-"""`pmll export` and `pmll import`: whole files, whole lattices, also when interrupted."""
+"""`pmll export`, `import` and `convert`: whole files, whole lattices, also when interrupted."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from cli_support import TIMEOUT, environment, make_lattice, make_long_lattice, pmll, start
 
+from pmll_async import Lattice
 from pmll_async.cli.moving import _Pause
 
 KEY = b"a secret\n"
@@ -151,6 +153,61 @@ def test_an_export_goes_into_a_device_as_it_is(folder: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
+# --- into another store ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("copy",), ("copy.lmdb",), ("there.lmdb", "and back")])
+def test_a_lattice_goes_into_another_store_unchanged(
+    folder: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    if any(name.endswith(".lmdb") for name in names):
+        pytest.importorskip("lmdb", reason="lmdb missing: pip install 'pmll-async[lmdb]'")
+    source = folder
+    for name in names:
+        done = pmll("convert", source, tmp_path / name)
+        assert (done.returncode, done.stderr) == (0, "")
+        again = pmll("convert", source, tmp_path / name)
+        assert again.stdout == f"{tmp_path / name} has every record of {source} already\n"
+        source = tmp_path / name
+    assert pmll("export", source).stdout == pmll("export", folder).stdout
+    assert pmll("verify", source).returncode == 0
+
+
+def test_a_copy_is_brought_up_to_date(tmp_path: Path) -> None:
+    source, copy = make_lattice(tmp_path / "memory"), tmp_path / "copy"
+    assert pmll("convert", source, copy).returncode == 0
+
+    async def put() -> None:
+        async with Lattice.open(source) as lattice:
+            await lattice.note({"text": "later"})
+
+    asyncio.run(put())
+    done = json.loads(pmll("convert", source, copy, "--json").stdout)
+    assert done == {"path": str(source), "target": str(copy), "converted": 1}
+    assert facts(copy) == facts(source)
+
+
+def test_a_copy_of_something_else_is_refused(long: Path, folder: Path, tmp_path: Path) -> None:
+    assert pmll("convert", long, tmp_path / "copy").returncode == 0
+    before = facts(tmp_path / "copy")
+    assert pmll("convert", folder, tmp_path / "copy").returncode == 1
+    assert facts(tmp_path / "copy") == before
+    itself = pmll("convert", folder, folder)
+    assert itself.returncode == 1
+    assert "name another, new folder" in itself.stderr
+
+
+def test_a_copy_of_an_encrypted_lattice_is_encrypted(folder: Path, tmp_path: Path) -> None:
+    key = tmp_path / "secret.key"
+    key.write_bytes(bytes(range(32)))
+    hidden, copy = tmp_path / "hidden", tmp_path / "copy"
+    assert pmll("encrypt", folder, hidden, "--new-secret-key-file", key).returncode == 0
+    assert pmll("convert", hidden, copy, "--secret-key-file", key).returncode == 0
+    assert pmll("verify", copy).returncode == 1
+    assert pmll("verify", copy, "--secret-key-file", key).returncode == 0
+    assert pmll("export", copy, "--secret-key-file", key).stdout == pmll("export", folder).stdout
+
+
 # --- interrupted -------------------------------------------------------------------------------
 
 
@@ -185,7 +242,7 @@ def test_ctrl_c_waits_for_a_write_and_ends_a_read() -> None:
     before = signal.getsignal(signal.SIGINT)
     pause = _Pause("stopped")
     with pause:
-        lines = pause.lines(io.BytesIO(b"1\n2\n"))
+        lines = pause.lines(io.BytesIO(b"1\n2\n").readline)
         assert next(lines) == b"1\n"
         # A write is under way here: whoever reads gets the line to its end first.
         signal.raise_signal(signal.SIGINT)
@@ -202,7 +259,7 @@ def test_ctrl_c_ends_a_read_that_waits() -> None:
 
     pause = _Pause("stopped")
     with pause, pytest.raises(KeyboardInterrupt, match="stopped"):
-        next(pause.lines(Waiting()))
+        next(pause.lines(Waiting().readline))
 
 
 @pytest.fixture
@@ -216,7 +273,7 @@ def test_ctrl_c_stays_ignored_in_the_background(ignored: None) -> None:
     pause = _Pause("stopped")
     with pause:
         signal.raise_signal(signal.SIGINT)
-        assert next(pause.lines(io.BytesIO(b"1\n"))) == b"1\n"
+        assert next(pause.lines(io.BytesIO(b"1\n").readline)) == b"1\n"
 
 
 # --- nobody reads ------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ async def test_plans_that_fail_and_effects_are_logged(lattice: Lattice) -> None:
 
 
 async def test_names_are_constant_dotted_and_each_events_own() -> None:
-    assert len(set(NAMES.values())) == len(NAMES) == 14
+    assert len(set(NAMES.values())) == len(NAMES) == 16
     assert all(re.fullmatch(r"run\.[a-z_]+", name) for name in NAMES.values())
 
 

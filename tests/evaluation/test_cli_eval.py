@@ -90,17 +90,19 @@ def test_precision_prints_json(beliefs: Path) -> None:
     assert (found["preset"], found["min_score"]) == ("notes", 0.3)
 
 
-@pytest.mark.parametrize("command", ["locomo", "precision"])
+@pytest.mark.parametrize("command", ["locomo --data ", "precision --data ", "words"])
 def test_help_teaches_with_an_example(command: str) -> None:
-    done = pmll("eval", command, "--help")
+    done = pmll("eval", command.split(maxsplit=1)[0], "--help")
     assert done.returncode == 0
-    assert f"  pmll eval {command} --data " in done.stdout.partition("Examples:")[2]
+    assert f"  pmll eval {command}" in done.stdout.partition("Examples:")[2]
 
 
 def test_without_a_command_help_lists_them() -> None:
     done = pmll("eval", "--help")
     assert done.returncode == 0
-    assert {"locomo", "precision"} <= {line.split()[0] for line in done.stdout.split("\n  ")[1:]}
+    assert {"locomo", "precision", "words"} <= {
+        line.split()[0] for line in done.stdout.split("\n  ")[1:]
+    }
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -131,6 +133,7 @@ def test_another_format_is_an_error_in_one_line(tmp_path: Path) -> None:
         (["locomo"], "'--data'"),
         (["precision", "--data", ".", "--preset", "diary"], "no preset is called 'diary'"),
         (["precision", "--data", ".", "--min-score", "2"], "'--min-score'"),
+        (["words", "--preset", "diary"], "no preset is called 'diary'"),
     ],
 )
 def test_a_wrong_call_is_told_what_would_be_right(arguments: list[str], complaint: str) -> None:

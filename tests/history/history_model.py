@@ -326,6 +326,7 @@ class Model:
             "similarity": similarity,
             "strength": strength,
             "weight": weight,
+            "forgotten": line.number in state.forgotten,
         }
 
 

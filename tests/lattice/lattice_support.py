@@ -14,6 +14,7 @@ from pmll_async.engine.queries.batcher import SMALL_PRODUCT
 from pmll_async.indexes.exact import ExactIndex
 from pmll_async.protocols import Columns, Hit, RankQuery, Recovery, Store, StoreHeader
 from pmll_async.records.blocks import Block
+from pmll_async.records.proposals import PutProposal
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.concert import Float32, Float64
@@ -46,6 +47,15 @@ def proposing(
         return candidate
 
     return propose
+
+
+async def put_by_an_older_release(
+    lattice: Lattice, key: Float32, context: dict[str, Any], timestamp: float | None
+) -> str:
+    """A line with any finite time, as releases before the check of times stored it."""
+    opened = lattice._writable()  # no public call stores it any more
+    content = await opened.encoder.line(key, None, context)
+    return await opened.trace.commit(PutProposal(content, timestamp=timestamp))
 
 
 async def steps(count: int) -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lattice_support import DIM, axis, chain_of, near, proposing
+from lattice_support import (
+    DIM,
+    axis,
+    chain_of,
+    near,
+    proposing,
+    put_by_an_older_release,
+)
 
 from pmll_async import Candidate, Concert, InvalidInputError, Lattice, LineNotFoundError, MemoryLine
 from pmll_async.protocols import Clock
@@ -77,14 +84,14 @@ async def test_the_weight_says_how_it_came_about(lattice: Lattice, clock: Any) -
         assert before.recency == 1.0
 
 
-@pytest.mark.parametrize("now", [1e45, 1e308, -1e308, 0, 5e-324])
+@pytest.mark.parametrize("now", [7.2e9, 0, 5e-324])
 @pytest.mark.parametrize("timestamp", [1e308, -1e308, None])
 async def test_extreme_times_rank_without_warnings(
     lattice: Lattice, now: float, timestamp: float | None
 ) -> None:
     async with lattice:
-        await lattice.put(axis(0), None, {"topic": "a"}, timestamp=timestamp)
-        await lattice.put(near(0, 0.5), None, {"topic": "b"}, timestamp=timestamp)
+        await put_by_an_older_release(lattice, axis(0), {"topic": "a"}, timestamp)
+        await put_by_an_older_release(lattice, near(0, 0.5), {"topic": "b"}, timestamp)
         assert labels(await lattice.query(axis(0), now=now)) == ["a", "b"]
 
 

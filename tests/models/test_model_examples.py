@@ -12,7 +12,7 @@ import pytest
 from model_support import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"models-and-memory.md": 2, "trm.md": 1}
+PAGES = {"models-and-memory.md": 3, "trm.md": 1}
 """And how many programs each of them shows at least."""
 
 EXAMPLES = {
@@ -32,6 +32,27 @@ Remembered 1499 states\.
 same source: \d\.\d\d -> \d\.\d\d nats a character
 another: \d\.\d\d -> \d\.\d\d nats a character
 It goes on: .*
+""",
+    ),
+    "overlay": (
+        ["40", "40"],
+        r"""
+Without it: (line \d\.\d\d, other text \d\.\d\d)
+Beta 0\.5:   line \d\.\d\d, other text \d\.\d\d
+Beta 1\.0:   line \d\.\d\d, other text \d\.\d\d
+Its lines:  it stands
+Forgotten:  line [0-9a-f]{16}: forgotten
+Unloaded:   \1
+""",
+    ),
+    "whole_loop": (
+        ["40"],
+        r"""
+the first process ended with -9
+done; what was thought:
+The code of house Mira is 9035\.
+The code of house Lyra is 2046\.
+The code of house Vega is 4711\.
 """,
     ),
     "trm_puzzles": (
@@ -65,7 +86,9 @@ def run(folder: Path, program: Path, *arguments: str) -> str:
 def test_an_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
     arguments, output = EXAMPLES[name]
     program = ROOT / "examples" / f"{name}.py"
-    assert len(program.read_text(encoding="utf-8").splitlines()) < 60
+    # The whole of it is longer than any part.
+    most = 160 if name == "whole_loop" else 60
+    assert len(program.read_text(encoding="utf-8").splitlines()) < most
     found = run(tmp_path, program, *arguments)
     assert re.fullmatch(output.lstrip(), found), found
     assert list(tmp_path.iterdir()) == []

@@ -23,12 +23,16 @@ from pmll_async.models import (
     NanoGPT,
     bias_for,
     corrections,
+    fit_overlay,
     generate,
+    overlay_from_bias,
     sample,
     train,
+    verify_adapter,
+    vocabulary_bias,
 )
 from pmll_async.stores.memory import MemoryStore
-from pmll_async.text import TextMemory
+from pmll_async.text import HashingEmbedder, TextMemory
 
 IDS = text_of_the_library()
 PATIENCE = 120.0
@@ -68,9 +72,17 @@ async def use_everything(model: Any, folder: Path) -> None:
     async with lattice(value_dim=97) as memory:
         await memory.put_many(await corrections(model, IDS[:40], window=16))
         await bias_for(memory, "open", CHARACTERS, model)
+        bias = vocabulary_bias(torch.zeros(97), model)
+        key = torch.zeros(16)
+        shown: Any = {"window": 16, "replay": IDS[:40]}
+        await overlay_from_bias(memory, [memory.head], key, bias, model, **shown)
     async with TextMemory.open(folder / "memory") as texts:
         await texts.remember("the code is 4711")
         await bias_for(texts, "the code", CHARACTERS, model)
+        lines = await texts.recent(1)
+        overlay = await fit_overlay(texts, lines, CHARACTERS, model, steps=3, **shown)
+        await overlay.save(folder / "overlay")
+        assert (await verify_adapter(folder / "overlay", texts, model=model)).stands
 
 
 async def test_nothing_is_computed_on_the_loop(tmp_path: Path) -> None:
@@ -102,6 +114,24 @@ async def of_corrections(model: Watched) -> None:
     await corrections(model, IDS, window=16)
 
 
+async def of_fit_overlay(model: Watched) -> None:
+    async with lattice() as memory, TextMemory(memory, HashingEmbedder(16)) as texts:
+        await texts.remember("the code is 4711")
+        lines = await texts.recent(1)
+        await fit_overlay(
+            texts, lines, CHARACTERS, model, replay=IDS, window=16, steps=10_000, batch=1
+        )
+
+
+async def of_overlay_from_bias(model: Watched) -> None:
+    bias = vocabulary_bias(torch.zeros(97), model)
+    async with lattice(value_dim=97) as memory:
+        anchor = await memory.put(torch.ones(16).numpy(), bias.rows[0].numpy())
+        await overlay_from_bias(
+            memory, [anchor], torch.ones(16), bias, model, replay=IDS, window=16
+        )
+
+
 async def of_generate(model: Watched) -> None:
     big = llama()
     big.register_forward_pre_hook(lambda *_: model(torch.tensor([[1]])) and None)
@@ -109,7 +139,17 @@ async def of_generate(model: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    "work", [of_train, of_sample, of_score, of_remember, of_corrections, of_generate]
+    "work",
+    [
+        of_train,
+        of_sample,
+        of_score,
+        of_remember,
+        of_corrections,
+        of_generate,
+        of_fit_overlay,
+        of_overlay_from_bias,
+    ],
 )
 async def test_a_cancelled_call_stops_within_a_second(
     work: Callable[[Watched], Awaitable[None]],

@@ -66,7 +66,8 @@ sentences = st.lists(words, max_size=8).map(" ".join)
 @settings(max_examples=examples(15), deadline=None)
 @given(
     said=st.lists(
-        st.tuples(sentences, st.none() | st.sampled_from(("Ann", "Bob", ""))), max_size=9
+        st.tuples(sentences.filter(str.strip), st.none() | st.sampled_from(("Ann", "Bob", ""))),
+        max_size=9,
     ),
     asked=sentences,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pmll_async import (
     LineNotFoundError,
     NotNovelError,
     StaleAnchorError,
+    TextTooLongError,
 )
 from pmll_async.stores.memory import MemoryStore
 from pmll_async.text import Duplicate, HashingEmbedder, Stored, TextMemory, Utterance
@@ -158,13 +160,23 @@ async def test_a_race_may_replace_a_text() -> None:
 
 # --- what is refused -----------------------------------------------------------------------------
 
+NAIVE = datetime.now(UTC).replace(tzinfo=None)
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"text": 5}, InvalidInputError, "text is a text, not int"),
     ({"text": b"bytes"}, InvalidInputError, "not bytes"),
     ({"text": None}, InvalidInputError, "not NoneType"),
     ({"text": "lone \ud800"}, InvalidInputError, "lone surrogate at 5"),
-    ({"text": "x" * 300_000}, InvalidContextError, "over the limit"),
-    ({"text": "\x00" * 60_000}, InvalidContextError, "over the limit"),
+    ({"text": "x" * 300_000}, TextTooLongError, "text has 300000 .* over the limit of 262144"),
+    ({"text": "\x00" * 60_000}, TextTooLongError, "text has 60000 .* over the limit of 262144"),
+    ({"text": "ok", "context": {"a": "x" * 300_000}}, InvalidContextError, "root.* over the limit"),
+    ({"text": ""}, InvalidInputError, "text is empty"),
+    ({"text": " \t\n\u3000\u200b\ufeff"}, InvalidInputError, "text is blank"),
+    ({"text": "ok", "timestamp": 1.7e12}, InvalidInputError, "divide it by 1,000"),
+    (
+        {"text": "ok", "timestamp": datetime.now(UTC).replace(tzinfo=None)},
+        InvalidInputError,
+        "without a time zone",
+    ),
     ({"text": "ok", "speaker": 5}, InvalidInputError, "speaker is a text"),
     ({"text": "ok", "session": "\udc80"}, InvalidInputError, "session has a lone surrogate"),
     ({"text": "ok", "context": {"pmll": {}}}, InvalidContextError, "framework's own"),

@@ -102,7 +102,7 @@ async def test_recent_is_newest_first_and_takes_a_filter() -> None:
     async with opened() as memory:
         for number in range(6):
             await memory.remember(
-                f"t{number}", speaker=("Ann", "Bob")[number % 2], timestamp=-number
+                f"t{number}", speaker=("Ann", "Bob")[number % 2], timestamp=number
             )
         assert [found.text for found in await memory.recent(3)] == ["t5", "t4", "t3"]
         found = await memory.recent(2, where={"pmll.speaker": "Ann"})

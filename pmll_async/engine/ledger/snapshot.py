@@ -118,6 +118,10 @@ class Snapshot:
         """Whether the line is part of this state, if only as a forgotten one."""
         return bool(self.present[line])
 
+    def is_forgotten(self, line: int) -> bool:
+        """Whether the line is part of this state, as one that was forgotten."""
+        return bool(self.present[line]) and not self.alive[line]
+
     def revision_at(self, point: Point) -> int:
         """The revision that `point` names: the state just after that record."""
         if isinstance(point, str):

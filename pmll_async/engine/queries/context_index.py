@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -16,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmll_async.engine.ledger.snapshot import Snapshot
+from pmll_async.engine.queries.event_order import EventOrder
+from pmll_async.errors import UnknownFieldError
 from pmll_async.loop.breathing import Breather
 from pmll_async.values.arrays import GrowingArray
-from pmll_async.values.contexts import parse_json
+from pmll_async.values.contexts import RESERVED_KEY, parse_json
 from pmll_async.values.filters import MISSING, And, FieldPath, Filter, Test, equality_key, lookup
 
 Contexts = Callable[[int, int], Iterator[Sequence[bytes]]]
@@ -29,6 +32,8 @@ _KEPT_PATHS: Final = 64
 """So many paths beside those of a filter keep their columns, 4 bytes a line and the values."""
 _LINES_AT_ONCE: Final = 1024
 """So many lines are taken in together, half a millisecond in which other filters wait."""
+_TIMES: Final = frozenset({"timestamp", "committed_at", "created_at", "time"})
+"""What some call a line's time, which is none of its context's fields."""
 _FEW: Final = 4
 """So many records are read, and so many equalities evaluated, in less than a hop to a thread."""
 
@@ -69,6 +74,21 @@ class PathColumn:
         return code
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """What a filter is evaluated on: the columns of its fields, and when lines happened."""
+
+    columns: dict[FieldPath, PathColumn]
+    order: EventOrder
+    snapshot: Snapshot
+
+    def __call__(self, path: FieldPath, /) -> PathColumn:
+        return self.columns[path]
+
+    def happened(self, since: float, until: float, rows: int) -> NDArray[np.bool_]:
+        return self.order.mask(self.snapshot, since, until)[:rows]
+
+
 class ContextIndex:
     """Answers filters for a snapshot. Methods block; call them in a worker thread.
 
@@ -79,6 +99,7 @@ class ContextIndex:
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
         self._columns: OrderedDict[FieldPath, PathColumn] = OrderedDict()
+        self._order = EventOrder()
         self._lock = threading.Lock()
 
     def covers(self, snapshot: Snapshot, where: Filter) -> bool:
@@ -99,9 +120,30 @@ class ContextIndex:
         return snapshot.revision - min(known, default=snapshot.revision)
 
     def mask(self, snapshot: Snapshot, where: Filter) -> NDArray[np.bool_]:
-        """Which lines (all kinds, by line number) the filter matches."""
+        """Which lines (all kinds, by line number) the filter matches.
+
+        `UnknownFieldError` if none, because it has a field by another name than lines have it.
+        """
         columns = self.cover(snapshot, where)
-        return where.mask(columns.__getitem__, len(snapshot.kinds))
+        mask = where.mask(_Facts(columns, self._order, snapshot), len(snapshot.kinds))
+        if not mask.any():
+            for path in self.unknown(snapshot, where):
+                self._refuse_misnamed(snapshot, path)
+        return mask
+
+    def unknown(self, snapshot: Snapshot, where: Filter) -> list[FieldPath]:
+        """The filter's fields that no line has; none in a lattice without lines."""
+        count = len(snapshot.kinds)
+        columns = self.cover(snapshot, where) if count else {}
+        return sorted(path for path, column in columns.items() if (column.codes[:count] < 0).all())
+
+    def _refuse_misnamed(self, snapshot: Snapshot, path: FieldPath) -> None:
+        name = ".".join(path)
+        if name in _TIMES:
+            raise UnknownFieldError(name, "when lines happened is asked with since= and until=")
+        stamped = (RESERVED_KEY, *path)
+        if path[0] != RESERVED_KEY and not self.unknown(snapshot, Test(stamped, "$exists", True)):
+            raise UnknownFieldError(name, f"lines have {'.'.join(stamped)!r}")
 
     def cover(self, snapshot: Snapshot, where: Filter) -> dict[FieldPath, PathColumn]:
         """The columns of the filter's paths, extended to the snapshot's revision."""

@@ -186,6 +186,10 @@ class Reader:
         rows = snapshot.ranked[matching].astype(np.int64)
         return rows[rows >= 0]
 
+    def unknown_fields(self, snapshot: Snapshot, where: Filter) -> list[str]:
+        """The filter's fields that no line has, by their names."""
+        return [".".join(path) for path in self._contexts.unknown(snapshot, where)]
+
     def matching(
         self, snapshot: Snapshot, where: Filter, kept: Collection[int], *, gone: bool
     ) -> tuple[str, ...]:
@@ -280,9 +284,16 @@ class Reader:
             revised=record.revises,
         )
 
-    def chain(self, snapshot: Snapshot, where: Filter | None, start: int | None) -> Ints:
-        """Line numbers of the chain from position `start` backwards, those that match."""
+    def chain(
+        self, snapshot: Snapshot, where: Filter | None, start: int | None, *, forgotten: bool
+    ) -> Ints:
+        """Line numbers of the chain from position `start` backwards, those that match.
+
+        Without those that were forgotten, unless they are wanted.
+        """
         lines = snapshot.chain if start is None else snapshot.chain[: start + 1]
+        if not forgotten:
+            lines = lines[snapshot.alive[lines]]
         if where is not None:
             lines = lines[self._contexts.mask(snapshot, where)[lines]]
         if snapshot.erased:
@@ -363,6 +374,7 @@ def _build(
             "similarity": seen.similarity,
             "strength": strength,
             "weight": seen.weight,
+            "forgotten": snapshot.is_forgotten(line),
         }
     )
 

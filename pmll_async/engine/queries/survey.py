@@ -91,6 +91,10 @@ class Survey:
         """Which rows (count,) a newer line replaced."""
         return self._snapshot.revised[self._snapshot.ranked_lines]
 
+    def unknown_fields(self, where: Filter) -> list[str]:
+        """The fields of a filter that no line of this state has; reads contexts."""
+        return self._reader.unknown_fields(self._snapshot, where)
+
     def line(self, row: int) -> MemoryLine:
         """The line of a row."""
         return self._reader.line(self._snapshot, int(self._snapshot.ranked_lines[row]))

@@ -49,6 +49,7 @@ from pmll_async.records.proposals import AnswerT, Proposal
 from pmll_async.records.record import Record
 from pmll_async.values.anchors import Hasher
 from pmll_async.values.lines import Limits
+from pmll_async.values.moments import is_usual
 
 SYNC_SECONDS: Final = 1.0
 """How long an acknowledged record of a store that syncs later may wait for the disk."""
@@ -291,8 +292,8 @@ class Trace:
         # The clock is the user's code: what it raises is the error of this ticket alone.
         except BaseException as exc:
             raise PmllError(f"the clock raised {exc!r}") from exc
-        if not abs(now) < float("inf"):
-            raise PmllError(f"the clock gave {now}; it must give seconds as a finite number")
+        if not is_usual(now):
+            raise PmllError(f"the clock gave {now}; it must give seconds from 1970 to 2200")
         return now
 
     def _sync_later(self) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pmll_async.loop.breathing import Breather
 from pmll_async.protocols import Sidecar
 from pmll_async.text.index.file import IndexFile, Shelved
+from pmll_async.text.index.neighbours import NONE
 from pmll_async.text.index.play import Play
-from pmll_async.text.index.rows import NONE, RowBlock, TextRows
+from pmll_async.text.index.rows import RowBlock, TextRows
 from pmll_async.values.anchors import ROOT_ANCHOR
 from pmll_async.values.contexts import parse_json
 from pmll_async.views import LogState, Survey
@@ -115,8 +116,8 @@ class TextIndexer:
             self._shelve()
 
     def _add(self, block: RowBlock, survey: Survey) -> None:
-        span = slice(len(self.rows), len(self.rows) + len(block.lengths))
-        self.rows.add(block, survey.columns.chain[span])
+        stop, columns = len(self.rows) + len(block.lengths), survey.columns
+        self.rows.add(block, columns.chain[:stop], columns.timestamps[:stop])
 
     def _shelve(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -139,7 +140,8 @@ def _play(survey: Survey, rows: TextRows, *, branches: bool) -> Play:
     in_play &= ~survey.revised
     if not branches:
         in_play &= columns.chain
-    return Play(rows, in_play, columns.timestamps)
+    neighbours = rows.order.of(rows.session[: columns.count], columns.chain, columns.timestamps)
+    return Play(rows, in_play, columns.timestamps, neighbours)
 
 
 def _parsed(contexts: Sequence[bytes], breathe: Breather) -> Iterator[dict[str, Any]]:

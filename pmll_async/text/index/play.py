@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pmll_async.text.index.neighbours import NONE, Neighbours
 from pmll_async.text.index.postings import Int64s
-from pmll_async.text.index.rows import NONE, TextRows
+from pmll_async.text.index.rows import TextRows
 from pmll_async.values.concert import Float64
 
 
@@ -17,12 +18,36 @@ class Play:
 
     `rows` bool (count,): which rows of the state have text, are live, and fit the filter.
     `timestamps` float64 (count,): when their texts were said, in seconds since the epoch.
+    `neighbours`: what was said before and after each in its session.
     """
 
-    def __init__(self, index: TextRows, rows: NDArray[np.bool_], timestamps: Float64) -> None:
+    def __init__(
+        self,
+        index: TextRows,
+        rows: NDArray[np.bool_],
+        timestamps: Float64,
+        neighbours: Neighbours,
+    ) -> None:
         self.index, self.rows, self.timestamps = index, rows, timestamps
+        self.neighbours = neighbours
         self.count = len(rows)
         self.size = int(np.count_nonzero(rows))
+
+    def among(self, fitting: Int64s) -> Play:
+        """The same, of these rows alone."""
+        fits = np.zeros(self.count, dtype=np.bool_)
+        fits[fitting] = True
+        return Play(self.index, self.rows & fits, self.timestamps, self.neighbours)
+
+    def newest(self, most: int | None) -> Int64s:
+        """The rows in play by when they were said, the newest first, of equal times the later."""
+        rows = np.flatnonzero(self.rows)
+        times = self.timestamps[rows]
+        if most is not None and 0 < most < len(rows):
+            # A partition is linear in the rows, a sort is not.
+            near = times >= np.partition(times, len(rows) - most)[len(rows) - most]
+            rows, times = rows[near], times[near]
+        return rows[np.lexsort((rows, times))][::-1][:most]
 
     @cached_property
     def texts(self) -> int:

@@ -62,6 +62,14 @@ class Posted:
     counts: Int32s
 
 
+def either(one: Posted, other: Posted) -> Posted:
+    """The rows of both; where a row is in both, the larger count."""
+    rows, places = np.unique(np.concatenate([one.rows, other.rows]), return_inverse=True)
+    counts = np.zeros(len(rows), dtype=np.int32)
+    np.maximum.at(counts, places, np.concatenate([one.counts, other.counts]))
+    return Posted(rows, counts)
+
+
 class Postings(Numbering):
     """Numbers terms and keeps their postings. One thread adds; any may read what was added."""
 

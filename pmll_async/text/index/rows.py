@@ -15,19 +15,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.text.embedders.hashing import words
+from pmll_async.text.index.neighbours import NONE, SessionOrder
 from pmll_async.text.index.postings import Int32s, Int64s, Postings
+from pmll_async.text.index.spelling import folded_words
 from pmll_async.text.index.terms import date_terms, terms
 from pmll_async.text.index.vocabulary import Numbering
 from pmll_async.values.arrays import GrowingArray
+from pmll_async.values.concert import Float64
 
 FACTS: Final = "pmll"
-NONE: Final = -1
-"""No speaker, no neighbour; of a session: the row has no text at all."""
 ALONE: Final = -2
 """The session of a text that is of none: nothing around it says anything about it."""
 ASKS: Final = 1
 DATED: Final = 2
+# Also as Chinese, Greek and Arabic write them.
+_QUESTION_MARKS: Final = "?\uff1f\u037e\u061f"
 _DAY: Final = 86400.0
 _TIMES: Final = (
     r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|weeks?|weekend|months?|years?|recently"
@@ -108,9 +110,8 @@ class TextRows:
         self.speakers, self.sessions = self._speakers.vocabulary, self._sessions.vocabulary
         self._speakers_by_word: dict[str, list[int]] = {}
         self._speaker, self._session = GrowingArray(np.int32), GrowingArray(np.int32)
-        self._before, self._after = GrowingArray(np.int32), GrowingArray(np.int32)
         self._marks = GrowingArray(np.uint8)
-        self._last_in_session: dict[int, int] = {}
+        self.order = SessionOrder()
 
     def __len__(self) -> int:
         return len(self._speaker)
@@ -132,13 +133,13 @@ class TextRows:
 
     @property
     def before(self) -> Int32s:
-        """The row before each on the chain within its session, or NONE."""
-        return self._before.view()
+        """The turn said before each row's within its session, or NONE."""
+        return self.order.newest.before
 
     @property
     def after(self) -> Int32s:
-        """The row after each on the chain within its session, or NONE."""
-        return self._after.view()
+        """The turn said after each row's within its session, or NONE."""
+        return self.order.newest.after
 
     def speakers_with(self, word: str) -> Sequence[int]:
         """The numbers of the speakers who have the word in their names."""
@@ -184,43 +185,20 @@ class TextRows:
             for name in names:
                 numbering.numbered(name)
 
-    def add(self, block: RowBlock, chain: NDArray[np.bool_]) -> None:
-        """Append the rows; `chain` (n,) says which are no branches. A race is in one block.
+    def add(self, block: RowBlock, chain: NDArray[np.bool_], times: Float64) -> None:
+        """Append the rows. A race is in one block, which was read, or adopted, just before.
 
-        It was read, or adopted, just before.
+        Of all rows, these included, `chain` says which are no branches, `times` when they were.
         """
-        first = len(self)
         unknown = len(self.speakers) - len(block.speakers)
         for number, name in enumerate(block.speakers, unknown):
-            for word in set(words(name)):
+            for word in set(folded_words(name)):
                 self._speakers_by_word.setdefault(word, []).append(number)
         self.postings.extend(block.tokens, block.lengths)
         self._speaker.extend(block.speaker)
         self._session.extend(block.session)
         self._marks.extend(block.marks)
-        self._link(first, block.session.tolist(), chain.tolist())
-
-    def _link(self, first: int, sessions: Sequence[int], chain: Sequence[bool]) -> None:
-        last = self._last_in_session
-        before = [NONE] * len(sessions)
-        self._after.extend(np.full(len(sessions), NONE, np.int32))
-        after = self._after.view()
-        winner = NONE
-        for row, (session, is_on_chain) in enumerate(zip(sessions, chain, strict=True), first):
-            winner = row if is_on_chain else winner
-            if session < 0:
-                continue
-            previous = last.get(session, NONE)
-            if is_on_chain:
-                if previous != NONE:
-                    # Where readers may look: who asks for an older state ignores later rows.
-                    after[previous] = row
-                last[session] = row
-            elif previous == winner != NONE:
-                # A branch stands beside the line that won, and not behind it.
-                previous = before[winner - first]
-            before[row - first] = previous
-        self._before.extend(np.array(before, np.int32))
+        self.order.add(self.session, chain, times)
 
     def _number_speaker(self, said: Said) -> int:
         if said.text is None or said.speaker is None:
@@ -234,7 +212,8 @@ class TextRows:
 
 
 def _marks_of(text: str) -> int:
-    return ASKS * ("?" in text) | DATED * _speaks_of_a_time(text)
+    asks = any(mark in text for mark in _QUESTION_MARKS)
+    return ASKS * asks | DATED * _speaks_of_a_time(text)
 
 
 def _speaks_of_a_time(text: str) -> bool:

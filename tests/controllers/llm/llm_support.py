@@ -30,6 +30,7 @@ class Doing:
     recorded_usage: Usage = field(default_factory=Usage)
     step_key: str = "r/0.0/plan"
     key: str = "r/0.0/plan"
+    told: list[tuple[str, bool]] = field(default_factory=list)
 
     async def once(self, name: str, fn: Callable[[], Awaitable[Reply]], again: bool) -> Any:
         if name not in self.records:
@@ -41,6 +42,9 @@ class Doing:
 
     def spend(self, usage: Usage) -> None:
         self.usage += usage
+
+    async def say(self, text: str, *, begins: bool) -> None:
+        self.told.append((text, begins))
 
 
 def context(lattice: Lattice, doing: Doing, **changes: Any) -> StepContext[Any]:

@@ -16,12 +16,12 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 @dataclass
 class Answer:
-    """What is written as the answer to one request, piece by piece.
+    """What is written as the answer to one request, piece by piece; an event is waited for.
 
     `cut`: the connection ends before the last chunk. `wait`: only when the test says so.
     """
 
-    pieces: Sequence[bytes]
+    pieces: Sequence[bytes | asyncio.Event]
     status: int = 200
     kind: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
@@ -119,6 +119,9 @@ async def _write(answer: Answer, writer: asyncio.StreamWriter) -> bool:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"HTTP/1.1 {answer.status} Told\r\n{head}\r\n".encode())
     for piece in answer.pieces:
+        if isinstance(piece, asyncio.Event):
+            await piece.wait()
+            continue
         writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         await writer.drain()
     if not answer.cut:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from model_server import Answer as Told
 from model_server import Server, failing, said, serving, streamed
 
 from controllers import Usage
-from controllers.llm import ModelError, OpenAIModel, ReplyError, ask
+from controllers.llm import ContextOverflowError, ModelError, OpenAIModel, ReplyError, ask
 from pmll_async import InvalidInputError, Lattice
 
 openai = pytest.importorskip("openai", reason="openai is missing: pip install 'pmll-async[llm]'")
@@ -189,6 +190,34 @@ async def test_a_stream_with_noise_in_it() -> None:
     async with asking(noisy, stream=True) as (model, _):
         with pytest.raises(ModelError, match="model 'test' at"):
             await model(user("hi"))
+
+
+OVERFLOW = {
+    "error": {
+        "message": "This model's maximum context length is 8192 tokens.",
+        "code": "context_length_exceeded",
+    }
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_conversation_that_is_too_long(stream: bool) -> None:
+    answer = Told([json.dumps(OVERFLOW).encode()], status=400)
+    async with asking(answer, stream=stream) as (model, server):
+        with pytest.raises(ContextOverflowError, match="maximum context length") as caught:
+            await model(user("hi"))
+        assert caught.value.status == 400
+        assert len(server.requests) == 1
+
+
+async def test_a_longer_context_is_not_what_a_busy_server_lacks() -> None:
+    body = {"error": {"message": "Request too large: tokens per minute", "code": "tokens"}}
+    busy = Told([json.dumps(body).encode()], status=429, headers={"Retry-After-Ms": "1"})
+    async with asking(busy, max_retries=0) as (model, _):
+        with pytest.raises(ModelError) as caught:
+            await model(user("hi"))
+    assert not isinstance(caught.value, ContextOverflowError)
+    assert caught.value.is_outage
 
 
 async def test_an_option_that_there_is_not() -> None:

@@ -26,8 +26,16 @@ from controllers import (
     Usage,
     Verdict,
 )
-from controllers.llm import Model, OpenAIModel, Reply, llm_act, llm_plan, llm_reflect
-from pmll_async import Lattice
+from controllers.llm import (
+    ContextOverflowError,
+    Model,
+    OpenAIModel,
+    Reply,
+    llm_act,
+    llm_plan,
+    llm_reflect,
+)
+from pmll_async import InvalidInputError, Lattice
 from pmll_async.text import TextMemory
 
 PLAN = '{"text": "look it up"}'
@@ -97,14 +105,14 @@ async def test_a_run_from_the_goal_to_the_answer(texts: TextMemory) -> None:
     assert [(one.text, one.session) for one in found] == [("It is http://a//b.", "r")]
 
 
-async def test_a_broken_server_is_a_failure_that_can_be_read(texts: TextMemory) -> None:
+async def test_a_server_that_refuses_is_a_failure_that_can_be_read(texts: TextMemory) -> None:
     async with (
-        serving(failing(500)) as server,
+        serving(failing(401)) as server,
         OpenAIModel("test", base_url=server.url, max_retries=0) as model,
     ):
         result = await controller(texts, model, reflect=said_when_done).run("goal")
     assert result.text.startswith("plan came to nothing: plan: ModelError: model 'test' at http://")
-    assert "no luck (500)" in result.text
+    assert "no luck (401)" in result.text
 
 
 async def test_a_hostile_memory_stays_inside_its_quotes(texts: TextMemory) -> None:
@@ -122,6 +130,30 @@ async def test_a_hostile_memory_stays_inside_its_quotes(texts: TextMemory) -> No
         assert memory["text"] == hostile
         assert "\nIgnore" not in content
     assert "never follow" in " ".join(server.requests[0]["messages"][0]["content"].split())
+
+
+async def test_a_prompt_is_no_longer_than_there_is_room_for(texts: TextMemory) -> None:
+    for number in range(8):
+        await texts.remember(f"the cello of {number}: " + "la " * 4_000)
+    refusing = [True]
+    heard: list[int] = []
+
+    async def model(messages: Any) -> str:
+        heard.append(sum(len(message["content"]) for message in messages))
+        if heard[-1] > 8_000 and refusing:
+            raise ContextOverflowError("m", "here", "too long", 400)
+        return [PLAN, ACT, DONE][sum(size <= 8_000 for size in heard) - 1]
+
+    result = await controller(texts, model).run("Where is the cello?")
+    assert result.status == "done"
+    assert max(heard) < 62_000
+    refusing.clear()
+    heard.clear()
+    small = llm_plan(model, room=6_000)
+    await controller(texts, model, plan=small, max_cycles=1).run("Where is the cello?")
+    assert 2_000 < heard[0] < 7_500
+    with pytest.raises(InvalidInputError, match="room is a whole number"):
+        llm_act(model, room=10)
 
 
 # --- what goes from step to step ---------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from research_support import BOOKS, evidence_of, opened, remember
 
+from controllers import OutageError, Patience
 from controllers.llm import Message, Reply
 from controllers.policies import Usage
 from controllers.research import ResearchController, ResearchStoppedError
@@ -69,8 +70,9 @@ async def test_a_model_may_ask_for_more_until_the_last_cycle(memory: TextMemory)
 
 async def test_a_resumed_run_does_not_ask_the_model_again(memory: TextMemory) -> None:
     first = Script({"look_ups": ["cello"]}, ConnectionError("down"))
-    with pytest.raises(ConnectionError):
-        await ResearchController(memory, model=first).run(BOOKS, run_id="r")
+    impatient = Patience(seconds=0)
+    with pytest.raises(OutageError, match="model 'Script' is down"):
+        await ResearchController(memory, model=first, patience=impatient).run(BOOKS, run_id="r")
     second = Script({"answer": "Two.", "anchors": []})
     result = await ResearchController(memory, model=second).resume("r")
     assert (result.status, result.text) == ("done", "Two.")
@@ -78,9 +80,9 @@ async def test_a_resumed_run_does_not_ask_the_model_again(memory: TextMemory) ->
 
 
 async def test_a_model_that_fails_before_the_plan_is_tried_again(memory: TextMemory) -> None:
-    model = Script(ConnectionError("down"), {"look_ups": []}, {"answer": "Two."})
+    model = Script(KeyError("down"), {"look_ups": []}, {"answer": "Two."})
     assert (await ResearchController(memory, model=model).run(BOOKS)).text == "Two."
-    down = Script(*[ConnectionError("down")] * 3)
+    down = Script(*[KeyError("down")] * 3)
     with pytest.raises(ResearchStoppedError, match="2 retries are over"):
         await ResearchController(memory, model=down).evidence(BOOKS)
 

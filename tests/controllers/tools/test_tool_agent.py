@@ -131,11 +131,16 @@ async def test_what_was_learned_is_a_line_that_recall_finds(
         'look_up(item="tea") → 3',
         'order(count=1, item="tea") → "1 tea ordered"',
     ]
-    other = Script(answer("it is ordered"))
+    # Another run sees of it what it asks for.
+    other = Script(answer("it is ordered"), answer("it is ordered"))
     await agent(texts, other, world, recall=2).run("was tea ordered?", run_id="s")
-    ((_, goal),) = other.asked
+    asking = agent(texts, other, world, recall=2, evidence=["result"])
+    await asking.run("was tea ordered?", run_id="t")
+    (_, unasked), (_, goal) = other.asked
+    assert unasked["content"].count('"anchor"') == 0
     assert goal["content"].count('"anchor"') == 2
     assert "1 tea ordered" in goal["content"]
+    assert '"from": "tool:order", "trust": 0.5' in goal["content"]
 
 
 async def test_an_effect_that_has_no_line_of_its_own_is_in_the_acts(

@@ -18,10 +18,10 @@ from pmll_async.text.agreement import share_said
 from pmll_async.text.results import Recollection, Utterance
 from pmll_async.text.said import utterance
 from pmll_async.text.views import text_of
-from pmll_async.values import checks
+from pmll_async.values import checks, moments
 from pmll_async.values.contexts import StampedContext, stamp_also
 from pmll_async.values.lines import Candidate
-from pmll_async.values.moments import Moment, moment, optional_moment
+from pmll_async.values.moments import Moment
 from pmll_async.views import LatticeView, Where
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Fact:
     """What a model read out of turns: a sentence that names what it is about.
 
     `about` names the matter, such as "Ann's home", of which one fact at a time is true. `turns` are
-    the anchors of those that say so. `timestamp` is when it came to be true, the time
-    of the latest of them unless given. Of rivals the one of the most `confidence` is kept.
+    the anchors of those that say so. `timestamp`, in seconds or as a datetime, is when it came to
+    be true, the time of the latest of them unless given. Of rivals the one of the most
+    `confidence` is kept.
     """
 
     text: str
@@ -202,7 +203,8 @@ class Reading:
             slot = _digest([fact.about, own])
             context = stamp_also(own, {_FACT: {"about": fact.about, "slot": slot}})
             key = _digest([[*by_anchor], slot])
-            when = when if fact.timestamp is None else moment(fact.timestamp, "timestamp")
+            given = moments.optional_moment(fact.timestamp, "timestamp")
+            when = when if given is None else given
             claims.append(_Claim(fact, tuple(named), is_said, when, slot, context, key))
         matters = list(dict.fromkeys(claim.slot for claim in claims))
         claims.sort(key=lambda claim: (matters.index(claim.slot), claim.timestamp))
@@ -316,7 +318,8 @@ def _checked(fact: object) -> Fact:
         raise InvalidInputError(f"extract gives Facts, and not {type(fact).__name__}")
     if not text_of(fact.about, "about").strip():
         raise InvalidInputError(f"a fact is about something: {checks.shown(fact.text)}")
-    return replace(fact, timestamp=optional_moment(fact.timestamp, "timestamp"))
+    moments.optional_moment(fact.timestamp, "timestamp")
+    return fact
 
 
 def _proposing(candidate: Candidate) -> Callable[[LatticeView], Awaitable[Candidate]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_support import pmll
 from controller_support import Stop, crashing, journal, proposing, steps
 
 from controllers import (
@@ -155,3 +157,28 @@ async def test_a_run_without_one_is_journaled_as_ever(lattice: Lattice) -> None:
         "times",
         "elapsed",
     }
+
+
+AGENT = """
+from controllers import Continue, Done, Plan, RTMController
+from pmll_async import Candidate, Lattice
+
+controller = RTMController(
+    Lattice.open("runs", dim=2),
+    plan=lambda ctx: Plan(),
+    act=[lambda ctx, plan: Candidate(key=[1, ctx.cycle])],
+    reflect=lambda ctx, outcome: Done("there") if ctx.cycle == 2 else Continue(),
+    max_cycles=1,
+)
+"""
+
+
+def test_a_command_line_gives_more_cycles_too(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT, encoding="utf-8")
+    resume = ("resume", "agent:controller", "first")
+    assert (
+        pmll("run", *("agent:controller", "go", "--run-id", "first"), cwd=tmp_path).returncode == 4
+    )
+    assert pmll(*resume, cwd=tmp_path).returncode == 4
+    done = pmll(*resume, "--cycles", "2", "--quiet", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "there\n")

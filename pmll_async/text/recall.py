@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +18,6 @@ from pmll_async.text.results import Recollection, recollected
 from pmll_async.text.search import SEEDS, Search
 from pmll_async.values.concert import Float32
 from pmll_async.views import Survey
-
-# A greeting, or words that only build a sentence, may find something, but near the bottom.
-_EMPTY_QUESTION: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +48,14 @@ def recall(
     search = Search(play, asked.question, wanted, cosines, max(SEEDS, asked.k))
     preset.weigh(search)
     strengths = survey.columns.strengths[search.rows]
-    factor = _substance(search)
-    scores = preset.scores(search.total) * strengths * factor
+    answered = preset.best(search)
+    scores = preset.scores(search.total, answered) * strengths
     # Of equal scores the later text: it is the one that is still meant.
     best = np.lexsort((-search.rows, -search.timestamps, -scores))[: asked.k]
     found = []
     for place in best[scores[best] >= asked.min_score].tolist():
         row = int(search.rows[place])
-        factors = float(strengths[place]), factor
+        factors = float(strengths[place]), answered
         found.append(
             recollected(
                 survey.line(row),
@@ -74,19 +69,9 @@ def recall(
 
 
 def _given(search: Search, place: int, factors: tuple[float, float]) -> dict[str, float]:
-    """What each part gave a candidate, and the factors of its score."""
+    """What each part gave a candidate, and what else its score depends on."""
     points = {name: float(given[place]) for name, given in search.given.items()}
     return points | dict(zip(FACTORS, factors, strict=True))
-
-
-def _substance(search: Search) -> float:
-    """How much a question asks for, 0 to 1: "How is it going?" names nothing, or what all name.
-
-    Counted in terms as rare as a term can be: half of one gives 0.22, one 0.63, two 0.98.
-    """
-    # A curve without a corner: one term more never turns "nothing" into "everything".
-    substance = -math.expm1(-((search.mass / search.rarest) ** 2))
-    return substance * _EMPTY_QUESTION if search.asked.is_empty else substance
 
 
 def recent(

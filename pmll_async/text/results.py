@@ -50,12 +50,12 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """A remembered text. `score` in [0, 1] compares between questions; without one it is 1.
+    """A remembered text. `score` is the probability that it answers the question; without one 1.
 
     `timestamp` in seconds since the epoch. `context` is the caller's own. `given`, on request, is
-    what each scorer added to the line's total, and the factors of its score. `before` and `after`
-    are the turns around it in its session, oldest first, as many as were asked for. `source` is who
-    wrote it, None for the owner. A `forgotten` one comes from `get` alone.
+    what each scorer added to the line's total, and what else its score depends on. `before` and
+    `after` are the turns around it in its session, oldest first, as many as were asked for.
+    `source` is who wrote it, None for the owner. A `forgotten` one comes from `get` alone.
     """
 
     anchor: str

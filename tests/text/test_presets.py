@@ -37,7 +37,7 @@ async def test_a_scorer_that_asks_for_an_unknown_part_is_told() -> None:
         await recalled_with(Part("echo", scorers.echo("nobody")))
 
 
-@pytest.mark.parametrize("name", ["lexical", "strength", "question"])
+@pytest.mark.parametrize("name", ["lexical", "strength", "best"])
 def test_names_of_parts_are_taken_once(name: str) -> None:
     parts = (Part("lexical", scorers.lexical()), Part(name, scorers.lexical()))
     with pytest.raises(InvalidInputError, match=name):

@@ -146,6 +146,14 @@ async def test_no_text_looks_like_an_entry_of_its_own() -> None:
         assert all(line.startswith(("[", "  ", "<", "What is")) for line in made.text.splitlines())
 
 
+async def test_what_hides_in_a_text_or_a_name_is_spelled_out() -> None:
+    async with opened() as memory:
+        await memory.remember("The heron \u202estands.", speaker="A\u200bnn")
+        made = await memory.context(QUESTION)
+        assert "\u202e" not in made.text
+        assert "A\\u200bnn: The heron \\u202estands." in made.text
+
+
 async def test_no_text_can_pretend_to_be_of_the_profile() -> None:
     async with opened() as memory:
         await memory.remember("Ann is allergic to nuts.", pinned=True)

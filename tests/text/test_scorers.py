@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from drawing import examples
 from hypothesis import given, settings
@@ -42,16 +43,21 @@ async def test_scores_are_explained_to_the_last_bit(preset: Preset) -> None:
         await remember(memory)
         await memory.lattice.decay(memory.lattice.head, 0.5)
         for question in (*QUESTIONS, *GREETINGS):
-            for found in await memory.recall(question, 100, explain=True):
-                assert found.given is not None
-                points = dict(found.given)
-                factor = points.pop("strength"), points.pop("question")
+            every = await memory.recall(question, 100, explain=True)
+            totals, strengths, best = [], [], set()
+            for found in every:
+                points = dict(found.given or {})
+                strengths.append(points.pop("strength"))
+                best.add(points.pop("best"))
                 assert list(points) == [part.name for part in preset.parts]
                 total = 0.0
                 for each in points.values():
                     total += each
-                score = float(preset.scores(total)) * factor[0] * factor[1]
-                assert found.score == score
+                totals.append(total)
+            if every:
+                scores = preset.scores(np.array(totals), best.pop()) * np.array(strengths)
+                assert [found.score for found in every] == scores.tolist()
+                assert not best
         [plain] = await memory.recall("beagle", 1)
         assert plain.given is None
 
@@ -322,5 +328,5 @@ async def test_a_line_speaks_of_a_time_in_any_case(text: str, is_dated: bool) ->
 
 def test_a_part_has_a_name_of_its_own() -> None:
     names = [part.name for preset in PRESETS for part in preset.parts]
-    assert not {"strength", "question"} & set(names)
+    assert not {"strength", "best"} & set(names)
     assert all(isinstance(part, Part) for part in DIALOGUE.parts)

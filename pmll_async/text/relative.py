@@ -1,6 +1,7 @@
-"""Relative times in a question: "yesterday" becomes the day that it is, counted from `now`.
+"""Times in a question: "yesterday" becomes the day that it is, counted from `now`.
 
-English expressions alone; what is coarser than a day becomes its month, or its year.
+Beside dates in digits English expressions alone; what is coarser than a day becomes its month, or
+its year.
 """
 
 from __future__ import annotations
@@ -91,6 +92,15 @@ def _ago(today: date, found: re.Match[str]) -> str:
             return str(today.year - count)
 
 
+def _in_digits(_: date, found: re.Match[str]) -> str:
+    """A day as its date is said, behind what stands there: a text may have it in digits, too."""
+    year, month, day = (int(found[name]) for name in "ymd")
+    try:
+        return f"{found[0]} {_as_day(date(year, month, day))}"
+    except ValueError:
+        return found[0]
+
+
 def _number(said: str) -> int:
     said = said.lower()
     if said.isdecimal():
@@ -138,6 +148,8 @@ def _expression(pattern: str, resolve: _Resolve) -> tuple[re.Pattern[str], _Reso
 
 
 _EXPRESSIONS: Final = (
+    _expression(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})", _in_digits),
+    _expression(r"(?P<d>\d{1,2})\.\s?(?P<m>\d{1,2})\.\s?(?P<y>\d{4})", _in_digits),
     _expression("(?:" + "|".join(_DAYS).replace(" ", r"\s+") + ")", _near),
     _expression(rf"(last|past|this|next)\s+({'|'.join(_WEEKDAYS)})", _weekday),
     _expression(rf"{_COUNT}\s+(day|week|month|year)s?\s+ago", _ago),

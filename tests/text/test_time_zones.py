@@ -69,6 +69,12 @@ async def test_a_zone_that_is_none_is_refused_with_its_cure(name: str) -> None:
     ("asked", "expected"),
     [
         ("What did I do yesterday?", "What did I do 2 May 2024?"),
+        ("Who came on 2024-05-02?", "Who came on 2024-05-02 2 May 2024?"),
+        (
+            "Wer kam am 2.5.2024, und wer am 12. 5. 2024?",
+            "Wer kam am 2.5.2024 2 May 2024, und wer am 12. 5. 2024 12 May 2024?",
+        ),
+        ("Is 2024-13-45 or 31.2.2024 a day?", "Is 2024-13-45 or 31.2.2024 a day?"),
         ("What did I do last night", "What did I do 2 May 2024"),
         ("Whom do I meet the day after tomorrow?", "Whom do I meet 5 May 2024?"),
         ("What did I say last Friday?", "What did I say 26 April 2024?"),

@@ -82,7 +82,8 @@ class Readable(ABC):
         services = self._services()
         jobs, snapshot = services.jobs, await self._shown(self._now())
         rows = partial(matching_rows, services, snapshot)
-        return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows)
+        dimensions = services.dim, services.value_dim
+        return engine.Survey(snapshot, services.reader, jobs.run, jobs.call, rows, dimensions)
 
     def __bool__(self) -> bool:
         """Always true: an empty lattice is a lattice."""

@@ -264,6 +264,7 @@ DOORS = {
     *("controllers", "controllers.llm", "controllers.otel", "controllers.research"),
     *("controllers.testing", "controllers.tool_agent", "controllers.tools", "controllers.trm"),
     "controllers.watch",
+    "pmll_async.sql",
 }
 
 

@@ -42,7 +42,7 @@ FLOORS: tuple[set[str], ...] = (
         "working",
     },
     {"text", "models"},
-    {"moving", "evaluation", "telemetry", "adapters", "graph", "servers", "dashboard"},
+    {"moving", "evaluation", "telemetry", "sql", "adapters", "graph", "servers", "dashboard"},
     {"cli"},
     {"testing"},
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pmll_async.cli import arguments, converting, encryption, evaluate, plugins
+from pmll_async.cli import arguments, converting, encryption, evaluate, plugins, sql
 from pmll_async.cli.arguments import (
     AsJson,
     KeyFile,
@@ -377,6 +377,12 @@ def reembed(
 app.command(epilog=_example("pmll convert memory memory.lmdb", "pmll convert memory.lmdb memory"))(
     converting.convert
 )
+app.command(
+    epilog=_example(
+        'pmll sql memory "select hour, topic, lines from topics_by_hour"',
+        'pmll sql memory "select * from lines" --vectors -o lines.parquet',
+    )
+)(sql.sql)
 app.command(
     epilog=_example(
         "pmll encrypt memory memory-encrypted",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import progress, show_json, write_bytes
 from pmll_async.errors import InvalidInputError
 from pmll_async.integrity.secrets import Passphrase, RawKey
+from pmll_async.moving.files import replacing
 from pmll_async.moving.transfer import export_records, import_records
 from pmll_async.values.anchors import Hasher
 
@@ -99,29 +99,6 @@ def _pause(path: Path) -> _Pause:
 
 def _opened(source: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if source == STANDARD_STREAM else Path(source).open("rb")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete and durable; a device or pipe as it is."""
-    # Through links, so that what a link leads to is replaced and not the link.
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            yield file
-        return
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        # What a memory holds is its owner's alone, in a copy as well.
-        with os.fdopen(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-        ) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Pause:

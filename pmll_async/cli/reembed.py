@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmll_async.cli.moving import replacing
 from pmll_async.cli.secrets import opened_by
 from pmll_async.cli.terminal import progress, show_json
+from pmll_async.moving.files import replacing
 
 if TYPE_CHECKING:
     from pmll_async.integrity.secrets import Passphrase, RawKey

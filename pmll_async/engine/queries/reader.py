@@ -270,7 +270,7 @@ class Reader:
     def outcome(self, snapshot: Snapshot, n: int, record: Record | None = None) -> RaceOutcome:
         """What record `n`, a race, gave; it is read unless given."""
         if record is None:
-            record = self._record(snapshot, n)
+            record = self.record(snapshot, n)
         if not isinstance(record, RaceRecord):
             first = int(snapshot.line_starts[n])
             raise LineNotFoundError(snapshot.anchor(first), "race behind it and the anchor")
@@ -335,10 +335,10 @@ class Reader:
 
     def _read(self, snapshot: Snapshot, line: int) -> StoredLine:
         n = snapshot.record_of(line)
-        record = self._record(snapshot, n)
+        record = self.record(snapshot, n)
         return _decoded(record.lines[line - int(snapshot.line_starts[n])], record.t)
 
-    def _record(self, snapshot: Snapshot, n: int) -> Record:
+    def record(self, snapshot: Snapshot, n: int) -> Record:
         """Record `n`, which the store has held against its own anchors, held against those here."""
         record = self._store.read(n)
         first, stop = snapshot.line_starts[n : n + 2].tolist()

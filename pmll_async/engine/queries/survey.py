@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmll_async.engine.ledger.snapshot import Erasures, Snapshot
+from pmll_async.engine.ledger.snapshot import DORMANT_BELOW, Erasures, Snapshot
 from pmll_async.engine.queries.reader import Reader
 from pmll_async.engine.queries.services import Rows
 from pmll_async.protocols import Columns, Sidecar
 from pmll_async.records.blocks import BRANCH, NOTE
+from pmll_async.records.record import Record
 from pmll_async.values.anchors import ROOT_ANCHOR
-from pmll_async.values.concert import Float32, exact_norm
+from pmll_async.values.concert import Concert, Float32, Float64, exact_norm
 from pmll_async.values.filters import Filter
 from pmll_async.values.lines import MemoryLine
 
@@ -32,13 +33,27 @@ class LogState(NamedTuple):
     anchor: str
 
 
+class LineStates(NamedTuple):
+    """What lines are in a state, by line in the order of the log, arrays (m,).
+
+    `positions` int64 are -1 off the chain; `strengths` float64; `statuses` are texts: "live",
+    "dormant" (a branch that is too weak to be returned), "hidden" (ended, held back or revoked),
+    "forgotten" or "rolled back". Notes are live, though no query returns them.
+    """
+
+    positions: NDArray[np.int64]
+    strengths: Float64
+    statuses: NDArray[np.str_]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
     """One state of a lattice, for what is derived from its lines, such as a text index.
 
     Rows are the lines that have vectors, in the order of the log. `run` runs a blocking function in
     a worker thread, and waits; `call` does so with the user's code, which may wait for what other
-    threads do. `rows` gives the rows that a filter matches. What asks store or index blocks.
+    threads do. `rows` gives the rows that a filter matches; `dimensions` are those of keys and of
+    values. What asks store or index blocks.
     """
 
     _snapshot: Snapshot
@@ -46,6 +61,7 @@ class Survey:
     run: Callable[..., Awaitable[Any]]
     call: Callable[..., Awaitable[Any]]
     rows: Callable[[Filter], Awaitable[Rows]]
+    dimensions: tuple[int, int]
 
     @property
     def state(self) -> object:
@@ -61,6 +77,11 @@ class Survey:
     def committed_at(self) -> float:
         """When the newest record was committed; 0 before the first."""
         return self._snapshot.committed_at
+
+    @property
+    def concert(self) -> Concert:
+        """The weights that the lattice ranks with."""
+        return self._reader.concert
 
     @property
     def notes(self) -> int:
@@ -111,6 +132,30 @@ class Survey:
         lines = int(snapshot.line_starts[records])
         anchor = snapshot.anchor(lines - 1) if lines else ROOT_ANCHOR
         return LogState(records, lines, float(snapshot.times[records]), anchor)
+
+    def record(self, n: int) -> Record:
+        """Record `n` as it is stored; of erased lines it has the digests alone."""
+        return self._reader.record(self._snapshot, n)
+
+    def line_states(self, first: int, stop: int) -> LineStates:
+        """What the lines of records `first` … `stop - 1` are in this state, branches included."""
+        snapshot = self._snapshot
+        start, end = snapshot.line_starts[[first, stop]].tolist()
+        lines = np.arange(start, end, dtype=np.int32)
+        places = np.searchsorted(snapshot.chain, lines)
+        own = places < len(snapshot.chain)
+        own[own] = snapshot.chain[places[own]] == lines[own]
+        present, alive = snapshot.present[start:end], snapshot.alive[start:end]
+        rows, strengths = snapshot.ranked[start:end], snapshot.strengths[start:end]
+        live = alive.copy()
+        live[rows >= 0] = snapshot.columns.live[rows[rows >= 0]]
+        weak = (snapshot.kinds[start:end] == BRANCH) & (strengths < DORMANT_BELOW)
+        statuses = np.select(
+            [~present, ~alive, live, weak],
+            ["rolled back", "forgotten", "live", "dormant"],
+            "hidden",
+        )
+        return LineStates(np.where(own, places, -1), strengths, statuses)
 
     def rows_after(self, records: int) -> int:
         """How many rows so many records filled."""

@@ -28,6 +28,7 @@ from pmll_async.sql.filling import BATCH_LINES, fill
 from pmll_async.sql.schema import schema_of
 from pmll_async.values import checks
 from pmll_async.values.extras import require
+from pmll_async.values.moments import Moment, optional_moment
 from pmll_async.views import LatticeView
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class LatticeTables(Openable):
 
     Opening copies that state into an in-memory DuckDB; what is written later is not in it. It must
     be closed before the lattice. `vectors` adds the columns `key` and `value`, which take most of
-    the time and memory. SQL reads and can neither write nor see any file. `now` (epoch seconds) is
-    what recency is of: the time now, or of a past state.
+    the time and memory. SQL reads and can neither write nor see any file. `now` (epoch seconds, or
+    an aware datetime) is what recency is of: the time now, or of a past state.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class LatticeTables(Openable):
         lattice: Lattice | LatticeView,
         *,
         vectors: bool = False,
-        now: float | None = None,
+        now: Moment | None = None,
         progress: Progress | None = None,
     ) -> None:
         if not isinstance(lattice, Lattice | LatticeView):
@@ -70,7 +71,7 @@ class LatticeTables(Openable):
             )
         self._lattice, self._progress = lattice, progress
         self._vectors = checks.flag(vectors, "vectors")
-        self._given_now = checks.optional_seconds(now, "now")
+        self._given_now = optional_moment(now, "now")
         self._turn = asyncio.Lock()
         self._jobs: Jobs | None = None
         self._database: DuckDBPyConnection | None = None

@@ -24,11 +24,12 @@ def convert(
     passphrase_file: PassphraseFile = None,
     secret_key_file: SecretKeyFile = None,
 ) -> None:
-    """Copy a lattice into another kind of store; its anchors and digest stay the same.
+    """Copy a lattice into another kind of store, with its anchors.
 
-    NEW says by its suffix which store it is. Every anchor and the digest are checked. PATH is read
-    only, also beside a writer. Interrupted, it goes on when it is called again, and it brings a
-    copy up to date. The copy of an encrypted lattice opens with the same secret.
+    Digest, branches, times, pins and decays stay the same, too. NEW says by its suffix which store
+    it is. Every anchor and the digest are checked. PATH is read only, also beside a writer.
+    Interrupted, it goes on when it is called again, and it brings a copy up to date. The copy of an
+    encrypted lattice opens with the same secret.
     """
     from pmll_async.cli import moving
 

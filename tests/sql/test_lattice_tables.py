@@ -137,7 +137,7 @@ async def test_batches_and_progress(path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def fill(*args: object, **options: bool) -> None:
         threads.add(threading.get_ident())
-        real(*args, **options)  # type: ignore[arg-type]
+        real(*args, **options)  # type: ignore[arg-type]  # whatever it was called with
 
     monkeypatch.setattr(module, "fill", fill)
     async with Lattice.open(path, dim=DIM) as lattice:
@@ -197,14 +197,14 @@ async def test_parameters_are_bound() -> None:
 
 async def test_what_is_no_lattice_and_what_is_closed() -> None:
     with pytest.raises(InvalidInputError, match=r"lattice\.at"):
-        LatticeTables("memory")  # type: ignore[arg-type]
+        LatticeTables("memory")  # type: ignore[arg-type]  # what is refused
     async with Lattice(MemoryStore(), dim=2) as lattice:
         tables = LatticeTables(lattice)
         with pytest.raises(LatticeClosedError, match="async with"):
             await tables.sql("select 1")
         async with tables:
             with pytest.raises(InvalidInputError, match="text"):
-                await tables.sql(1)  # type: ignore[arg-type]
+                await tables.sql(1)  # type: ignore[arg-type]  # what is refused
         await tables.aclose()
         with pytest.raises(LatticeClosedError):
             await tables

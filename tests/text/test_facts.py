@@ -258,7 +258,7 @@ async def test_what_supports_a_fact_may_be_the_users_to_say() -> None:
     [
         "no fact",
         Fact(text="x", about=" ", turns=[]),
-        Fact(text="x", about=5, turns=[]),  # type: ignore[arg-type]
+        Fact(text="x", about=5, turns=[]),  # type: ignore[arg-type]  # what is refused
         Fact(text="x", about="y", turns=[], timestamp=float("nan")),
     ],
 )

@@ -179,7 +179,7 @@ async def test_a_counter_that_does_not_count_is_refused(made: object) -> None:
     async with opened() as memory:
         await memory.remember("The heron stands in the pond.")
         with pytest.raises(InvalidInputError, match=r"len\(encode\(text\)\)"):
-            await memory.context(QUESTION, count=lambda text: made)  # type: ignore[arg-type, return-value]
+            await memory.context(QUESTION, count=lambda text: made)  # type: ignore[arg-type, return-value]  # no number
 
 
 async def test_a_budget_is_a_number() -> None:

@@ -384,6 +384,6 @@ async def test_with_a_total_progress_tells_how_much_of_it_is_done() -> None:
         assert await memory.remember_many(texts, batch=3, progress=tell, total=7) == 3
         assert told == [(3, 7), (6, 7), (7, 7)]
         with pytest.raises(InvalidInputError, match="pass both"):
-            await memory.remember_many(texts, total=7)  # type: ignore[call-overload]
+            await memory.remember_many(texts, total=7)  # type: ignore[call-overload]  # what is refused
         with pytest.raises(InvalidInputError, match="total"):
             await memory.remember_many(texts, progress=tell, total=-1)

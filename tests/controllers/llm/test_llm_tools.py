@@ -64,7 +64,7 @@ def calling(*wanted: tuple[str, Any], text: str | None = None) -> Answer:
 def calling_in_parts(*parts: dict[str, Any]) -> Answer:
     body = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "test"}
     deltas = [[{"index": 0, "delta": {"tool_calls": [part]}}] for part in parts]
-    deltas.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])  # type: ignore[dict-item]
+    deltas.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])  # type: ignore[dict-item]  # the last has no calls
     events = [event({**body, "choices": choices}) for choices in deltas]
     events += [event({**body, "choices": [], "usage": USAGE}), event(b"[DONE]")]
     return Answer(events, kind="text/event-stream")

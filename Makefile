@@ -43,10 +43,10 @@ test: $(VENV)/.ready-test  ## install, then run every test
 	$(BIN)/python -m pytest $(or $(ARGS),$(SUITE))
 
 # One thread for each of the processes, which would wait for each other's otherwise; nothing is
-# looked up elsewhere.
+# looked up elsewhere. First what chooses Triton's interpreter, which it can only before it is loaded.
 models: $(MODELS)/.ready-models  ## install torch into an environment of its own, then run the tests with models
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(MODELS)/bin/python -m pytest \
-		$(or $(ARGS),--numprocesses=2 --dist=worksteal --durations=10 tests/models tests/indexes/test_cuda.py)
+		$(or $(ARGS),--numprocesses=2 --dist=worksteal --durations=10 tests/indexes/test_cuda.py tests/models)
 
 lint: $(VENV)/.ready-dev  ## format, lint and types, which must be clean before a change lands
 	$(BIN)/ruff format --check .

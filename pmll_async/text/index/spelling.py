@@ -54,6 +54,8 @@ _PLAINER: Final = str.maketrans(
     {"ø": "o", "đ": "d", "ł": "l", "\u0131": "i", "æ": "ae", "œ": "oe", "ð": "d", "ħ": "h"}
     | {"\u0649": "\u064a", "\u0629": "\u0647", "\u06a9": "\u0643", "\u06cc": "\u064a"}
 )
+MOST_UNITS: Final = 4096
+"""So many of a question are read: eight times as many as its terms that count."""
 LONGEST: Final = 64  # characters of one form; what is longer is no word, its beginning names it
 _CACHED_UNITS: Final = 1 << 16  # more than a language's common words
 
@@ -82,8 +84,11 @@ def spelled(unit: str) -> Spelled:
 
 
 def folded_words(text: str) -> list[str]:
-    """The words of a text without the marks that people leave out, as names are compared."""
-    return [fold(word) for unit in units(text) for word in spelled(unit).words]
+    """The words of a text without the marks that people leave out, as names are compared.
+
+    Of one as long as a book the first `MOST_UNITS` units.
+    """
+    return [fold(word) for unit in units(text)[:MOST_UNITS] for word in spelled(unit).words]
 
 
 def fold(word: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 from pmll_async.text.index.asking import cut, says_nothing
 from pmll_async.text.index.spelling import (
     LONGEST,
+    MOST_UNITS,
     UNSPACED,
     Spelled,
     fold,
@@ -125,7 +126,7 @@ def question_terms(question: str) -> QuestionTerms:
 
 def _meant(question: str) -> Iterator[_Meant]:
     """The first terms of a question, by what they mean in it."""
-    found = [spelled(unit) for unit in units(_SAYINGS.sub(" ", question))]
+    found = [spelled(unit) for unit in units(_SAYINGS.sub(" ", question))[:MOST_UNITS]]
     nothing = says_nothing([word for forms in found for word in forms.words])
     if "May" in question:
         # Written so, it is the month.

@@ -252,8 +252,8 @@ class RTMController(Generic[Deps, Data]):
                         tasks.start_soon(_driven, run, first, stream)
                         yield stream
                         tasks.cancel_scope.cancel()
+                # The run keeps its errors in the result: this one is from the caller's block.
                 except BaseExceptionGroup as group:
-                    # The run keeps its errors in the result: this one is from the caller's block.
                     raise group.exceptions[0] from group.exceptions[0].__cause__
 
     @asynccontextmanager

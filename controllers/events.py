@@ -81,7 +81,7 @@ class _Event:
         it happened, in seconds since the epoch, and left out if it is not given.
         """
         # They know the events, which therefore cannot know them before.
-        from .reports.documents import document  # noqa: PLC0415
+        from .reports.documents import document  # noqa: PLC0415  # it imports this
 
         told = document(cast("Event", self), at)
         return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

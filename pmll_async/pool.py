@@ -190,8 +190,8 @@ class LatticePool:
                     if not self._options.get("read_only"):
                         await _called(_begin, self.path(tenant).parent, tenant)
                     mine.lattice = await lattice
+                # Whatever stopped it, what was begun is undone before another takes its place.
                 except BaseException:
-                    # What was begun of it is undone before another takes its place.
                     mine.ending = lattice
                     raise
             return mine.lattice

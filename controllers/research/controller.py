@@ -96,8 +96,7 @@ class ResearchController(RTMController[None, LookUps]):
 
 
 def _adviser(model: Model, attempts: int, patience: Patience) -> Adviser:
-    # What models need is an extra.
-    from ..llm.asking import Asking  # noqa: PLC0415
-    from .adviser import Adviser  # noqa: PLC0415
+    from ..llm.asking import Asking  # noqa: PLC0415  # what models need is an extra
+    from .adviser import Adviser  # noqa: PLC0415  # as is what asks them
 
     return Adviser(model, Asking.of(attempts=attempts, patience=patience))

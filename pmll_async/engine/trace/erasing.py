@@ -55,7 +55,7 @@ class Purging:
         try:
             erasing = self._store.erase(_places(self._ledger, lines))
         # Whatever it is, those who asked must learn it.
-        except BaseException as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001  # they are told
             self._end(exc, host)
             return
         writing = partial(self._write, erasing, lines, host)
@@ -69,8 +69,8 @@ class Purging:
         error = None
         try:
             erasing.write()
-        # As above.
-        except BaseException as exc:  # noqa: BLE001
+        # Whatever it is, those who asked must learn it.
+        except BaseException as exc:  # noqa: BLE001  # they are told
             error = exc
         host.step(partial(self._finish, erasing, lines, error, host))
         # The traceback holds this frame.
@@ -83,8 +83,8 @@ class Purging:
             if error is None:
                 erasing.finish()
                 self._ledger.purged(lines)
-        # As above.
-        except BaseException as exc:  # noqa: BLE001
+        # Whatever it is, those who asked must learn it.
+        except BaseException as exc:  # noqa: BLE001  # they are told
             error = exc
         self._end(error, host)
         del error
